@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a process of acrossd needs from the engine: an interpreter, and connections that run in it.
+ *
+ * A process starts the interpreter once (ax_host_init, in its main thread, while it has no other), may fork while it is
+ * still single-threaded (ax_host_fork: this is what a zygote does), and then adds connections. Adding, counting and
+ * stopping never wait for the GIL: they work while every call is stuck. Thread-safe from ax_host_init on, except where noted.
+ */
+#ifndef AX_EMBED_HOST_H
+#define AX_EMBED_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct ax_host_config {
+    const char *python;         /* the interpreter whose prefix and packages are used: its executable, or a venv's */
+    const char *package_dir;    /* folder that holds the package `across`; goes first on sys.path */
+    const char *const *preload; /* modules to import; NULL-terminated, or NULL */
+    uint32_t timeout_ms;           /* of each connection; 0: none */
+    uint32_t handshake_timeout_ms; /* of each connection; 0: none */
+    bool accept_exported_modules;  /* connections may export modules to this interpreter */
+    uint64_t max_message;          /* bytes of an incoming message; 0: the default of protocol/session.c */
+    uint32_t max_threads;          /* threads that run calls, in this process; 0: the default of embed/executor.h */
+};
+
+/*
+ * Starts the interpreter and imports across and the preload modules. Main thread, no other threads. On return the calling
+ * thread does not hold the GIL. 0, or -1 after printing what went wrong, with a traceback, on standard error.
+ */
+int ax_host_init(const struct ax_host_config *config);
+
+/* fork() with Python's own fork hooks around it. Only before the first connection is added; main thread. */
+pid_t ax_host_fork(void);
+
+/* How a connection ended. Called once, in a thread of the engine that holds no lock and not the GIL. `reason` is borrowed and
+ * empty for an orderly end. */
+typedef void ax_host_ended_fn(void *arg, const char *reason);
+
+/*
+ * Adds a connection over descriptors that the host now owns (equal for a socket), also on failure. `received` are bytes that
+ * were read from it already. The session is an acceptor: it answers the peer's superblock in the same version.
+ * `ended` may be NULL. 0, or a negative errno.
+ */
+int ax_host_add(int in_fd, int out_fd, const void *received, size_t size, ax_host_ended_fn *ended, void *arg);
+
+struct ax_host_counts {
+    uint32_t connections;   /* open now */
+    uint32_t calls_running; /* being run for peers, now */
+    uint64_t calls_done;    /* answered since the start */
+};
+
+void ax_host_count(struct ax_host_counts *counts);
+
+/*
+ * Blocks until every connection that was added has ended, calls that still run for them have finished too, or `timeout_ms` have passed
+ * (UINT32_MAX: no limit). Returns whether all is quiet. Must not hold the GIL.
+ */
+bool ax_host_wait_idle(uint32_t timeout_ms);
+
+/* Closes every connection in an orderly way, with a reason for the peers that understand one. Calls go on; their results
+ * go nowhere. Returns at once. */
+void ax_host_close_all(const char *reason);
+
+/*
+ * Ends the interpreter: atexit functions, flushed files. Main thread, after ax_host_wait_idle() said yes; a call that still runs
+ * would keep it waiting or lose its thread, so a caller in a hurry uses _exit() instead.
+ */
+int ax_host_fini(void);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One end of a connection, as the wire sees it: handshake, messages, limits, liveness and closing.
+ *
+ * Sans-I/O: received bytes and the present time go in; events, bytes to send and the next deadline come out. The session
+ * knows no file descriptor, clock, thread or Python. It is not thread-safe: its owner calls it under one lock. Times are
+ * milliseconds on any clock that never goes back, the same one for all calls.
+ *
+ * A session goes through these states, forward only:
+ *
+ *   SUPERBLOCK  waits for the peer's superblock (an acceptor has sent nothing; an opener has sent its own)
+ *   GREETING    superblocks are exchanged, waits for the peer's GREETING
+ *   READY       calls and results flow
+ *   CLOSING     we said GOODBYE and wait for the peer's; results that come are dropped
+ *   CLOSED      both said GOODBYE: send what is still queued, then close the stream
+ *   FAILED      broken, for the reason that ax_session_reason() tells: send what is still queued if you can, then close
+ *
+ * Receiving, for its owner:
+ *
+ *   space = ax_session_space(s, &memory)      where a large body wants its bytes; 0: nowhere in particular
+ *   ... read into {memory, space} first, then into a scratch buffer of your own, with one readv() ...
+ *   ax_session_filled(s, n, now, &event)      n bytes are at `memory`; at most one event
+ *   while (size) used = ax_session_feed(s, data, size, now, &event) ...   the rest; at most one event a call
+ *
+ * Sources: the superblock, frames and messages are those of across 0.1 and 0.2; docs/protocol.md describes them.
+ */
+#ifndef AX_PROTOCOL_SESSION_H
+#define AX_PROTOCOL_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/buffer.h"
+#include "protocol/error.h"
+#include "protocol/frame.h"
+#include "protocol/idmap.h"
+#include "protocol/message.h"
+#include "protocol/output.h"
+#include "protocol/superblock.h"
+
+#define AX_NEVER UINT64_MAX /* a deadline that does not come */
+
+#define AX_TIMEOUT_MIN_MS 1u
+#define AX_TIMEOUT_MAX_MS 86400000u /* one day */
+#define AX_REASON_SIZE 256          /* bytes of the longest reason, with its final NUL; longer ones are cut */
+
+/* Bodies are received into memory that grows in steps: at first this much at the most, then by doubling. */
+#define AX_BODY_FIRST_STEP (64u * 1024u)
+/* A body of which at least this much is missing asks for its bytes directly (ax_session_space). */
+#define AX_BODY_DIRECT_MIN 4096u
+
+enum ax_role { AX_OPENER, AX_ACCEPTOR };
+
+enum ax_session_state {
+    AX_STATE_SUPERBLOCK,
+    AX_STATE_GREETING,
+    AX_STATE_READY,
+    AX_STATE_CLOSING,
+    AX_STATE_CLOSED,
+    AX_STATE_FAILED,
+};
+
+/* Bounds of one session. ax_limits_init() sets the defaults, each named with its reason in session.c. */
+struct ax_limits {
+    uint64_t max_message;     /* bytes of all frames of one incoming message, head included */
+    uint32_t max_head;        /* bytes of an incoming head; bounds ids and texts too */
+    uint32_t max_frames;      /* frames of one incoming message, head included */
+    uint32_t max_ids;         /* ids in one list of an incoming head */
+    uint32_t max_calls;       /* incoming calls without a result; more are refused with an operation error */
+    uint64_t max_queued;      /* bytes waiting to be sent before ax_session_call/_result say AX_EFULL */
+    uint32_t idle_floor_ms;   /* IDLE is never sent more often than this, whatever the peer's timeout */
+    uint32_t close_ms;        /* how long CLOSING may last when there is no timeout; else the timeout does */
+};
+
+void ax_limits_init(struct ax_limits *limits);
+
+struct ax_session_config {
+    enum ax_role role;
+    uint8_t minor;                 /* opener: speak 0.`minor`, 1 or 2. Acceptor: ignored, it answers in kind */
+    uint32_t timeout_ms;           /* ours: announced in GREETING, applied to receiving and sending. 0: none */
+    uint32_t handshake_timeout_ms; /* from init to READY as a whole. 0: none */
+    uint32_t features;             /* AX_FEATURE_… bits to announce */
+    const char *bootstrap;         /* source for a bare Python, ends in a newline; NULL refuses to bootstrap. Borrowed
+                                      for the life of the session */
+    struct ax_limits limits;
+};
+
+enum ax_event_type {
+    AX_EVENT_NONE,    /* nothing to act on yet */
+    AX_EVENT_READY,   /* the handshake is done */
+    AX_EVENT_CALL,    /* message: an APPLY to run and to answer with ax_session_result() */
+    AX_EVENT_RESULT,  /* message: a RESULT; waiter: what ax_session_call() was given, never NULL */
+    AX_EVENT_RELEASE, /* message: a DEL_OBJS; its ids are no longer referred to by the peer */
+    AX_EVENT_CLOSED,  /* state CLOSED has been reached: by our close, or by the peer's GOODBYE (then its `message` is
+                         the GOODBYE, else NULL) */
+    AX_EVENT_FAILED,  /* state FAILED has been reached */
+};
+
+struct ax_event {
+    enum ax_event_type type;
+    struct ax_message *message; /* the receiver of the event owns it; NULL where none is named above */
+    void *waiter;
+};
+
+struct ax_session {
+    struct ax_session_config config;
+    enum ax_session_state state;
+    int error;                      /* the AX_E… behind FAILED, else 0 */
+    char reason[AX_REASON_SIZE];    /* UTF-8 sentence behind FAILED; or the peer's reason behind CLOSED; or "" */
+    bool peer_said_goodbye;
+
+    /* What was negotiated; valid from GREETING on. */
+    struct ax_version peer_version;
+    uint32_t features;          /* announced by both */
+    uint32_t peer_timeout_ms;   /* 0: none; valid from READY on */
+
+    /* Input */
+    unsigned char superblock[AX_SUPERBLOCK_SIZE];
+    unsigned superblock_size;
+    struct ax_frame_reader frame;
+    struct ax_message *incoming; /* being assembled; owned */
+    uint64_t incoming_size;      /* bytes that its frames have announced */
+
+    /* Output */
+    struct ax_output output;
+    uint64_t *releases;          /* ids for the next DEL_OBJS; owned array */
+    size_t release_count;
+    size_t release_capacity;
+
+    /* Calls */
+    struct ax_idmap calls;       /* ours, by id: the waiter, or a marker for one that gave up */
+    uint64_t next_call;
+    uint32_t calls_in_progress;  /* the peer's, without a result */
+
+    /* Liveness, all absolute times */
+    uint64_t handshake_deadline;
+    uint64_t received_at;        /* bytes came in last */
+    uint64_t sent_at;            /* bytes went out last, or the output became non-empty */
+    uint64_t closing_deadline;
+};
+
+/* ---- life ---- */
+
+/*
+ * Starts a session in the caller's storage; config is copied. An opener has its superblock queued already. AX_ERANGE: the
+ * timeout or the minor version is out of range. AX_ENOMEM. After an error there is nothing to _fini.
+ */
+int ax_session_init(struct ax_session *session, const struct ax_session_config *config, uint64_t now);
+
+/* Frees everything. Calls that still wait must have been taken out with ax_session_next_waiter(). */
+void ax_session_fini(struct ax_session *session);
+
+/* ---- input ---- */
+
+/* Memory for the body that is being received, and how much fits (0: use ax_session_feed). Valid until the next call. */
+size_t ax_session_space(struct ax_session *session, void **memory);
+
+/* `size` bytes have been written at the memory that ax_session_space() just named. */
+void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, struct ax_event *event);
+
+/*
+ * Takes bytes, up to and including the one that completes an event. Returns how many it used: less than size only when
+ * there is an event. In CLOSED and FAILED it uses all and does nothing.
+ */
+size_t ax_session_feed(struct ax_session *session, const void *data, size_t size, uint64_t now,
+                       struct ax_event *event);
+
+/* The stream has ended. FAILED with AX_EEOF, except in CLOSED; in CLOSING, where the peer may just go, CLOSED. */
+void ax_session_feed_eof(struct ax_session *session, struct ax_event *event);
+
+/* ---- output ---- */
+
+/* What to send next, at most `max` slices; 0 when there is nothing. Valid until the next call on this session. */
+size_t ax_session_pending(struct ax_session *session, struct ax_slice *slices, size_t max);
+
+/* `size` bytes of it have been sent. */
+void ax_session_sent(struct ax_session *session, size_t size, uint64_t now);
+
+/* ---- time ---- */
+
+/* When ax_session_expire() wants to be called at the latest, or AX_NEVER. Moves with every call; may be checked lazily. */
+uint64_t ax_session_deadline(const struct ax_session *session);
+
+/* Acts on what is due at `now`: queues IDLE, or fails a session whose peer is silent, does not read, or does not close. */
+void ax_session_expire(struct ax_session *session, uint64_t now, struct ax_event *event);
+
+/* ---- requests ---- */
+
+/*
+ * Queues an APPLY and stores its id. Takes ownership of payload (the pickle) on success only. `refs` are borrowed; `waiter`
+ * is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and not NULL.
+ * AX_ESTATE: not READY. AX_EFULL: max_queued bytes wait already; try again when fewer do (never when none does).
+ * AX_ENOMEM: nothing was queued.
+ */
+int ax_session_call(struct ax_session *session, const uint64_t *refs, size_t ref_count, struct ax_buffer *payload,
+                    void *waiter, uint64_t now, uint64_t *id);
+
+/*
+ * Nobody waits for this call's result any more: when it comes, the session answers for its references and drops it.
+ * Only for a call whose waiter the session still has.
+ */
+void ax_session_forget(struct ax_session *session, uint64_t id);
+
+/* One waiter whose call will never have a result, removed from the session, or NULL; for CLOSING, CLOSED and FAILED. */
+void *ax_session_next_waiter(struct ax_session *session);
+
+/* Queues the RESULT of a call, success or error. Ownership and errors as for ax_session_call(). In CLOSING and after it
+ * answers AX_ESTATE: the result comes too late, and goes nowhere. */
+int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, const uint64_t *refs,
+                      size_t ref_count, struct ax_buffer *payload, uint64_t now);
+
+/* Queues a RESULT of kind operation error; text is UTF-8, copied, cut to 4096 bytes. Never AX_EFULL: a peer that lets
+ * these pile up beyond twice max_queued fails the session instead. AX_ESTATE, AX_ENOMEM. */
+int ax_session_result_failed(struct ax_session *session, uint64_t call, const char *text, uint64_t now);
+
+/*
+ * The peer's object `id` is no longer referred to by us. Ids are gathered into DEL_OBJS messages, which leave with the next
+ * ax_session_pending(). Ignored unless READY. AX_ENOMEM: the id is forgotten, and the peer keeps its object.
+ */
+int ax_session_release(struct ax_session *session, uint64_t id);
+
+/* Says GOODBYE (with the reason, where the peer understands one; NULL: none). READY becomes CLOSING; before READY the
+ * session becomes CLOSED at once; after that nothing happens. */
+void ax_session_close(struct ax_session *session, const char *reason, uint64_t now);
+
+/* Fails the session from outside, for an I/O error or a queue of ours that is full. Keeps the first reason. Where the
+ * peer understands a reason, a GOODBYE with it is queued, as for a failure from inside. */
+void ax_session_fail(struct ax_session *session, int error, const char *reason);
+
+/* Why the session FAILED, or what the peer gave as its reason for closing, or "". */
+const char *ax_session_reason(const struct ax_session *session);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The 16 bytes that open a connection: who speaks, in which version, with which extensions.
+ *
+ *   0-3   magic
+ *   4-6   version: major, minor, patch
+ *   7     extension level, 0 for a plain peer
+ *   8-11  feature bits, big-endian; 0 for a plain peer
+ *   12-15 zeros
+ *
+ * A feature is on when both sides announce it. Plain peers send zeros and ignore what they get in bytes 7-15.
+ */
+#ifndef AX_PROTOCOL_SUPERBLOCK_H
+#define AX_PROTOCOL_SUPERBLOCK_H
+
+#include <stdint.h>
+
+#define AX_SUPERBLOCK_SIZE 16
+#define AX_MAGIC 0xe35b9e78u           /* a peer: the CRC-32 of "across" */
+#define AX_MAGIC_BOOTSTRAP 0xe54e6d01u /* a bare Python that asks for an engine: the CRC-32 of "acrossbios" */
+
+#define AX_EXTENSION_LEVEL 1u
+#define AX_FEATURE_REASON 0x00000001u /* GOODBYE ends with `bytes`: why, in UTF-8, for the other side's error text */
+
+struct ax_version {
+    uint8_t major;
+    uint8_t minor;
+    uint8_t patch;
+};
+
+struct ax_superblock {
+    uint32_t magic;
+    struct ax_version version;
+    uint8_t level;
+    uint32_t features;
+};
+
+void ax_superblock_encode(unsigned char out[AX_SUPERBLOCK_SIZE], const struct ax_superblock *superblock);
+
+/* Never fails: what the fields mean is the session's business. */
+void ax_superblock_decode(struct ax_superblock *superblock, const unsigned char in[AX_SUPERBLOCK_SIZE]);
+
+#endif
