@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+# Shared by the commands in dev/, which source it. Goes to the project's folder, whatever the caller's was.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+deps="$root/.deps" # what setup installs for tests and checks; safe to delete
+jobs=$(getconf _NPROCESSORS_ONLN)
+
+say()
+{
+    printf '\n== %s\n' "$*"
+}
+
+# Prints a command, then runs it.
+run()
+{
+    printf '+ %s\n' "$*"
+    "$@"
+}
+
+fail()
+{
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# The interpreter to build for, $1 or the first on PATH that will do: the same choice as CMakeLists.txt makes.
+choose_python()
+{
+    cmake ${1:+"-DPython3_EXECUTABLE=$1"} -P cmake/AxPython.cmake
+}
+
+python_version()
+{
+    "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'
+}
+
+# Sets `python`, the interpreter that is built for; `venv`, with the tests' packages; and `build`, the folder of the
+# release build: build/, or one of its own for an interpreter that was asked for. $1: that interpreter, or "". The
+# rest is passed on to dev/setup.
+set_up()
+{
+    local asked=$1
+    shift
+    dev/setup ${asked:+--python "$asked"} "$@"
+    python=$(choose_python "$asked")
+    local version
+    version=$(python_version "$python")
+    venv="$deps/venv-$version"
+    build="$root/build"
+    if [ -n "$asked" ]; then
+        build="$root/build-python$version"
+    fi
+}
+
+# configure_and_build PRESET FOLDER [cmake argument...]
+configure_and_build()
+{
+    local preset=$1 folder=$2
+    shift 2
+    run cmake --preset "$preset" -B "$folder" "-DPython3_EXECUTABLE=$python" "$@"
+    run cmake --build "$folder" --parallel "$jobs"
+}
