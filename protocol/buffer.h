@@ -14,9 +14,9 @@
 struct ax_buffer {
     unsigned char *data;
     size_t size;
-    size_t capacity;               /* what data has room for; of use only while release is NULL */
-    void (*release)(void *owner);  /* NULL: data came from malloc() and free() takes it back */
-    void *owner;                   /* argument of release */
+    size_t capacity;              /* what data has room for; of use only while release is NULL */
+    void (*release)(void *owner); /* NULL: data came from malloc() and free() takes it back */
+    void *owner;                  /* argument of release */
 };
 
 /*

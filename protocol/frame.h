@@ -34,8 +34,8 @@ void ax_frame_reader_init(struct ax_frame_reader *reader);
 size_t ax_frame_read_header(struct ax_frame_reader *reader, const void *data, size_t size);
 
 /*
- * Notes that `size` bytes of the body have arrived in the consumer's memory; size <= remaining. Returns whether the body is
- * complete: then the reader expects the next header. Only while in_body is true; with remaining 0, size is 0.
+ * Notes that `size` bytes of the body have arrived in the consumer's memory; size <= remaining. Returns whether the
+ * body is complete: then the reader expects the next header. Only while in_body is true; with remaining 0, size is 0.
  */
 bool ax_frame_read_body(struct ax_frame_reader *reader, uint64_t size);
 

@@ -19,6 +19,7 @@ struct ax_idmap {
     struct ax_idmap_slot *slots;
     size_t capacity;
     size_t count;
+    size_t cursor; /* where ax_idmap_take_any() looks first */
 };
 
 void ax_idmap_init(struct ax_idmap *map);
@@ -28,6 +29,11 @@ int ax_idmap_put(struct ax_idmap *map, uint64_t id, void *value);
 
 /* The value of id, or NULL. */
 void *ax_idmap_get(const struct ax_idmap *map, uint64_t id);
+
+/*
+ * Puts another value, not NULL, in the place of id's and returns the old one; NULL, and nothing done, without the id.
+ */
+void *ax_idmap_replace(struct ax_idmap *map, uint64_t id, void *value);
 
 /* Removes id and returns its value, or NULL. Never fails: when memory to shrink is short, it does not shrink. */
 void *ax_idmap_take(struct ax_idmap *map, uint64_t id);

@@ -38,7 +38,9 @@ struct ax_ids {
     uint64_t count; /* ids not read yet */
 };
 
-/* Stores the next id and returns true, or returns false at the end. */
+/*
+ * Stores the next id and returns true, or returns false at the end: of the list, or of a head that is too short for it.
+ */
 bool ax_ids_next(struct ax_ids *ids, uint64_t *id);
 
 /*
@@ -68,6 +70,12 @@ struct ax_message {
 /* An empty message, or NULL when memory is short. Freed with ax_message_free(). */
 struct ax_message *ax_message_new(void);
 void ax_message_free(struct ax_message *message); /* NULL is fine */
+
+/*
+ * Adds an empty buffer behind the others and returns it; NULL when memory is short. Invalidates earlier buffer
+ * pointers.
+ */
+struct ax_buffer *ax_message_add_buffer(struct ax_message *message);
 
 /* Bytes that the message keeps alive, for limits on what waits in a queue. */
 size_t ax_message_memory(const struct ax_message *message);

@@ -33,18 +33,21 @@ struct ax_output {
 void ax_output_init(struct ax_output *output);
 
 /*
- * Room for exactly `size` bytes that will be sent in one piece after all that is queued (size <= AX_OUTPUT_COPY_MAX + 64).
- * The caller fills it at once. NULL when memory is short; then nothing has changed.
+ * Room for exactly `size` bytes that will be sent in one piece after all that is queued; size > 0. The caller fills it
+ * at once. NULL when memory is short; then nothing has changed.
  */
 unsigned char *ax_output_append(struct ax_output *output, size_t size);
 
 /*
- * Queues a buffer. Takes ownership on success: its release runs, in the thread that consumes or ends the output, when it
- * has been sent or dropped. AX_ENOMEM: nothing has changed, and the buffer is still the caller's.
+ * Queues a buffer. Takes ownership on success: its release runs, in the thread that consumes or ends the output, when
+ * it has been sent or dropped. AX_ENOMEM: nothing has changed, and the buffer is still the caller's.
  */
 int ax_output_append_buffer(struct ax_output *output, struct ax_buffer *buffer);
 
-/* Undo the newest ax_output_append(), which was `size` bytes: for a message whose second part found no memory. */
+/*
+ * Undoes the newest ax_output_append(), of `size` bytes, if nothing was done since: for a message whose second part
+ * found no memory.
+ */
 void ax_output_retract(struct ax_output *output, size_t size);
 
 /* Stores up to `max` slices of what to send next and returns how many. Valid until the next call on this output. */

@@ -2,9 +2,9 @@
 /*
  * One end of a connection, as the wire sees it: handshake, messages, limits, liveness and closing.
  *
- * Sans-I/O: received bytes and the present time go in; events, bytes to send and the next deadline come out. The session
- * knows no file descriptor, clock, thread or Python. It is not thread-safe: its owner calls it under one lock. Times are
- * milliseconds on any clock that never goes back, the same one for all calls.
+ * Sans-I/O: received bytes and the present time go in; events, bytes to send and the next deadline come out. The
+ * session knows no file descriptor, clock, thread or Python. It is not thread-safe: its owner calls it under one lock.
+ * Times are milliseconds on any clock that never goes back, the same one for all calls.
  *
  * A session goes through these states, forward only:
  *
@@ -14,6 +14,8 @@
  *   CLOSING     we said GOODBYE and wait for the peer's; results that come are dropped
  *   CLOSED      both said GOODBYE: send what is still queued, then close the stream
  *   FAILED      broken, for the reason that ax_session_reason() tells: send what is still queued if you can, then close
+ *
+ * A session that is CLOSED still FAILS when its owner says so, or when what is queued cannot be sent in time.
  *
  * Receiving, for its owner:
  *
@@ -63,14 +65,14 @@ enum ax_session_state {
 
 /* Bounds of one session. ax_limits_init() sets the defaults, each named with its reason in session.c. */
 struct ax_limits {
-    uint64_t max_message;     /* bytes of all frames of one incoming message, head included */
-    uint32_t max_head;        /* bytes of an incoming head; bounds ids and texts too */
-    uint32_t max_frames;      /* frames of one incoming message, head included */
-    uint32_t max_ids;         /* ids in one list of an incoming head */
-    uint32_t max_calls;       /* incoming calls without a result; more are refused with an operation error */
-    uint64_t max_queued;      /* bytes waiting to be sent before ax_session_call/_result say AX_EFULL */
-    uint32_t idle_floor_ms;   /* IDLE is never sent more often than this, whatever the peer's timeout */
-    uint32_t close_ms;        /* how long CLOSING may last when there is no timeout; else the timeout does */
+    uint64_t max_message;   /* bytes of all frames of one incoming message, head included */
+    uint32_t max_head;      /* bytes of an incoming head; bounds ids and texts too */
+    uint32_t max_frames;    /* frames of one incoming message, head included */
+    uint32_t max_ids;       /* ids in one list of an incoming head */
+    uint32_t max_calls;     /* incoming calls without a result; more are refused with an operation error */
+    uint64_t max_queued;    /* bytes waiting to be sent before ax_session_call/_result say AX_EFULL */
+    uint32_t idle_floor_ms; /* IDLE is never sent more often than this, whatever the peer's timeout */
+    uint32_t close_ms;      /* how long CLOSING may last when there is no timeout; else the timeout does */
 };
 
 void ax_limits_init(struct ax_limits *limits);
@@ -106,45 +108,48 @@ struct ax_event {
 struct ax_session {
     struct ax_session_config config;
     enum ax_session_state state;
-    int error;                      /* the AX_E… behind FAILED, else 0 */
-    char reason[AX_REASON_SIZE];    /* UTF-8 sentence behind FAILED; or the peer's reason behind CLOSED; or "" */
+    int error;                   /* the AX_E… behind FAILED, else 0 */
+    char reason[AX_REASON_SIZE]; /* UTF-8 sentence behind FAILED; or the peer's reason behind CLOSED; or "" */
     bool peer_said_goodbye;
 
     /* What was negotiated; valid from GREETING on. */
     struct ax_version peer_version;
-    uint32_t features;          /* announced by both */
-    uint32_t peer_timeout_ms;   /* 0: none; valid from READY on */
+    uint32_t features;        /* announced by both */
+    uint32_t peer_timeout_ms; /* 0: none; valid from READY on */
 
     /* Input */
     unsigned char superblock[AX_SUPERBLOCK_SIZE];
     unsigned superblock_size;
+    bool bootstrapped; /* the superblock above is that of a peer that we have sent its engine to */
     struct ax_frame_reader frame;
     struct ax_message *incoming; /* being assembled; owned */
     uint64_t incoming_size;      /* bytes that its frames have announced */
+    uint32_t incoming_frames;    /* how many frames of it have begun: 0 between messages, 1 in its head */
 
     /* Output */
     struct ax_output output;
-    uint64_t *releases;          /* ids for the next DEL_OBJS; owned array */
+    uint64_t *releases; /* ids for the next DEL_OBJS; owned array */
     size_t release_count;
     size_t release_capacity;
 
     /* Calls */
-    struct ax_idmap calls;       /* ours, by id: the waiter, or a marker for one that gave up */
+    struct ax_idmap calls; /* ours, by id: the waiter, or a marker for one that gave up */
     uint64_t next_call;
-    uint32_t calls_in_progress;  /* the peer's, without a result */
+    uint32_t calls_in_progress; /* the peer's, without a result */
 
     /* Liveness, all absolute times */
     uint64_t handshake_deadline;
-    uint64_t received_at;        /* bytes came in last */
-    uint64_t sent_at;            /* bytes went out last, or the output became non-empty */
+    uint64_t received_at; /* bytes came in last */
+    uint64_t sent_at;     /* bytes went out last, or the output became non-empty. AX_NEVER: it did at a time that
+                             nobody told; ax_session_expire() counts from its next call */
     uint64_t closing_deadline;
 };
 
 /* ---- life ---- */
 
 /*
- * Starts a session in the caller's storage; config is copied. An opener has its superblock queued already. AX_ERANGE: the
- * timeout or the minor version is out of range. AX_ENOMEM. After an error there is nothing to _fini.
+ * Starts a session in the caller's storage; config is copied. An opener has its superblock queued already. AX_ERANGE:
+ * the timeout or the minor version is out of range. AX_ENOMEM. After an error there is nothing to _fini.
  */
 int ax_session_init(struct ax_session *session, const struct ax_session_config *config, uint64_t now);
 
@@ -163,8 +168,7 @@ void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, st
  * Takes bytes, up to and including the one that completes an event. Returns how many it used: less than size only when
  * there is an event. In CLOSED and FAILED it uses all and does nothing.
  */
-size_t ax_session_feed(struct ax_session *session, const void *data, size_t size, uint64_t now,
-                       struct ax_event *event);
+size_t ax_session_feed(struct ax_session *session, const void *data, size_t size, uint64_t now, struct ax_event *event);
 
 /* The stream has ended. FAILED with AX_EEOF, except in CLOSED; in CLOSING, where the peer may just go, CLOSED. */
 void ax_session_feed_eof(struct ax_session *session, struct ax_event *event);
@@ -179,19 +183,24 @@ void ax_session_sent(struct ax_session *session, size_t size, uint64_t now);
 
 /* ---- time ---- */
 
-/* When ax_session_expire() wants to be called at the latest, or AX_NEVER. Moves with every call; may be checked lazily. */
+/*
+ * When ax_session_expire() wants to be called at the latest, or AX_NEVER. Moves with every call; may be checked lazily.
+ */
 uint64_t ax_session_deadline(const struct ax_session *session);
 
-/* Acts on what is due at `now`: queues IDLE, or fails a session whose peer is silent, does not read, or does not close. */
+/*
+ * Acts on what is due at `now`: queues IDLE, or fails a session whose peer is silent, does not read, or does not close.
+ * An owner that was away for long reads first what has arrived, else it would blame the peer.
+ */
 void ax_session_expire(struct ax_session *session, uint64_t now, struct ax_event *event);
 
 /* ---- requests ---- */
 
 /*
- * Queues an APPLY and stores its id. Takes ownership of payload (the pickle) on success only. `refs` are borrowed; `waiter`
- * is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and not NULL.
- * AX_ESTATE: not READY. AX_EFULL: max_queued bytes wait already; try again when fewer do (never when none does).
- * AX_ENOMEM: nothing was queued.
+ * Queues an APPLY and stores its id. Takes ownership of payload (the pickle) on success only. `refs` are borrowed;
+ * `waiter` is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and not NULL. AX_ESTATE: not
+ * READY. AX_EFULL: max_queued bytes wait already; try again when fewer do (never when none does). AX_ENOMEM: nothing
+ * was queued.
  */
 int ax_session_call(struct ax_session *session, const uint64_t *refs, size_t ref_count, struct ax_buffer *payload,
                     void *waiter, uint64_t now, uint64_t *id);
@@ -205,27 +214,38 @@ void ax_session_forget(struct ax_session *session, uint64_t id);
 /* One waiter whose call will never have a result, removed from the session, or NULL; for CLOSING, CLOSED and FAILED. */
 void *ax_session_next_waiter(struct ax_session *session);
 
-/* Queues the RESULT of a call, success or error. Ownership and errors as for ax_session_call(). In CLOSING and after it
- * answers AX_ESTATE: the result comes too late, and goes nowhere. */
+/*
+ * Queues the RESULT of a call, success or error. Ownership and errors as for ax_session_call(). In CLOSING and after it
+ * answers AX_ESTATE: the result comes too late, and goes nowhere. AX_ESTATE, too, when no call is in progress;
+ * AX_ERANGE for another kind.
+ */
 int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, const uint64_t *refs,
                       size_t ref_count, struct ax_buffer *payload, uint64_t now);
 
-/* Queues a RESULT of kind operation error; text is UTF-8, copied, cut to 4096 bytes. Never AX_EFULL: a peer that lets
- * these pile up beyond twice max_queued fails the session instead. AX_ESTATE, AX_ENOMEM. */
+/*
+ * Queues a RESULT of kind operation error; text is UTF-8, copied, cut to 4096 bytes. Never AX_EFULL: a peer that lets
+ * these pile up beyond twice max_queued fails the session instead (then AX_ESTATE, without an event). AX_ESTATE,
+ * AX_ENOMEM.
+ */
 int ax_session_result_failed(struct ax_session *session, uint64_t call, const char *text, uint64_t now);
 
 /*
- * The peer's object `id` is no longer referred to by us. Ids are gathered into DEL_OBJS messages, which leave with the next
- * ax_session_pending(). Ignored unless READY. AX_ENOMEM: the id is forgotten, and the peer keeps its object.
+ * The peer's object `id` is no longer referred to by us. Ids are gathered into DEL_OBJS messages, which leave with the
+ * next ax_session_pending(). Ignored unless READY. AX_ENOMEM: the id is forgotten, and the peer keeps its object.
  */
 int ax_session_release(struct ax_session *session, uint64_t id);
 
-/* Says GOODBYE (with the reason, where the peer understands one; NULL: none). READY becomes CLOSING; before READY the
- * session becomes CLOSED at once; after that nothing happens. */
+/*
+ * Says GOODBYE (with the reason, where the peer understands one; NULL: none). READY becomes CLOSING; before READY the
+ * session becomes CLOSED at once, without an event; after that nothing happens. Short of memory it becomes FAILED,
+ * without an event either.
+ */
 void ax_session_close(struct ax_session *session, const char *reason, uint64_t now);
 
-/* Fails the session from outside, for an I/O error or a queue of ours that is full. Keeps the first reason. Where the
- * peer understands a reason, a GOODBYE with it is queued, as for a failure from inside. */
+/*
+ * Fails the session from outside, for an I/O error or a queue of ours that is full; there is no event. Keeps the first
+ * reason. Where the peer understands a reason, a GOODBYE with it is queued, as for a failure from inside.
+ */
 void ax_session_fail(struct ax_session *session, int error, const char *reason);
 
 /* Why the session FAILED, or what the peer gave as its reason for closing, or "". */

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+#include "protocol/output.h"
+
+#include <stdlib.h>
+
+#include "protocol/error.h"
+
+/*
+ * Room of a block that starts an empty output: a message or a few, small enough for malloc's fastest path. Once
+ * something waits, more will come, so later blocks are larger and take many messages each.
+ */
+#define FIRST_ROOM 896
+#define NEXT_ROOM 16384
+
+/* Bytes to send: either copied, behind this header, or those of a buffer. Invariant: begin <= end <= capacity. */
+struct ax_output_block {
+    struct ax_output_block *next;
+    unsigned char *data;
+    size_t begin;
+    size_t end;
+    size_t capacity;         /* equal to end for a buffer: nothing may be appended to it */
+    struct ax_buffer buffer; /* empty for copied bytes */
+};
+
+void ax_output_init(struct ax_output *output)
+{
+    *output = (struct ax_output){0};
+}
+
+static void add_block(struct ax_output *output, struct ax_output_block *block)
+{
+    if (output->last)
+        output->last->next = block;
+    else
+        output->first = block;
+    output->last = block;
+}
+
+static void free_block(struct ax_output_block *block)
+{
+    ax_buffer_fini(&block->buffer);
+    free(block);
+}
+
+static struct ax_output_block *add_room(struct ax_output *output, size_t size)
+{
+    size_t room = output->size > 0 ? NEXT_ROOM : FIRST_ROOM;
+    if (room < size)
+        room = size;
+    struct ax_output_block *block = malloc(sizeof(*block) + room);
+    if (!block)
+        return NULL;
+    *block = (struct ax_output_block){.data = (unsigned char *)(block + 1), .capacity = room};
+    add_block(output, block);
+    return block;
+}
+
+unsigned char *ax_output_append(struct ax_output *output, size_t size)
+{
+    struct ax_output_block *block = output->last;
+
+    if (!block || block->capacity - block->end < size)
+        block = add_room(output, size);
+    if (!block)
+        return NULL;
+    unsigned char *room = block->data + block->end;
+    block->end += size;
+    output->size += size;
+    return room;
+}
+
+int ax_output_append_buffer(struct ax_output *output, struct ax_buffer *buffer)
+{
+    if (buffer->size == 0) {
+        ax_buffer_fini(buffer);
+        return 0;
+    }
+    struct ax_output_block *block = malloc(sizeof(*block));
+    if (!block)
+        return AX_ENOMEM;
+    *block = (struct ax_output_block){.data = buffer->data, .end = buffer->size, .capacity = buffer->size};
+    block->buffer = ax_buffer_take(buffer);
+    output->size += block->end;
+    add_block(output, block);
+    return 0;
+}
+
+void ax_output_retract(struct ax_output *output, size_t size)
+{
+    /* A block that this leaves empty stays: it is the last one, and the next append finds room in it. */
+    output->last->end -= size;
+    output->size -= size;
+}
+
+size_t ax_output_slices(const struct ax_output *output, struct ax_slice *slices, size_t max)
+{
+    size_t count = 0;
+
+    for (const struct ax_output_block *block = output->first; block && count < max; block = block->next) {
+        if (block->begin < block->end)
+            slices[count++] = (struct ax_slice){block->data + block->begin, block->end - block->begin};
+    }
+    return count;
+}
+
+static void drop_first(struct ax_output *output)
+{
+    struct ax_output_block *block = output->first;
+
+    output->first = block->next;
+    if (!output->first)
+        output->last = NULL;
+    free_block(block);
+}
+
+void ax_output_consume(struct ax_output *output, size_t size)
+{
+    output->size -= size;
+    while (output->first) {
+        struct ax_output_block *block = output->first;
+        size_t here = block->end - block->begin;
+        if (size < here) {
+            block->begin += size;
+            return;
+        }
+        size -= here;
+        drop_first(output);
+    }
+}
+
+void ax_output_fini(struct ax_output *output)
+{
+    while (output->first)
+        drop_first(output);
+    output->size = 0;
+}

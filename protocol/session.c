@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include "protocol/session.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "protocol/session_private.h"
+#include "protocol/text.h"
+
+/* A pickle beyond this is a mistake or an attack more often than a wish, and it exists twice while it is unpickled. */
+#define DEFAULT_MAX_MESSAGE (1ull << 30)
+/* Heads are ids and error texts: room for DEFAULT_MAX_IDS of the longest kind, and some. */
+#define DEFAULT_MAX_HEAD (1u << 20)
+/* Peers send two; pickles with buffers of their own would send one more for each. Each costs 40 bytes of ours. */
+#define DEFAULT_MAX_FRAMES 1024u
+/* Objects that one pickle refers to. */
+#define DEFAULT_MAX_IDS 65536u
+/* Each may become a thread; far beyond what a machine runs well, and within what it can hold. */
+#define DEFAULT_MAX_CALLS 1024u
+/* Some large results, or very many small ones: more would only wait for the same peer. */
+#define DEFAULT_MAX_QUEUED (16ull << 20)
+/* Twenty messages a second at the most, while a peer that asks for a shorter timeout than 100 ms asks for trouble. */
+#define DEFAULT_IDLE_FLOOR_MS 50u
+/* As long as the default timeout would last. */
+#define DEFAULT_CLOSE_MS 60000u
+
+/* The version that an acceptor speaks until it has heard its peer. */
+#define NEWEST_MINOR 2
+#define OLDEST_MINOR 1
+
+char ax_session_forgotten;
+
+void ax_limits_init(struct ax_limits *limits)
+{
+    *limits = (struct ax_limits){
+        .max_message = DEFAULT_MAX_MESSAGE,
+        .max_head = DEFAULT_MAX_HEAD,
+        .max_frames = DEFAULT_MAX_FRAMES,
+        .max_ids = DEFAULT_MAX_IDS,
+        .max_calls = DEFAULT_MAX_CALLS,
+        .max_queued = DEFAULT_MAX_QUEUED,
+        .idle_floor_ms = DEFAULT_IDLE_FLOOR_MS,
+        .close_ms = DEFAULT_CLOSE_MS,
+    };
+}
+
+static uint64_t later(uint64_t now, uint64_t ms)
+{
+    return ms < AX_NEVER - now ? now + ms : AX_NEVER;
+}
+
+int ax_session_init(struct ax_session *session, const struct ax_session_config *config, uint64_t now)
+{
+    if (config->timeout_ms > AX_TIMEOUT_MAX_MS)
+        return AX_ERANGE;
+    if (config->role == AX_OPENER && (config->minor < OLDEST_MINOR || config->minor > NEWEST_MINOR))
+        return AX_ERANGE;
+
+    *session = (struct ax_session){
+        .config = *config,
+        .state = AX_STATE_SUPERBLOCK,
+        .handshake_deadline = AX_NEVER,
+        .received_at = now,
+        .sent_at = now,
+        .closing_deadline = AX_NEVER,
+    };
+    if (config->handshake_timeout_ms)
+        session->handshake_deadline = later(now, config->handshake_timeout_ms);
+    if (config->role == AX_OPENER)
+        return ax_session_send_superblock(session, now);
+    session->config.minor = NEWEST_MINOR;
+    return 0;
+}
+
+void ax_session_fini(struct ax_session *session)
+{
+    ax_message_free(session->incoming);
+    ax_session_drop_releases(session);
+    ax_output_fini(&session->output);
+    ax_idmap_fini(&session->calls);
+    session->incoming = NULL;
+}
+
+/* ---- changes of state ---- */
+
+void ax_session_become_ready(struct ax_session *session, uint64_t peer_timeout_ms)
+{
+    session->peer_timeout_ms = peer_timeout_ms < AX_TIMEOUT_MAX_MS ? (uint32_t)peer_timeout_ms : AX_TIMEOUT_MAX_MS;
+    session->handshake_deadline = AX_NEVER;
+    session->state = AX_STATE_READY;
+}
+
+/* From here on, until the stream is closed, the session lives on borrowed time. */
+static void start_closing(struct ax_session *session, enum ax_session_state state, uint64_t now)
+{
+    const struct ax_session_config *config = &session->config;
+
+    if (session->closing_deadline == AX_NEVER)
+        session->closing_deadline = later(now, config->timeout_ms ? config->timeout_ms : config->limits.close_ms);
+    ax_session_drop_releases(session);
+    session->state = state;
+}
+
+void ax_session_close(struct ax_session *session, const char *reason, uint64_t now)
+{
+    if (session->state > AX_STATE_READY)
+        return;
+    /* Before our GREETING, a GOODBYE would be a breach: the end of the stream has to say it. */
+    if (session->state != AX_STATE_SUPERBLOCK && ax_session_queue_goodbye(session, reason, now) < 0) {
+        ax_session_fail_memory(session);
+        return;
+    }
+    start_closing(session, session->state == AX_STATE_READY ? AX_STATE_CLOSING : AX_STATE_CLOSED, now);
+}
+
+void ax_session_become_closed(struct ax_session *session, const struct ax_message *goodbye, uint64_t now)
+{
+    session->peer_said_goodbye = true;
+    if (goodbye->text_size > 0)
+        ax_text_copy(session->reason, sizeof(session->reason), goodbye->text, goodbye->text_size);
+    /* Short of memory we close without an answer, which a peer that has said its own takes as one. */
+    if (session->state == AX_STATE_READY)
+        (void)ax_session_queue_goodbye(session, NULL, now);
+    start_closing(session, AX_STATE_CLOSED, now);
+}
+
+void ax_session_fail(struct ax_session *session, int error, const char *reason)
+{
+    if (session->state == AX_STATE_FAILED)
+        return;
+    if (session->reason[0] == '\0')
+        ax_text_copy(session->reason, sizeof(session->reason), reason, strlen(reason));
+    session->error = error;
+
+    bool may_speak = session->state == AX_STATE_GREETING || session->state == AX_STATE_READY;
+    if (may_speak && (session->features & AX_FEATURE_REASON))
+        (void)ax_session_queue_goodbye(session, session->reason, AX_TIME_UNKNOWN);
+
+    session->state = AX_STATE_FAILED;
+    ax_session_drop_releases(session);
+    ax_message_free(session->incoming);
+    session->incoming = NULL;
+}
+
+void ax_session_failf(struct ax_session *session, int error, const char *format, ...)
+{
+    char reason[AX_REASON_SIZE];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(reason, sizeof(reason), format, arguments);
+    va_end(arguments);
+    ax_session_fail(session, error, reason);
+}
+
+void ax_session_fail_memory(struct ax_session *session)
+{
+    ax_session_fail(session, AX_ENOMEM, ax_error_text(AX_ENOMEM));
+}
+
+void ax_session_report(const struct ax_session *session, enum ax_session_state before, struct ax_event *event)
+{
+    if (session->state == AX_STATE_FAILED && before != AX_STATE_FAILED)
+        *event = (struct ax_event){.type = AX_EVENT_FAILED};
+}
+
+/* ---- what is left ---- */
+
+const char *ax_session_reason(const struct ax_session *session)
+{
+    return session->reason;
+}
+
+void *ax_session_next_waiter(struct ax_session *session)
+{
+    if (session->state < AX_STATE_CLOSING)
+        return NULL;
+    void *waiter;
+    do {
+        waiter = ax_idmap_take_any(&session->calls);
+    } while (waiter == &ax_session_forgotten);
+    return waiter;
+}
+
+void ax_session_forget(struct ax_session *session, uint64_t id)
+{
+    ax_idmap_replace(&session->calls, id, &ax_session_forgotten);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a complete message means, by its type and the session's state. The table says it; the functions above it do it.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "protocol/session_private.h"
+
+/* Acts on a message. It keeps it by making it the event's, else the message is freed behind it. */
+typedef void action(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event);
+
+static void drop(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    (void)session, (void)message, (void)now, (void)event;
+}
+
+static void refuse(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    (void)now, (void)event;
+    ax_session_failf(session, AX_EPROTOCOL, "Invalid message in %s state: %" PRIu64,
+                     session->state == AX_STATE_GREETING ? "greeting" : "ready", message->type);
+}
+
+static void on_greeting(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    (void)now;
+    ax_session_become_ready(session, message->timeout_ms);
+    event->type = AX_EVENT_READY;
+}
+
+/* Answers for the references of a pickle that nobody will load, so that the peer's table does not keep them. */
+static void release_refs(struct ax_session *session, struct ax_ids ids)
+{
+    uint64_t id;
+
+    while (ax_ids_next(&ids, &id))
+        (void)ax_session_release(session, id);
+}
+
+/* One call too many. What it refers to is answered for at once, so that a flood of these counts as queued bytes. */
+static void refuse_call(struct ax_session *session, const struct ax_message *message, uint64_t now)
+{
+    char text[80];
+
+    snprintf(text, sizeof(text), "Too many calls at a time: the limit is %" PRIu32, session->config.limits.max_calls);
+    release_refs(session, message->ids);
+    int error = ax_session_queue_refusal(session, message->call, text, now);
+    if (!error)
+        error = ax_session_flush_releases(session, now);
+    if (error == AX_ENOMEM)
+        ax_session_fail_memory(session);
+}
+
+static void on_apply(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    if (message->buffer_count == 0) {
+        ax_session_failf(session, AX_EPROTOCOL, "Call %" PRIu64 " has no buffer", message->call);
+    } else if (session->calls_in_progress >= session->config.limits.max_calls) {
+        refuse_call(session, message, now);
+    } else {
+        session->calls_in_progress++;
+        *event = (struct ax_event){.type = AX_EVENT_CALL, .message = message};
+    }
+}
+
+static bool is_result_kind(uint64_t kind)
+{
+    return kind == AX_RESULT_SUCCESS || kind == AX_RESULT_ERROR || kind == AX_RESULT_OPERATION_ERROR;
+}
+
+static void on_result(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    (void)now;
+    if (!ax_idmap_get(&session->calls, message->call)) {
+        ax_session_failf(session, AX_EPROTOCOL, "Call not found: %" PRIu64, message->call);
+        return;
+    }
+    if (!is_result_kind(message->kind)) {
+        ax_session_failf(session, AX_EPROTOCOL, "Result of call %" PRIu64 " has an unknown kind: %" PRIu64,
+                         message->call, message->kind);
+        return;
+    }
+    if (message->kind != AX_RESULT_OPERATION_ERROR && message->buffer_count == 0) {
+        ax_session_failf(session, AX_EPROTOCOL, "Result of call %" PRIu64 " has no buffer", message->call);
+        return;
+    }
+    /* Taken out only now: a waiter stays until it can have its result, or its share of the session's failure. */
+    void *waiter = ax_idmap_take(&session->calls, message->call);
+    if (waiter == &ax_session_forgotten)
+        release_refs(session, message->ids);
+    else
+        *event = (struct ax_event){.type = AX_EVENT_RESULT, .message = message, .waiter = waiter};
+}
+
+static void on_goodbye(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    if (!(session->features & AX_FEATURE_REASON))
+        message->text_size = 0;
+    ax_session_become_closed(session, message, now);
+    *event = (struct ax_event){.type = AX_EVENT_CLOSED, .message = message};
+}
+
+static void on_del_objs(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    (void)session, (void)now;
+    *event = (struct ax_event){.type = AX_EVENT_RELEASE, .message = message};
+}
+
+/*
+ * The state machine of messages. SUPERBLOCK receives none, and after CLOSED and FAILED nothing is looked at. A session
+ * that is CLOSING has told its peer so, but what the peer sent before it knew is still on its way.
+ */
+/* clang-format off */
+static action *const actions[AX_MESSAGE_TYPES + 1][3] = {
+    /*                       GREETING     READY        CLOSING     */
+    [AX_GREETING]         = {on_greeting, refuse,      drop},
+    [AX_APPLY]            = {refuse,      on_apply,    drop},
+    [AX_RESULT]           = {refuse,      on_result,   drop},
+    [AX_GOODBYE]          = {refuse,      on_goodbye,  on_goodbye},
+    [AX_DEL_OBJS]         = {refuse,      on_del_objs, drop},
+    [AX_IDLE]             = {refuse,      drop,        drop},
+    [AX_MESSAGE_TYPES]    = {refuse,      refuse,      drop}, /* any other type */
+};
+/* clang-format on */
+
+static action *find_action(const struct ax_session *session, uint64_t type)
+{
+    return actions[type < AX_MESSAGE_TYPES ? type : AX_MESSAGE_TYPES][session->state - AX_STATE_GREETING];
+}
+
+void ax_session_check_head(struct ax_session *session, struct ax_message *message)
+{
+    action *act = find_action(session, message->type);
+    uint64_t count = message->ids.count;
+    size_t left = (size_t)(message->ids.reader.end - message->ids.reader.pos);
+
+    if (act == refuse)
+        refuse(session, message, 0, NULL);
+    else if (act == drop)
+        return;
+    else if (count > session->config.limits.max_ids)
+        ax_session_failf(session, AX_EPROTOCOL, "List of %" PRIu64 " ids is longer than the limit of %" PRIu32, count,
+                         session->config.limits.max_ids);
+    else if (count > left)
+        ax_session_failf(session, AX_EPROTOCOL, "List of %" PRIu64 " ids does not fit into the %zu bytes of its head",
+                         count, left);
+}
+
+void ax_session_dispatch(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    find_action(session, message->type)(session, message, now, event);
+    if (event->message != message)
+        ax_message_free(message);
+}

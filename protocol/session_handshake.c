@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Superblocks: which version both sides speak, which features, and whether there is an across at the other end at all.
+ *
+ * A bare Python announces itself with a magic of its own. What it is sent is, in this order: our superblock, the length
+ * of the source, the source, and our superblock again, which the bootstrapped peer reads. Then its own superblock
+ * follows.
+ */
+#include <string.h>
+
+#include "protocol/session_private.h"
+
+static struct ax_version own_version(const struct ax_session *session)
+{
+    return (struct ax_version){0, session->config.minor, 0};
+}
+
+int ax_session_send_superblock(struct ax_session *session, uint64_t now)
+{
+    const struct ax_superblock superblock = {
+        .magic = AX_MAGIC,
+        .version = own_version(session),
+        .level = session->config.features ? AX_EXTENSION_LEVEL : 0,
+        .features = session->config.features,
+    };
+    return ax_session_queue_superblock(session, &superblock, now);
+}
+
+/* An opener has committed itself to a version, and so has an acceptor that has bootstrapped its peer. */
+static bool has_sent_superblock(const struct ax_session *session)
+{
+    return session->config.role == AX_OPENER || session->bootstrapped;
+}
+
+static bool is_known(struct ax_version version)
+{
+    return version.major == 0 && (version.minor == 1 || version.minor == 2);
+}
+
+static int compare_versions(struct ax_version a, struct ax_version b)
+{
+    if (a.major != b.major)
+        return a.major - b.major;
+    return a.minor != b.minor ? a.minor - b.minor : a.patch - b.patch;
+}
+
+/*
+ * A peer with an across. An acceptor answers in the peer's version; in its own when it cannot, so that both can tell.
+ */
+static void on_peer(struct ax_session *session, const struct ax_superblock *peer, uint64_t now)
+{
+    struct ax_version remote = peer->version;
+
+    if (!has_sent_superblock(session)) {
+        if (is_known(remote))
+            session->config.minor = remote.minor;
+        if (ax_session_send_superblock(session, now) < 0) {
+            ax_session_fail_memory(session);
+            return;
+        }
+    }
+    struct ax_version local = own_version(session);
+    if (remote.major != local.major || remote.minor != local.minor) {
+        ax_session_failf(session, AX_EPROTOCOL, "Local across %u.%u.%u is not compatible with remote %u.%u.%u",
+                         local.major, local.minor, local.patch, remote.major, remote.minor, remote.patch);
+        return;
+    }
+    if (ax_session_queue_greeting(session, now) < 0) {
+        ax_session_fail_memory(session);
+        return;
+    }
+    session->peer_version = remote;
+    session->features = peer->level > 0 ? session->config.features & peer->features : 0;
+    session->state = AX_STATE_GREETING;
+}
+
+static int send_bootstrap(struct ax_session *session, uint64_t now)
+{
+    int error = 0;
+
+    if (!has_sent_superblock(session))
+        error = ax_session_send_superblock(session, now);
+    if (!error)
+        error = ax_session_queue_bootstrap(session, session->config.bootstrap, now);
+    if (!error)
+        error = ax_session_send_superblock(session, now);
+    return error;
+}
+
+static void on_bare_python(struct ax_session *session, struct ax_version needed, uint64_t now)
+{
+    if (session->bootstrapped) {
+        ax_session_failf(session, AX_EPROTOCOL, "The peer asks to be bootstrapped a second time");
+    } else if (!session->config.bootstrap) {
+        ax_session_failf(session, AX_EPROTOCOL, "The peer asks to be bootstrapped, which is not allowed here");
+    } else if (compare_versions(needed, own_version(session)) > 0) {
+        ax_session_failf(session, AX_EPROTOCOL, "At least across %u.%u.%u is needed to bootstrap connection",
+                         needed.major, needed.minor, needed.patch);
+    } else if (send_bootstrap(session, now) < 0) {
+        ax_session_fail_memory(session);
+    } else {
+        session->bootstrapped = true;
+        session->superblock_size = 0;
+    }
+}
+
+size_t ax_session_take_superblock(struct ax_session *session, const unsigned char *data, size_t size, uint64_t now)
+{
+    size_t missing = AX_SUPERBLOCK_SIZE - session->superblock_size;
+    size_t used = size < missing ? size : missing;
+
+    memcpy(session->superblock + session->superblock_size, data, used);
+    session->superblock_size += (unsigned)used;
+    if (used < missing)
+        return used;
+
+    struct ax_superblock peer;
+    ax_superblock_decode(&peer, session->superblock);
+    if (peer.magic == AX_MAGIC)
+        on_peer(session, &peer, now);
+    else if (peer.magic == AX_MAGIC_BOOTSTRAP)
+        on_bare_python(session, peer.version, now);
+    else
+        ax_session_failf(session, AX_EPROTOCOL, "Invalid magic: 0x%x", (unsigned)peer.magic);
+    return used;
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests: each becomes one message in the output, in one piece where it is small.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/session_private.h"
+#include "protocol/text.h"
+
+/* Bytes of the text of an operation error: some screens full. */
+#define ERROR_TEXT_MAX 4096
+
+/* Ids in one DEL_OBJS: at most 9 KiB, so that any peer takes it. */
+#define RELEASES_PER_MESSAGE 1024
+
+/* Gathered ids whose array is kept between messages; a larger one is freed, for a session may then be idle for days. */
+#define RELEASES_KEPT 64
+
+/* The source for a bare Python outlives the session, and belongs to somebody else. */
+static void release_nothing(void *owner)
+{
+    (void)owner;
+}
+
+/* ---- putting messages together ---- */
+
+/* The output was empty and is not any more: the time in which something has to be sent begins. */
+static void note_queued(struct ax_session *session, size_t size_before, uint64_t now)
+{
+    if (size_before == 0)
+        session->sent_at = now;
+}
+
+/* Room for `size` bytes in the output, or NULL. */
+static unsigned char *queue(struct ax_session *session, size_t size, uint64_t now)
+{
+    size_t before = session->output.size;
+    unsigned char *out = ax_output_append(&session->output, size);
+
+    if (out)
+        note_queued(session, before, now);
+    return out;
+}
+
+/* Room for a message that is one frame with `size` bytes, its header already written; or NULL. */
+static unsigned char *queue_head(struct ax_session *session, size_t size, uint64_t now)
+{
+    unsigned char *out = queue(session, AX_FRAME_HEADER_SIZE + size, now);
+
+    if (!out)
+        return NULL;
+    ax_frame_put_header(out, size, false);
+    return out + AX_FRAME_HEADER_SIZE;
+}
+
+static unsigned char *put_bytes(unsigned char *out, const char *bytes, size_t size)
+{
+    out = ax_head_put_uint(out, size);
+    memcpy(out, bytes, size);
+    return out + size;
+}
+
+/* What APPLY and RESULT have in common. */
+struct call_message {
+    uint64_t type;
+    uint64_t call;
+    uint64_t kind; /* 0: none */
+    const uint64_t *refs;
+    size_t ref_count;
+};
+
+static size_t call_head_size(const struct call_message *message)
+{
+    return ax_uint_size(message->type) + ax_uint_size(message->call) +
+           (message->kind ? ax_uint_size(message->kind) : 0) + ax_ids_size(message->refs, message->ref_count);
+}
+
+static unsigned char *put_call_head(unsigned char *out, const struct call_message *message)
+{
+    out = ax_head_put_uint(out, message->type);
+    out = ax_head_put_uint(out, message->call);
+    if (message->kind)
+        out = ax_head_put_uint(out, message->kind);
+    return ax_put_ids(out, message->refs, message->ref_count);
+}
+
+/* Queues head and payload: as one piece when the payload is small, else the payload stays where it is. */
+static int queue_call_message(struct ax_session *session, const struct call_message *message, struct ax_buffer *payload,
+                              uint64_t now)
+{
+    size_t before = session->output.size;
+    bool copied = payload->size <= AX_OUTPUT_COPY_MAX;
+    size_t head_size = call_head_size(message);
+    size_t size = AX_FRAME_HEADER_SIZE + head_size + AX_FRAME_HEADER_SIZE + (copied ? payload->size : 0);
+
+    unsigned char *out = ax_output_append(&session->output, size);
+    if (!out)
+        return AX_ENOMEM;
+    ax_frame_put_header(out, head_size, true);
+    out = put_call_head(out + AX_FRAME_HEADER_SIZE, message);
+    ax_frame_put_header(out, payload->size, false);
+    if (copied) {
+        if (payload->size > 0)
+            memcpy(out + AX_FRAME_HEADER_SIZE, payload->data, payload->size);
+        ax_buffer_fini(payload);
+    } else if (ax_output_append_buffer(&session->output, payload) < 0) {
+        ax_output_retract(&session->output, size);
+        return AX_ENOMEM;
+    }
+    note_queued(session, before, now);
+    return 0;
+}
+
+/* ---- messages of the session itself ---- */
+
+int ax_session_queue_superblock(struct ax_session *session, const struct ax_superblock *superblock, uint64_t now)
+{
+    unsigned char *out = queue(session, AX_SUPERBLOCK_SIZE, now);
+
+    if (!out)
+        return AX_ENOMEM;
+    ax_superblock_encode(out, superblock);
+    return 0;
+}
+
+int ax_session_queue_bootstrap(struct ax_session *session, const char *source, uint64_t now)
+{
+    struct ax_buffer buffer = {
+        .data = (unsigned char *)source, /* only ever read */
+        .size = strlen(source),
+        .release = release_nothing,
+    };
+    unsigned char *out = queue(session, 4, now);
+
+    if (!out)
+        return AX_ENOMEM;
+    ax_put_u32(out, (uint32_t)buffer.size);
+    if (ax_output_append_buffer(&session->output, &buffer) < 0) {
+        ax_output_retract(&session->output, 4);
+        return AX_ENOMEM;
+    }
+    return 0;
+}
+
+int ax_session_queue_greeting(struct ax_session *session, uint64_t now)
+{
+    uint32_t timeout = session->config.timeout_ms;
+    unsigned char *out = queue_head(session, 1 + ax_uint_size(timeout), now);
+
+    if (!out)
+        return AX_ENOMEM;
+    ax_head_put_uint(ax_head_put_uint(out, AX_GREETING), timeout);
+    return 0;
+}
+
+int ax_session_queue_idle(struct ax_session *session, uint64_t now)
+{
+    unsigned char *out = queue_head(session, 1, now);
+
+    if (!out)
+        return AX_ENOMEM;
+    ax_head_put_uint(out, AX_IDLE);
+    return 0;
+}
+
+int ax_session_queue_goodbye(struct ax_session *session, const char *reason, uint64_t now)
+{
+    size_t length = 0;
+
+    if (reason && (session->features & AX_FEATURE_REASON))
+        length = ax_text_cut(reason, strlen(reason), AX_REASON_SIZE - 1);
+    unsigned char *out = queue_head(session, 1 + (length ? ax_uint_size(length) + length : 0), now);
+    if (!out)
+        return AX_ENOMEM;
+    out = ax_head_put_uint(out, AX_GOODBYE);
+    if (length > 0)
+        put_bytes(out, reason, length);
+    return 0;
+}
+
+int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const char *text, uint64_t now)
+{
+    uint64_t limit = session->config.limits.max_queued;
+
+    /* Subtracted rather than doubled: the limit may be as large as its type. */
+    if (session->output.size > limit && session->output.size - limit > limit) {
+        ax_session_failf(session, AX_EFULL, "The peer lets its results pile up: %zu bytes wait", session->output.size);
+        return AX_ESTATE;
+    }
+    size_t length = ax_text_cut(text, strlen(text), ERROR_TEXT_MAX);
+    unsigned char *out = queue_head(session, 2 + ax_uint_size(call) + ax_uint_size(length) + length, now);
+    if (!out)
+        return AX_ENOMEM;
+    out = ax_head_put_uint(out, AX_RESULT);
+    out = ax_head_put_uint(out, call);
+    out = ax_head_put_uint(out, AX_RESULT_OPERATION_ERROR);
+    put_bytes(out, text, length);
+    return 0;
+}
+
+/* ---- requests ---- */
+
+static bool is_full(const struct ax_session *session)
+{
+    return session->output.size > 0 && session->output.size >= session->config.limits.max_queued;
+}
+
+int ax_session_call(struct ax_session *session, const uint64_t *refs, size_t ref_count, struct ax_buffer *payload,
+                    void *waiter, uint64_t now, uint64_t *id)
+{
+    if (session->state != AX_STATE_READY)
+        return AX_ESTATE;
+    if (is_full(session))
+        return AX_EFULL;
+
+    struct call_message message = {AX_APPLY, session->next_call, 0, refs, ref_count};
+    if (ax_idmap_put(&session->calls, message.call, waiter) < 0)
+        return AX_ENOMEM;
+    int error = queue_call_message(session, &message, payload, now);
+    if (error) {
+        ax_idmap_take(&session->calls, message.call);
+        return error;
+    }
+    *id = session->next_call++;
+    return 0;
+}
+
+int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, const uint64_t *refs,
+                      size_t ref_count, struct ax_buffer *payload, uint64_t now)
+{
+    if (kind != AX_RESULT_SUCCESS && kind != AX_RESULT_ERROR)
+        return AX_ERANGE;
+    if (session->state != AX_STATE_READY || session->calls_in_progress == 0)
+        return AX_ESTATE;
+    if (is_full(session))
+        return AX_EFULL;
+
+    struct call_message message = {AX_RESULT, call, kind, refs, ref_count};
+    int error = queue_call_message(session, &message, payload, now);
+    if (!error)
+        session->calls_in_progress--;
+    return error;
+}
+
+int ax_session_result_failed(struct ax_session *session, uint64_t call, const char *text, uint64_t now)
+{
+    if (session->state != AX_STATE_READY || session->calls_in_progress == 0)
+        return AX_ESTATE;
+    int error = ax_session_queue_refusal(session, call, text, now);
+    if (!error)
+        session->calls_in_progress--;
+    return error;
+}
+
+/* ---- released objects ---- */
+
+int ax_session_release(struct ax_session *session, uint64_t id)
+{
+    if (session->state != AX_STATE_READY)
+        return 0;
+    if (session->release_count == session->release_capacity) {
+        size_t capacity = session->release_capacity ? session->release_capacity * 2 : 8;
+        uint64_t *releases = realloc(session->releases, capacity * sizeof(*releases));
+        if (!releases)
+            return AX_ENOMEM;
+        session->releases = releases;
+        session->release_capacity = capacity;
+    }
+    session->releases[session->release_count++] = id;
+    return 0;
+}
+
+void ax_session_drop_releases(struct ax_session *session)
+{
+    free(session->releases);
+    session->releases = NULL;
+    session->release_count = 0;
+    session->release_capacity = 0;
+}
+
+static int queue_del_objs(struct ax_session *session, const uint64_t *ids, size_t count, uint64_t now)
+{
+    unsigned char *out = queue_head(session, 1 + ax_ids_size(ids, count), now);
+
+    if (!out)
+        return AX_ENOMEM;
+    ax_put_ids(ax_head_put_uint(out, AX_DEL_OBJS), ids, count);
+    return 0;
+}
+
+int ax_session_flush_releases(struct ax_session *session, uint64_t now)
+{
+    size_t done = 0;
+    int error = 0;
+
+    while (done < session->release_count) {
+        size_t count = session->release_count - done;
+        if (count > RELEASES_PER_MESSAGE)
+            count = RELEASES_PER_MESSAGE;
+        error = queue_del_objs(session, session->releases + done, count, now);
+        if (error)
+            break;
+        done += count;
+    }
+    session->release_count -= done;
+    if (session->release_count > 0)
+        memmove(session->releases, session->releases + done, session->release_count * sizeof(*session->releases));
+    else if (session->release_capacity > RELEASES_KEPT)
+        ax_session_drop_releases(session);
+    return error;
+}
+
+/* ---- sending ---- */
+
+size_t ax_session_pending(struct ax_session *session, struct ax_slice *slices, size_t max)
+{
+    /* Without memory the ids wait for the next call. */
+    if (session->release_count > 0)
+        (void)ax_session_flush_releases(session, AX_TIME_UNKNOWN);
+    return ax_output_slices(&session->output, slices, max);
+}
+
+void ax_session_sent(struct ax_session *session, size_t size, uint64_t now)
+{
+    if (size == 0)
+        return;
+    ax_output_consume(&session->output, size);
+    session->sent_at = now;
+}
