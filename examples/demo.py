@@ -27,6 +27,12 @@ def show_progress(number: int, total: int, name: str) -> None:
     print(f"   [{number}/{total}] {name} (printed by process {os.getpid()})", flush=True)
 
 
+def show_logs() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("   log: %(name)s: %(message)s (logged by process %(process)d)"))
+    logging.getLogger("demo").addHandler(handler)
+
+
 def survey(conn: across.Connection, folder: str) -> None:
     title("call: a function runs in acrossd. It calls back, through Local, to tell how far it is")
     print(f"   this is process {os.getpid()}, the other is {conn.call(os.getpid)}")
@@ -69,7 +75,7 @@ def fail(conn: across.Connection) -> None:
 def main() -> None:
     if len(sys.argv) != 3:
         sys.exit("usage: demo.py SOCKET FOLDER")
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="   log: %(name)s: %(message)s")
+    show_logs()
     socket, folder = sys.argv[1], os.path.abspath(sys.argv[2])
     with across.Connection.from_unix(socket) as conn:
         survey(conn, folder)

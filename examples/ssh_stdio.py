@@ -7,8 +7,8 @@ Usage: python3 examples/ssh_stdio.py HOST           (ssh HOST acrossd --stdio)
 
 from __future__ import annotations
 
+import os
 import platform
-import shutil
 import sys
 
 import across
@@ -23,9 +23,8 @@ def main() -> None:
         sys.exit("usage: ssh_stdio.py HOST | ssh_stdio.py -- COMMAND...")
 
     with across.Connection.from_command(command) as conn:
-        usage = conn.call(shutil.disk_usage, "/")
         print(f"{conn.call(platform.node)} runs Python {conn.call(platform.python_version)}")
-        print(f"{usage.free / usage.total:.0%} of its root file system is free")
+        print(f"it has {conn.call(os.cpu_count)} processors, its load is {conn.call(os.getloadavg)[0]:.2f}")
 
 
 if __name__ == "__main__":
