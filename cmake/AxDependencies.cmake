@@ -37,5 +37,5 @@ if(AX_ENGINE)
 endif()
 
 if(AX_MISSING)
-    message(FATAL_ERROR "Missing for this build (dev/setup installs it all):${AX_MISSING}")
+    message(FATAL_ERROR "Missing for this build (on Debian and Ubuntu, dev/setup installs it):${AX_MISSING}")
 endif()

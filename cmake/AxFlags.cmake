@@ -38,6 +38,10 @@ if(AX_COVERAGE)
     add_link_options(--coverage)
 endif()
 
-if(AX_FUZZ AND NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
-    message(FATAL_ERROR "AX_FUZZ needs clang (libFuzzer): configure with -DCMAKE_C_COMPILER=clang, or use the preset fuzz.")
+if(AX_FUZZ)
+    if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+        message(FATAL_ERROR "AX_FUZZ needs clang (libFuzzer): use the preset fuzz, or -DCMAKE_C_COMPILER=clang")
+    endif()
+    # Everything reports what it covers; the targets in tests/fuzz link libFuzzer itself.
+    add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
