@@ -14,7 +14,7 @@ from typing import Callable
 
 from across.logging import AcrossHandler
 
-logger = logging.getLogger("demo.worker")
+logger = logging.getLogger('demo.worker')
 
 
 @dataclass
@@ -33,8 +33,8 @@ class WordIndex:
     def __init__(self, folder: str) -> None:
         self._counts: dict[str, Counter[str]] = {}
         for path in text_files(folder):
-            self._counts[path.name] = Counter(words_of(path.read_text(encoding="utf-8")))
-        logger.info("indexed %d files", len(self._counts))
+            self._counts[path.name] = Counter(words_of(path.read_text(encoding='utf-8')))
+        logger.info('indexed %d files', len(self._counts))
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -49,17 +49,17 @@ class WordIndex:
 
 
 def words_of(text: str) -> list[str]:
-    return re.findall(r"[a-z]{2,}", text.lower())
+    return re.findall(r'[a-z]{2,}', text.lower())
 
 
 def text_files(folder: str) -> list[Path]:
-    return sorted(path for path in Path(folder).iterdir() if path.suffix == ".md")
+    return sorted(path for path in Path(folder).iterdir() if path.suffix == '.md')
 
 
 def report(path: Path) -> FileReport:
     data = path.read_bytes()
-    text = data.decode("utf-8")
-    return FileReport(path.name, text.count("\n"), len(words_of(text)), hashlib.sha256(data).hexdigest())
+    text = data.decode('utf-8')
+    return FileReport(path.name, text.count('\n'), len(words_of(text)), hashlib.sha256(data).hexdigest())
 
 
 def survey(folder: str, progress: Callable[[int, int, str], None]) -> list[FileReport]:
