@@ -3,6 +3,7 @@
 #
 # Python3_EXECUTABLE names it; else it is the first python3 on PATH that will do. A name on PATH may be a wrapper (pyenv's
 # are), so everything is asked of the running interpreter itself.
+cmake_minimum_required(VERSION 3.22...4.0) # it is a script of its own, too
 
 set(AX_PYTHON_FACTS executable implementation version headers library ext_suffix)
 

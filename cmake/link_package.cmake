@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Makes the folder TARGET mirror the Python files of SOURCE with symbolic links; whatever else is there, except KEEP, goes.
+cmake_minimum_required(VERSION 3.22...4.0)
 
 file(GLOB_RECURSE sources RELATIVE "${SOURCE}" "${SOURCE}/*.py" "${SOURCE}/*.pyi" "${SOURCE}/py.typed")
 list(FILTER sources EXCLUDE REGEX "(^|/)__pycache__/")
