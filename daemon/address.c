@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/address.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/sentence.h"
+
+/* A unix path keeps its final NUL; an abstract name starts with one. */
+#define UNIX_NAME_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
+
+static_assert(AX_HOST_SIZE > UNIX_NAME_MAX, "a name of every kind fits");
+
+static int parse_unix(struct ax_address *address, const char *path, char *error, size_t size)
+{
+    bool abstract = path[0] == '@';
+
+    if (abstract)
+        path++;
+    if (path[0] == '\0')
+        return ax_sentence(error, size, "unix:%s names no socket: write unix:PATH", abstract ? "@" : "");
+    if (strlen(path) > UNIX_NAME_MAX)
+        return ax_sentence(error, size,
+                           "the path of a unix socket has at most %zu bytes, this one has %zu: write a shorter one, "
+                           "relative if need be: unix:%s",
+                           UNIX_NAME_MAX, strlen(path), path);
+    address->kind = abstract ? AX_ADDRESS_ABSTRACT : AX_ADDRESS_UNIX;
+    memcpy(address->name, path, strlen(path) + 1);
+    return 0;
+}
+
+static int parse_port(uint16_t *port, const char *text)
+{
+    unsigned long value;
+
+    if (text[0] == '\0' || strlen(text) > 5 || strspn(text, "0123456789") != strlen(text))
+        return -1;
+    value = strtoul(text, NULL, 10);
+    if (value > UINT16_MAX)
+        return -1;
+    *port = (uint16_t)value;
+    return 0;
+}
+
+/* [start, *end) is the host, *port the text after its colon. */
+static int split_host(const char *text, const char **start, const char **end, const char **port)
+{
+    if (text[0] == '[') {
+        *start = text + 1;
+        *end = strchr(text, ']');
+        if (*end == NULL || (*end)[1] != ':')
+            return -1;
+        *port = *end + 2;
+        return 0;
+    }
+    *start = text;
+    *end = strrchr(text, ':');
+    if (*end == NULL)
+        return -1;
+    *port = *end + 1;
+    return 0;
+}
+
+static int parse_tcp(struct ax_address *address, const char *text, char *error, size_t size)
+{
+    const char *start, *end, *port;
+    struct in6_addr ignored;
+
+    if (split_host(text, &start, &end, &port) < 0)
+        return ax_sentence(error, size, "tcp:%s has no port: write tcp:HOST:PORT, or tcp:[ADDRESS]:PORT for IPv6",
+                           text);
+    if ((size_t)(end - start) >= AX_HOST_SIZE)
+        return ax_sentence(error, size, "the host in tcp:HOST:PORT has more than %d characters", AX_HOST_SIZE - 1);
+    address->kind = AX_ADDRESS_TCP;
+    memcpy(address->name, start, (size_t)(end - start));
+    address->name[end - start] = '\0';
+    if (text[0] != '[' && strchr(address->name, ':') != NULL)
+        return ax_sentence(error, size, "an IPv6 address stands in brackets: write tcp:[%s]:%s", address->name, port);
+    /* A scope (%eth0) may follow the number, which inet_pton() does not know. */
+    if (text[0] == '[' && strchr(address->name, '%') == NULL && inet_pton(AF_INET6, address->name, &ignored) != 1)
+        return ax_sentence(error, size, "[%s] is no IPv6 address: only those stand in brackets", address->name);
+    if (parse_port(&address->port, port) < 0)
+        return ax_sentence(error, size,
+                           "\"%s\" in tcp:%s is no port: write a number up to 65535, or 0 to have one chosen", port,
+                           text);
+    return 0;
+}
+
+int ax_address_parse(struct ax_address *address, const char *text, char *error, size_t error_size)
+{
+    memset(address, 0, sizeof *address);
+    if (strncmp(text, "unix:", 5) == 0)
+        return parse_unix(address, text + 5, error, error_size);
+    if (strncmp(text, "tcp:", 4) == 0)
+        return parse_tcp(address, text + 4, error, error_size);
+    if (text[0] == '/' || text[0] == '.')
+        return ax_sentence(error, error_size, "%s is no address: write unix:%s", text, text);
+    if (strchr(text, ':') != NULL)
+        return ax_sentence(error, error_size, "%s is no address: write unix:PATH, or tcp:%s", text, text);
+    return ax_sentence(error, error_size, "\"%s\" is no address: write unix:PATH or tcp:HOST:PORT", text);
+}
+
+void ax_address_format(char text[AX_ADDRESS_TEXT], const struct ax_address *address, uint16_t port)
+{
+    bool brackets = strchr(address->name, ':') != NULL;
+
+    switch (address->kind) {
+    case AX_ADDRESS_UNIX:
+        snprintf(text, AX_ADDRESS_TEXT, "unix:%s", address->name);
+        break;
+    case AX_ADDRESS_ABSTRACT:
+        snprintf(text, AX_ADDRESS_TEXT, "unix:@%s", address->name);
+        break;
+    case AX_ADDRESS_TCP:
+        snprintf(text, AX_ADDRESS_TEXT, "tcp:%s%s%s:%u", brackets ? "[" : "", address->name, brackets ? "]" : "", port);
+        break;
+    }
+}
+
+static int resolve_unix(const struct ax_address *address, struct ax_sockaddr *resolved)
+{
+    size_t length = strlen(address->name);
+    size_t offset = address->kind == AX_ADDRESS_ABSTRACT ? 1 : 0;
+
+    memset(resolved, 0, sizeof *resolved);
+    resolved->of.un.sun_family = AF_UNIX;
+    memcpy(resolved->of.un.sun_path + offset, address->name, length);
+    /* An abstract name ends where the address ends; a path is followed by a NUL. */
+    resolved->size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1);
+    return 1;
+}
+
+static bool contains(const struct ax_sockaddr *list, int count, const struct addrinfo *info)
+{
+    for (int i = 0; i < count; i++)
+        if (list[i].size == info->ai_addrlen && memcmp(&list[i].of.any, info->ai_addr, info->ai_addrlen) == 0)
+            return true;
+    return false;
+}
+
+static int resolve_tcp(const struct ax_address *address, struct ax_sockaddr *resolved, char *error, size_t size)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found;
+    char port[8];
+    int count = 0;
+    int code;
+
+    snprintf(port, sizeof port, "%u", address->port);
+    code = getaddrinfo(address->name[0] ? address->name : NULL, port, &hints, &found);
+    if (code != 0)
+        return ax_sentence(error, size, "the host %s of an address to listen on is not known: %s", address->name,
+                           code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code));
+    for (struct addrinfo *info = found; info != NULL && count < AX_ADDRESS_RESOLVED_MAX; info = info->ai_next) {
+        if ((info->ai_family != AF_INET && info->ai_family != AF_INET6) || contains(resolved, count, info))
+            continue;
+        memset(&resolved[count], 0, sizeof resolved[count]);
+        memcpy(&resolved[count].of.any, info->ai_addr, info->ai_addrlen);
+        resolved[count++].size = info->ai_addrlen;
+    }
+    freeaddrinfo(found);
+    return count > 0 ? count : ax_sentence(error, size, "the host %s has no IPv4 or IPv6 address", address->name);
+}
+
+/* `localhost` means this host, both its addresses, whichever of them the hosts file happens to name. */
+static int resolve_localhost(const struct ax_address *address, struct ax_sockaddr *resolved, char *error, size_t size)
+{
+    static const char *const numbers[] = {"127.0.0.1", "::1"};
+    struct ax_address number = *address;
+
+    for (int i = 0; i < 2; i++) {
+        snprintf(number.name, sizeof number.name, "%s", numbers[i]);
+        if (resolve_tcp(&number, &resolved[i], error, size) < 0)
+            return -1;
+    }
+    return 2;
+}
+
+int ax_address_resolve(const struct ax_address *address, struct ax_sockaddr *resolved, char *error, size_t error_size)
+{
+    if (address->kind != AX_ADDRESS_TCP)
+        return resolve_unix(address, resolved);
+    if (strcmp(address->name, "localhost") == 0)
+        return resolve_localhost(address, resolved, error, error_size);
+    return resolve_tcp(address, resolved, error, error_size);
+}
+
+bool ax_sockaddr_is_local(const struct ax_sockaddr *address)
+{
+    const struct in6_addr *in6;
+
+    switch (address->of.any.sa_family) {
+    case AF_UNIX:
+        return true;
+    case AF_INET:
+        return ntohl(address->of.in.sin_addr.s_addr) >> 24 == 127;
+    case AF_INET6:
+        in6 = &address->of.in6.sin6_addr;
+        return IN6_IS_ADDR_LOOPBACK(in6) || (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127);
+    default:
+        return false;
+    }
+}
+
+uint16_t ax_sockaddr_port(const struct ax_sockaddr *address)
+{
+    if (address->of.any.sa_family == AF_INET)
+        return ntohs(address->of.in.sin_port);
+    if (address->of.any.sa_family == AF_INET6)
+        return ntohs(address->of.in6.sin6_port);
+    return 0;
+}
+
+void ax_sockaddr_set_port(struct ax_sockaddr *address, uint16_t port)
+{
+    if (address->of.any.sa_family == AF_INET)
+        address->of.in.sin_port = htons(port);
+    else if (address->of.any.sa_family == AF_INET6)
+        address->of.in6.sin6_port = htons(port);
+}
+
+static void describe_unix_peer(int fd, char *text, size_t size)
+{
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0)
+        snprintf(text, size, "pid %ld, uid %lu", (long)peer.pid, (unsigned long)peer.uid);
+    else
+        snprintf(text, size, "an unknown process");
+}
+
+void ax_address_describe_peer(int fd, char *text, size_t size)
+{
+    struct ax_sockaddr peer = {.size = sizeof peer.of};
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    if (getpeername(fd, &peer.of.any, &peer.size) < 0)
+        snprintf(text, size, "a peer that is gone");
+    else if (peer.of.any.sa_family == AF_UNIX)
+        describe_unix_peer(fd, text, size);
+    else if (getnameinfo(&peer.of.any, peer.size, host, sizeof host, port, sizeof port,
+                         NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        snprintf(text, size, "an unknown address");
+    else
+        snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}

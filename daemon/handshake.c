@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/handshake.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/sentence.h"
+
+#define MAGIC_SIZE 4
+
+/* The newest version that we speak. Those of the wire are 0.1.x and 0.2.x. */
+static const struct ax_version our_version = {0, 2, 0};
+
+struct ax_handshake {
+    uv_poll_t poll;
+    struct ax_handshakes *set;
+    int fd; /* owned */
+    void *arg;
+    uint64_t deadline; /* on the loop's clock */
+    unsigned char received[AX_SUPERBLOCK_SIZE];
+    size_t size;
+    struct ax_handshake *next;
+    struct ax_handshake *previous;
+};
+
+/* ---- what is acceptable ---- */
+
+static uint32_t as_number(struct ax_version version)
+{
+    return (uint32_t)version.major << 16 | (uint32_t)version.minor << 8 | version.patch;
+}
+
+static bool is_wrong_version(struct ax_version version)
+{
+    return version.major != our_version.major || (version.minor != 1 && version.minor != 2);
+}
+
+static int check_version(const struct ax_superblock *peer, char *reason, size_t size)
+{
+    const struct ax_version *theirs = &peer->version;
+
+    if (peer->magic == AX_MAGIC_BOOTSTRAP) {
+        if (as_number(*theirs) > as_number(our_version))
+            return ax_sentence(reason, size, "At least across %u.%u.%u is needed to bootstrap connection",
+                               theirs->major, theirs->minor, theirs->patch);
+    } else if (is_wrong_version(*theirs)) {
+        return ax_sentence(reason, size, "Local across %u.%u.%u is not compatible with remote %u.%u.%u",
+                           our_version.major, our_version.minor, our_version.patch, theirs->major, theirs->minor,
+                           theirs->patch);
+    }
+    return 0;
+}
+
+int ax_handshake_check(const unsigned char *received, size_t size, char *reason, size_t reason_size)
+{
+    unsigned char bytes[AX_SUPERBLOCK_SIZE] = {0};
+    struct ax_superblock peer;
+
+    if (size < MAGIC_SIZE)
+        return 0;
+    memcpy(bytes, received, size);
+    ax_superblock_decode(&peer, bytes);
+    if (peer.magic != AX_MAGIC && peer.magic != AX_MAGIC_BOOTSTRAP)
+        return ax_sentence(reason, reason_size, "Invalid magic: 0x%08x", peer.magic);
+    return size < AX_SUPERBLOCK_SIZE ? 0 : check_version(&peer, reason, reason_size);
+}
+
+/*
+ * A peer of another version says best itself what is wrong, so it learns ours. One that cannot take 16 bytes does
+ * without.
+ */
+static void answer_wrong_version(int fd, const unsigned char *received)
+{
+    const struct ax_superblock ours = {.magic = AX_MAGIC, .version = our_version};
+    unsigned char bytes[AX_SUPERBLOCK_SIZE];
+    struct ax_superblock peer;
+
+    ax_superblock_decode(&peer, received);
+    if (peer.magic != AX_MAGIC || !is_wrong_version(peer.version))
+        return;
+    ax_superblock_encode(bytes, &ours);
+    (void)!send(fd, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* ---- the list, and its timer ---- */
+
+static void on_timer(uv_timer_t *timer);
+
+static void schedule(struct ax_handshakes *set)
+{
+    uint64_t now = uv_now(set->loop);
+
+    if (set->first == NULL || set->timeout_ms == 0)
+        uv_timer_stop(&set->timer);
+    else
+        uv_timer_start(&set->timer, on_timer, set->first->deadline > now ? set->first->deadline - now : 0, 0);
+}
+
+static void enlist(struct ax_handshake *handshake)
+{
+    struct ax_handshakes *set = handshake->set;
+
+    handshake->previous = set->last;
+    if (set->last != NULL)
+        set->last->next = handshake;
+    else
+        set->first = handshake;
+    set->last = handshake;
+    set->count++;
+    if (set->count == 1)
+        schedule(set);
+}
+
+static void delist(struct ax_handshake *handshake)
+{
+    struct ax_handshakes *set = handshake->set;
+    bool was_first = set->first == handshake;
+
+    if (handshake->previous != NULL)
+        handshake->previous->next = handshake->next;
+    else
+        set->first = handshake->next;
+    if (handshake->next != NULL)
+        handshake->next->previous = handshake->previous;
+    else
+        set->last = handshake->previous;
+    set->count--;
+    if (was_first)
+        schedule(set);
+}
+
+/* ---- one handshake ---- */
+
+static void on_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+/* Out of the list and out of the loop; the descriptor stays open. */
+static void leave(struct ax_handshake *handshake)
+{
+    delist(handshake);
+    uv_poll_stop(&handshake->poll);
+    uv_close((uv_handle_t *)&handshake->poll, on_closed);
+}
+
+static void end_failed(struct ax_handshake *handshake, const char *reason)
+{
+    leave(handshake);
+    close(handshake->fd);
+    handshake->set->failed(handshake->set, handshake->arg, reason);
+}
+
+static void end_done(struct ax_handshake *handshake)
+{
+    leave(handshake);
+    handshake->set->done(handshake->set, handshake->arg, handshake->fd, handshake->received, handshake->size);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct ax_handshakes *set = timer->data;
+    uint64_t now = uv_now(set->loop);
+
+    while (set->first != NULL && set->first->deadline <= now)
+        end_failed(set->first, "The handshake took too long");
+    schedule(set);
+}
+
+/* Reads what is there, of this superblock and no more. Returns whether the handshake goes on. */
+static bool read_some(struct ax_handshake *handshake)
+{
+    char reason[AX_SENTENCE_SIZE];
+    ssize_t received =
+        recv(handshake->fd, handshake->received + handshake->size, AX_SUPERBLOCK_SIZE - handshake->size, 0);
+
+    if (received < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (received < 0)
+        end_failed(handshake, strerror(errno));
+    else if (received == 0)
+        end_failed(handshake, handshake->size > 0 ? "Incomplete superblock" : NULL);
+    if (received <= 0)
+        return false;
+    handshake->size += (size_t)received;
+    if (ax_handshake_check(handshake->received, handshake->size, reason, sizeof reason) < 0) {
+        if (handshake->size == AX_SUPERBLOCK_SIZE)
+            answer_wrong_version(handshake->fd, handshake->received);
+        end_failed(handshake, reason);
+        return false;
+    }
+    if (handshake->size == AX_SUPERBLOCK_SIZE)
+        end_done(handshake);
+    return handshake->size < AX_SUPERBLOCK_SIZE;
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    if (status < 0)
+        end_failed(poll->data, uv_strerror(status));
+    else
+        read_some(poll->data);
+}
+
+void ax_handshakes_add(struct ax_handshakes *set, int fd, void *arg)
+{
+    struct ax_handshake *handshake = calloc(1, sizeof *handshake);
+    int code = handshake != NULL ? uv_poll_init(set->loop, &handshake->poll, fd) : UV_ENOMEM;
+
+    if (code < 0) {
+        free(handshake);
+        close(fd);
+        set->failed(set, arg, uv_strerror(code));
+        return;
+    }
+    if (set->count >= set->limit)
+        end_failed(set->first, "Too many peers are in their handshake");
+    handshake->poll.data = handshake;
+    handshake->set = set;
+    handshake->fd = fd;
+    handshake->arg = arg;
+    handshake->deadline = uv_now(set->loop) + set->timeout_ms;
+    enlist(handshake);
+    if (!read_some(handshake)) /* mostly its bytes are there already */
+        return;
+    code = uv_poll_start(&handshake->poll, UV_READABLE, on_readable);
+    if (code < 0)
+        end_failed(handshake, uv_strerror(code));
+}
+
+/* ---- all of them ---- */
+
+int ax_handshakes_init(struct ax_handshakes *set, uv_loop_t *loop, uint32_t timeout_ms, size_t limit,
+                       ax_handshake_done_fn *done, ax_handshake_failed_fn *failed)
+{
+    int code;
+
+    *set =
+        (struct ax_handshakes){.loop = loop, .timeout_ms = timeout_ms, .limit = limit, .done = done, .failed = failed};
+    code = uv_timer_init(loop, &set->timer);
+    set->timer.data = set;
+    uv_unref((uv_handle_t *)&set->timer);
+    return code;
+}
+
+void ax_handshakes_fail_all(struct ax_handshakes *set, const char *reason)
+{
+    while (set->first != NULL)
+        end_failed(set->first, reason);
+}
+
+void ax_handshakes_fini(struct ax_handshakes *set)
+{
+    uv_close((uv_handle_t *)&set->timer, NULL);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The start of handshakes, before any Python: peers' superblocks are read, and those that no worker could serve are
+ * refused.
+ *
+ * All handshakes of a process share one time limit, one bound on their number, and one timer. Peers that say nothing,
+ * or a byte a minute, cost a descriptor and some hundred bytes each until their time is up; when there are too many
+ * of them, the oldest has to go, so that a peer that speaks at once always gets through.
+ *
+ * Used in the loop's thread. The callbacks may be called before ax_handshakes_add() returns, and may add no handshake.
+ */
+#ifndef AX_DAEMON_HANDSHAKE_H
+#define AX_DAEMON_HANDSHAKE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "protocol/superblock.h"
+
+struct ax_handshakes;
+
+/* A peer may be served: `fd` is the callee's now, and `received` was read from it. */
+typedef void ax_handshake_done_fn(struct ax_handshakes *set, void *arg, int fd, const unsigned char *received,
+                                  size_t size);
+
+/* A peer may not, for this reason; NULL when it just left without a word. Its descriptor is closed. */
+typedef void ax_handshake_failed_fn(struct ax_handshakes *set, void *arg, const char *reason);
+
+struct ax_handshake;
+
+struct ax_handshakes {
+    uv_loop_t *loop; /* borrowed */
+    uint32_t timeout_ms;
+    size_t limit;
+    size_t count;               /* <= limit, and the length of the list */
+    struct ax_handshake *first; /* the oldest, whose time is up first */
+    struct ax_handshake *last;
+    uv_timer_t timer; /* runs for `first`; never keeps the loop alive */
+    ax_handshake_done_fn *done;
+    ax_handshake_failed_fn *failed;
+    void *data; /* the owner's */
+};
+
+/* timeout_ms 0: none. The limit is at least 1. 0, or a negative errno. */
+int ax_handshakes_init(struct ax_handshakes *handshakes, uv_loop_t *loop, uint32_t timeout_ms, size_t limit,
+                       ax_handshake_done_fn *done, ax_handshake_failed_fn *failed);
+
+/* Takes over an accepted, non-blocking socket. Ends in exactly one callback with `arg`. */
+void ax_handshakes_add(struct ax_handshakes *handshakes, int fd, void *arg);
+
+/* Ends all of them for this reason. */
+void ax_handshakes_fail_all(struct ax_handshakes *handshakes, const char *reason);
+
+/* Closes the timer: the loop has to run until that is done. There must be no handshakes left. */
+void ax_handshakes_fini(struct ax_handshakes *handshakes);
+
+/*
+ * Whether a worker can serve a peer that starts like this: `size` bytes of a superblock, up to all. 0, or -1 with the
+ * reason. What is not known yet is not refused.
+ */
+int ax_handshake_check(const unsigned char *received, size_t size, char *reason, size_t reason_size);
+
+#endif

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/sentence.h"
+
+#define LOCK_TRIES 200     /* of 10 ms each: others hold the lock for less than one, unless somebody means harm */
+#define SAME_PORT_TRIES 32 /* the port that one address gets is rarely taken on another */
+
+void ax_listener_format(char text[AX_ADDRESS_TEXT], const struct ax_listener *listener)
+{
+    ax_address_format(text, &listener->address, ax_sockaddr_port(&listener->bound));
+}
+
+/* ---- the folder's lock ---- */
+
+/* Returns a descriptor to close, or a negative errno. */
+static int lock_folder(const char *path)
+{
+    static const struct timespec pause = {.tv_nsec = 10000000};
+    char folder[sizeof((struct ax_address *)0)->name];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    int fd;
+
+    memcpy(folder, path, length);
+    folder[length] = '\0';
+    fd = open(length > 0 ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+        if ((errno != EWOULDBLOCK && errno != EINTR) || i == LOCK_TRIES) {
+            int code = errno;
+
+            close(fd);
+            return -code;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return fd;
+}
+
+/* ---- unix sockets ---- */
+
+/* 1: somebody serves it; 0: nobody does; or a negative errno. */
+static int is_served(const struct ax_sockaddr *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int code;
+
+    if (fd < 0)
+        return -errno;
+    code = connect(fd, &address->of.any, address->size) == 0 ? 0 : errno;
+    close(fd);
+    switch (code) {
+    case 0:
+    case EAGAIN: /* its queue is full */
+    case EACCES: /* it may well be */
+    case EPERM:
+    case EPROTOTYPE: /* a socket of another type */
+        return 1;
+    case ECONNREFUSED:
+    case ENOENT:
+        return 0;
+    default:
+        return -code;
+    }
+}
+
+/* Makes room for the socket's file. The folder is locked. */
+static int remove_stale(const struct ax_listener *listener, char *error, size_t size)
+{
+    const char *path = listener->address.name;
+    struct stat status;
+    int served;
+
+    if (lstat(path, &status) < 0)
+        return errno == ENOENT ? 0 : ax_sentence(error, size, "cannot look at %s: %s", path, strerror(errno));
+    if (!S_ISSOCK(status.st_mode))
+        return ax_sentence(error, size, "%s exists and is not a socket: remove it, or write another path", path);
+    served = is_served(&listener->bound);
+    if (served > 0)
+        return ax_sentence(error, size, "unix:%s is in use by another server", path);
+    if (served < 0)
+        return ax_sentence(error, size, "cannot tell whether unix:%s is in use: %s", path, strerror(-served));
+    if (unlink(path) < 0 && errno != ENOENT)
+        return ax_sentence(error, size, "cannot replace the unused socket %s: %s", path, strerror(errno));
+    return 0;
+}
+
+/* The file gets its permissions when it is made, not later: the mask is the process's, which has one thread. */
+static int bind_and_listen(struct ax_listener *listener, mode_t mode)
+{
+    mode_t mask = umask(0777 & ~mode);
+    int result = bind(listener->fd, &listener->bound.of.any, listener->bound.size);
+    int code = errno;
+
+    umask(mask);
+    if (result < 0)
+        return -code;
+    return listen(listener->fd, SOMAXCONN) < 0 ? -errno : 0;
+}
+
+static int open_unix_locked(struct ax_listener *listener, mode_t mode, char *error, size_t size)
+{
+    struct stat status;
+    int code;
+
+    if (remove_stale(listener, error, size) < 0)
+        return -1;
+    code = bind_and_listen(listener, mode);
+    if (code < 0)
+        return ax_sentence(error, size, "cannot listen on unix:%s: %s", listener->address.name, strerror(-code));
+    if (lstat(listener->address.name, &status) == 0) {
+        listener->device = status.st_dev;
+        listener->inode = status.st_ino;
+    }
+    return 0;
+}
+
+static int open_unix(struct ax_listener *listener, mode_t mode, char *error, size_t size)
+{
+    int lock = lock_folder(listener->address.name);
+    int result;
+
+    if (lock < 0)
+        return ax_sentence(error, size, "cannot lock the folder of unix:%s: %s", listener->address.name,
+                           strerror(-lock));
+    result = open_unix_locked(listener, mode, error, size);
+    close(lock);
+    return result;
+}
+
+static int open_abstract(struct ax_listener *listener, char *error, size_t size)
+{
+    int code = bind_and_listen(listener, 0);
+
+    if (code == -EADDRINUSE)
+        return ax_sentence(error, size, "unix:@%s is in use by another server", listener->address.name);
+    if (code < 0)
+        return ax_sentence(error, size, "cannot listen on unix:@%s: %s", listener->address.name, strerror(-code));
+    return 0;
+}
+
+/* ---- TCP ---- */
+
+/* 0, or a negative errno. */
+static int bind_tcp(struct ax_listener *listener)
+{
+    int on = 1;
+
+    setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (listener->bound.of.any.sa_family == AF_INET6)
+        setsockopt(listener->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(listener->fd, &listener->bound.of.any, listener->bound.size) < 0 || listen(listener->fd, SOMAXCONN) < 0)
+        return -errno;
+    listener->bound.size = sizeof listener->bound.of;
+    return getsockname(listener->fd, &listener->bound.of.any, &listener->bound.size) < 0 ? -errno : 0;
+}
+
+static int fail_tcp(const struct ax_listener *listener, int code, char *error, size_t size)
+{
+    char text[AX_ADDRESS_TEXT];
+
+    ax_address_format(text, &listener->address, listener->address.port);
+    if (code == -EADDRINUSE)
+        return ax_sentence(error, size, "%s is in use by another server", text);
+    return ax_sentence(error, size, "cannot listen on %s: %s", text, strerror(-code));
+}
+
+static int open_socket(struct ax_listener *listener)
+{
+    listener->fd = socket(listener->bound.of.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return listener->fd < 0 ? -errno : 0;
+}
+
+/* A host may lack one of the protocols that its names have addresses of. */
+static bool is_absent(int code)
+{
+    return code == -EAFNOSUPPORT || code == -EADDRNOTAVAIL || code == -EPROTONOSUPPORT;
+}
+
+/*
+ * Binds every address, those without a port to the port that the first one gets. 0; or the negative errno of the
+ * address that `listeners[*count]` then tells.
+ */
+static int bind_all(struct ax_listener *listeners, size_t *count, const struct ax_address *address,
+                    const struct ax_sockaddr *resolved, int resolved_count)
+{
+    int absent = 0;
+
+    *count = 0;
+    for (int i = 0; i < resolved_count; i++) {
+        struct ax_listener *listener = &listeners[*count];
+        int code;
+
+        *listener = (struct ax_listener){.address = *address, .bound = resolved[i], .fd = -1};
+        if (*count > 0)
+            ax_sockaddr_set_port(&listener->bound, ax_sockaddr_port(&listeners[0].bound));
+        code = open_socket(listener);
+        if (code == 0)
+            code = bind_tcp(listener);
+        if (code == 0) {
+            ++*count;
+            continue;
+        }
+        ax_listener_close(listener);
+        if (!is_absent(code))
+            return code;
+        absent = code;
+    }
+    return *count > 0 ? 0 : absent;
+}
+
+static void close_all(struct ax_listener *listeners, size_t *count)
+{
+    while (*count > 0)
+        ax_listener_close(&listeners[--*count]);
+}
+
+static int open_tcp(struct ax_listener *listeners, size_t *count, const struct ax_address *address,
+                    const struct ax_sockaddr *resolved, int resolved_count, char *error, size_t size)
+{
+    for (int i = 0;; i++) {
+        int code = bind_all(listeners, count, address, resolved, resolved_count);
+
+        if (code == 0)
+            return 0;
+        close_all(listeners, count);
+        if (code != -EADDRINUSE || address->port != 0 || i == SAME_PORT_TRIES) {
+            listeners[0].address = *address;
+            return fail_tcp(&listeners[0], code, error, size);
+        }
+    }
+}
+
+/* ---- both ---- */
+
+static int check_is_local(const struct ax_address *address, const struct ax_sockaddr *resolved, int count, char *error,
+                          size_t size)
+{
+    char text[AX_ADDRESS_TEXT];
+
+    for (int i = 0; i < count; i++) {
+        if (ax_sockaddr_is_local(&resolved[i]))
+            continue;
+        ax_address_format(text, address, address->port);
+        return ax_sentence(error, size,
+                           "%s can be reached from other hosts, and whoever connects may run anything: write "
+                           "tcp:localhost:%u or unix:PATH, or add --insecure if everyone who can reach it may do so",
+                           text, address->port);
+    }
+    return 0;
+}
+
+enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENERS_MAX], size_t *count,
+                                         const struct ax_address *address, bool insecure, mode_t mode, char *error,
+                                         size_t error_size)
+{
+    struct ax_sockaddr resolved[AX_ADDRESS_RESOLVED_MAX];
+    int resolved_count = ax_address_resolve(address, resolved, error, error_size);
+    int result;
+
+    *count = 0;
+    if (resolved_count < 0)
+        return AX_LISTENER_FAILED;
+    if (!insecure && check_is_local(address, resolved, resolved_count, error, error_size) < 0)
+        return AX_LISTENER_REFUSED;
+    if (address->kind == AX_ADDRESS_TCP)
+        return open_tcp(listeners, count, address, resolved, resolved_count, error, error_size) < 0 ? AX_LISTENER_FAILED
+                                                                                                    : AX_LISTENER_OK;
+    listeners[0] = (struct ax_listener){.address = *address, .bound = resolved[0], .fd = -1};
+    result = open_socket(&listeners[0]);
+    if (result < 0)
+        ax_sentence(error, error_size, "cannot make a socket: %s", strerror(-result));
+    else if (address->kind == AX_ADDRESS_UNIX)
+        result = open_unix(&listeners[0], mode, error, error_size);
+    else
+        result = open_abstract(&listeners[0], error, error_size);
+    if (result < 0) {
+        ax_listener_close(&listeners[0]);
+        return AX_LISTENER_FAILED;
+    }
+    *count = 1;
+    return AX_LISTENER_OK;
+}
+
+/* While the socket is still open, so that nobody takes its file for a stale one. */
+static void remove_file(const struct ax_listener *listener)
+{
+    const char *path = listener->address.name;
+    int lock = lock_folder(path); /* without the lock, the file is removed all the same */
+    struct stat status;
+
+    if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) && status.st_dev == listener->device &&
+        status.st_ino == listener->inode)
+        unlink(path);
+    if (lock >= 0)
+        close(lock);
+}
+
+void ax_listener_close(struct ax_listener *listener)
+{
+    if (listener->fd < 0)
+        return;
+    if (listener->address.kind == AX_ADDRESS_UNIX && listener->inode != 0)
+        remove_file(listener);
+    close(listener->fd);
+    listener->fd = -1;
+}

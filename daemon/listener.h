@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A listening socket: opened from an address, and taken back without harming others' sockets.
+ *
+ * A file of a unix socket that nobody serves any more is replaced; one that is served, or a file of another kind, is
+ * left alone, and is an error. Two daemons that start at the same time on one path are kept apart by a lock on its
+ * folder: one of them wins, the other says that the address is in use. The file is removed at the end only if it is
+ * still the one made here.
+ *
+ * Called by the supervisor in its only thread, before and after its loop runs; may wait two seconds for that lock.
+ */
+#ifndef AX_DAEMON_LISTENER_H
+#define AX_DAEMON_LISTENER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "daemon/address.h"
+
+struct ax_listener {
+    struct ax_address address; /* as it was written */
+    struct ax_sockaddr bound;  /* what the socket is bound to; its port is the real one */
+    int fd;                    /* owned, non-blocking; -1: closed */
+    dev_t device;              /* of a unix socket's file, to know it again */
+    ino_t inode;
+};
+
+/* A bound that keeps a name with many addresses from being listened on in part. */
+#define AX_LISTENERS_MAX AX_ADDRESS_RESOLVED_MAX
+
+enum ax_listener_result {
+    AX_LISTENER_OK = 0,
+    AX_LISTENER_REFUSED = -1, /* what was asked for is not allowed */
+    AX_LISTENER_FAILED = -2,  /* it did not work */
+};
+
+/*
+ * Listens on everything that the address means: one socket, or one for each address of a host's name, all on the same
+ * port. Sets *count (1..AX_LISTENERS_MAX). `insecure` allows addresses that other hosts can reach; `mode` are the
+ * permissions of a unix socket. On an error nothing stays open, and `error` holds a sentence.
+ */
+enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENERS_MAX], size_t *count,
+                                         const struct ax_address *address, bool insecure, mode_t mode, char *error,
+                                         size_t error_size);
+
+/* Closes the socket, and removes its file if it still is ours. Harmless when it is closed. */
+void ax_listener_close(struct ax_listener *listener);
+
+/* `unix:PATH` or `tcp:HOST:PORT`, with the host as it was written and the real port. */
+void ax_listener_format(char text[AX_ADDRESS_TEXT], const struct ax_listener *listener);
+
+#endif

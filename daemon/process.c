@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+
+#define FILES_MAX 65536 /* more than that many connections at once, and other limits come first */
+
+void ax_process_open_standard_fds(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+unsigned ax_process_raise_file_limit(void)
+{
+    struct rlimit limit;
+    rlim_t wanted;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 1024;
+    wanted = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
+    if (limit.rlim_cur < wanted) {
+        rlim_t before = limit.rlim_cur;
+
+        limit.rlim_cur = wanted;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            limit.rlim_cur = before;
+    }
+    return limit.rlim_cur < FILES_MAX ? (unsigned)limit.rlim_cur : FILES_MAX;
+}
+
+/*
+ * ---- the child's side, between fork and exec: async-signal-safe functions only, as far as it matters with one
+ * thread ----
+ */
+
+static void reset_signals(void)
+{
+    sigset_t none;
+
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* fails for the few that cannot be caught */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int place_fds(int control_fd)
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    /* dup2() would leave close-on-exec set on a descriptor that is in its place already. */
+    if (control_fd == AX_PROCESS_CONTROL_FD) {
+        if (fcntl(control_fd, F_SETFD, 0) < 0)
+            return -1;
+    } else if (dup2(control_fd, AX_PROCESS_CONTROL_FD) < 0) {
+        return -1;
+    }
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+        return -1;
+    /* What acrossd itself opens is close-on-exec; this is for what it inherited. Older kernels go without. */
+    syscall(SYS_close_range, (unsigned)AX_PROCESS_CONTROL_FD + 1, ~0u, 0u);
+    return 0;
+}
+
+static void run_child(const struct ax_texts *arguments, int control_fd)
+{
+    reset_signals();
+    setsid();
+    if (place_fds(control_fd) == 0)
+        execv("/proc/self/exe", arguments->items);
+    ax_log(AX_LOG_ERROR, "cannot start a process of acrossd: %s", strerror(errno));
+    _exit(1);
+}
+
+/* ---- the parent's side ---- */
+
+pid_t ax_process_start(const struct ax_texts *arguments, int control_fd, int *pidfd)
+{
+    pid_t pid = fork();
+
+    if (pid < 0)
+        return -errno;
+    if (pid == 0)
+        run_child(arguments, control_fd);
+    *pidfd = (int)syscall(SYS_pidfd_open, pid, 0u); /* nobody else waits for it, so the number is still its own */
+    if (*pidfd < 0) {
+        int code = errno;
+
+        kill(pid, SIGKILL);
+        return -code;
+    }
+    return pid;
+}
+
+int ax_process_signal(int pidfd, int number)
+{
+    return syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0u) < 0 ? -errno : 0;
+}
+
+void ax_process_die_with_parent(int control_fd)
+{
+    struct pollfd item = {.fd = control_fd};
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (poll(&item, 1, 0) == 1 && (item.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0)
+        _exit(1); /* it ended before that call */
+}
+
+struct last_resort {
+    struct timespec time;
+    int status;
+};
+
+static void *wait_and_exit(void *arg)
+{
+    struct last_resort resort = *(struct last_resort *)arg;
+
+    free(arg);
+    while (nanosleep(&resort.time, &resort.time) < 0 && errno == EINTR)
+        continue;
+    _exit(resort.status);
+}
+
+void ax_process_exit_within(uint32_t milliseconds, int status)
+{
+    struct last_resort *resort = malloc(sizeof *resort);
+    pthread_t thread;
+
+    if (resort == NULL)
+        _exit(status);
+    *resort = (struct last_resort){
+        .time = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000},
+        .status = status,
+    };
+    if (pthread_create(&thread, NULL, wait_and_exit, resort) != 0)
+        _exit(status);
+    pthread_detach(thread);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Starting a process of acrossd from another one, and what each does first. */
+#ifndef AX_DAEMON_PROCESS_H
+#define AX_DAEMON_PROCESS_H
+
+#include <sys/types.h>
+
+#include "daemon/options.h"
+
+/* Opens /dev/null in place of standard descriptors that are closed, so that no other file gets their numbers. */
+void ax_process_open_standard_fds(void);
+
+/* Allows as many open files as the system lets this process have, up to 65536. Returns how many that is. */
+unsigned ax_process_raise_file_limit(void);
+
+/*
+ * Starts the own executable anew, with arguments[1..] and nothing open but the standard descriptors (standard input:
+ * /dev/null) and `control_fd`, which becomes AX_PROCESS_CONTROL_FD there. It leads a new session, so that a
+ * terminal's Ctrl-C does not reach it, and has default signal dispositions and an empty signal mask. The caller must
+ * have one thread only. The child's process id, or a negative errno. *pidfd is a descriptor of it, close-on-exec;
+ * kill and wait by it.
+ */
+pid_t ax_process_start(const struct ax_texts *arguments, int control_fd, int *pidfd);
+
+#define AX_PROCESS_CONTROL_FD 3
+
+/* The calling process is killed when its parent ends, which is at the other end of control_fd. */
+void ax_process_die_with_parent(int control_fd);
+
+/* Sends a signal by a process's descriptor. 0, or a negative errno. */
+int ax_process_signal(int pidfd, int number);
+
+/* Ends the process with this status when it has not ended by itself before; for ends that run other people's code. */
+void ax_process_exit_within(uint32_t milliseconds, int status);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The supervisor: the process of a listening acrossd that holds its sockets and its workers, and no Python.
+ *
+ * It accepts connections, reads their superblocks, hands them to workers, keeps the workers running, and stops
+ * everything in order. One thread, one loop.
+ */
+#ifndef AX_DAEMON_SUPERVISOR_H
+#define AX_DAEMON_SUPERVISOR_H
+
+#include "daemon/options.h"
+
+/*
+ * Serves until it is told to stop. Returns the process's exit status: 0 after an orderly stop, 1 for a failure and 2
+ * for settings that are not possible, each after a line on standard error that says so.
+ */
+int ax_supervisor_run(const struct ax_options *options);
+
+#endif
