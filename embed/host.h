@@ -20,7 +20,6 @@ struct ax_host_config {
     const char *const *preload; /* modules to import; NULL-terminated, or NULL */
     uint32_t timeout_ms;           /* of each connection; 0: none */
     uint32_t handshake_timeout_ms; /* of each connection; 0: none */
-    bool accept_exported_modules;  /* connections may export modules to this interpreter */
     uint64_t max_message;          /* bytes of an incoming message; 0: the default of protocol/session.c */
     uint32_t max_threads;          /* threads that run calls, in this process; 0: the default of embed/executor.h */
 };

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What ties connections to Python: the state of the module across._across, and the Python side of each connection.
+ *
+ * Everything here is guarded by the GIL. The module's functions are described in docs/engine.md.
+ */
+#ifndef AX_EMBED_BINDING_H
+#define AX_EMBED_BINDING_H
+
+#include "embed/compat.h"
+
+#include "embed/connection.h"
+#include "embed/host.h"
+
+/* Strong references all; hooks are what install() was given. */
+struct ax_module {
+    PyTypeObject *link_type;
+    PyTypeObject *handle_type;
+    PyTypeObject *payload_type;
+    PyObject *dumps; /* pickle's */
+    PyObject *loads;
+    PyObject *no_kwargs;  /* an empty dict that nobody changes */
+    PyObject *protocol;   /* the int 4: what plain peers are sure to read */
+    PyObject *protocol_kw; /* ("protocol",) */
+    PyObject *finished_name;
+    PyObject *operation_error;
+    PyObject *disconnect_error;
+    PyObject *protocol_error;
+    PyObject *dump_error;
+    PyObject *load_error;
+    PyObject *describe_error;
+    PyObject *make_connection;
+};
+
+/* The module's definition, for PyImport_AppendInittab() and the extension's entry point. */
+PyObject *PyInit__across(void);
+
+struct ax_module *ax_module_state(PyObject *module);
+
+/* The Python side of a connection; connection->above. Freed with it. */
+struct ax_binding {
+    struct ax_module *module; /* borrowed: the link's type keeps it alive */
+    PyObject *link;           /* strong from start to finish, so that a connection in use is not collected; else NULL */
+    bool finished;            /* the link may not be pinned again */
+    PyObject *error;          /* the fatal error, once somebody wanted it; strong; only where there is a link */
+    char *bootstrap;          /* source for a bare Python; owned; or NULL */
+    ax_host_ended_fn *ended;  /* for connections that the daemon added, or NULL */
+    void *ended_arg;
+};
+
+/* From the heap; ax_connection_ops.freed frees it. NULL when memory is short. */
+struct ax_binding *ax_binding_new(struct ax_module *module, const char *bootstrap);
+
+extern const struct ax_connection_ops ax_binding_ops;
+
+/* The Link type: one connection. */
+struct ax_link {
+    PyObject_HEAD
+    struct ax_connection *connection; /* a reference; NULL before __init__ */
+    PyObject *owner;                  /* strong; the across.Connection */
+};
+
+extern PyType_Spec ax_link_spec;
+
+/* The link of a connection, made on first use where the daemon added it, and its owner with it. Borrowed; NULL with an
+ * exception set. */
+struct ax_link *ax_binding_link(struct ax_connection *connection);
+
+/* The Handle type: one object of the peer. */
+extern PyType_Spec ax_handle_spec;
+PyObject *ax_handle_new(struct ax_module *module, struct ax_link *link, uint64_t id);
+
+/* The Payload type: bytes that came in, as a buffer that pickle reads from without a copy. Takes the memory over. */
+extern PyType_Spec ax_payload_spec;
+PyObject *ax_payload_new(struct ax_module *module, struct ax_buffer *buffer);
+
+#endif

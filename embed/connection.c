@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "embed/connection_private.h"
+#include "embed/engine.h"
+
+/* Slices that one write takes. */
+#define WRITE_SLICES 16
+/* Bytes that one round of writing sends before others get their turn; the rest follows when the stream has room again. */
+#define WRITE_BUDGET (4u * 1024u * 1024u)
+
+/* ---- life ---- */
+
+static void run_drop(struct ax_job *job);
+static void run_finish(struct ax_job *job);
+
+struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct ax_connection_ops *ops,
+                                        const struct ax_session_config *config, void *above)
+{
+    struct ax_connection *connection = calloc(1, sizeof *connection);
+    if (connection == NULL)
+        return NULL;
+    int error = ax_session_init(&connection->session, config, ax_loop_now());
+    if (error != 0) {
+        free(connection);
+        errno = error == AX_ENOMEM ? ENOMEM : EINVAL;
+        return NULL;
+    }
+    atomic_init(&connection->references, 1);
+    connection->engine = engine;
+    connection->ops = ops;
+    connection->above = above;
+    pthread_mutex_init(&connection->lock, NULL);
+    pthread_mutex_init(&connection->order_lock, NULL);
+    connection->stream = (struct ax_stream){.in_fd = -1, .out_fd = -1};
+    connection->tickets.next = connection->tickets.prev = &connection->tickets;
+    ax_objects_init(&connection->objects);
+    ax_task_init(&connection->attend, ax_connection_attend);
+    connection->drop_job.run = run_drop;
+    connection->finish_job.run = run_finish;
+    connection->timer_due = AX_NEVER;
+    return connection;
+}
+
+void ax_connection_ref(struct ax_connection *connection)
+{
+    atomic_fetch_add(&connection->references, 1);
+}
+
+void ax_connection_unref(struct ax_connection *connection)
+{
+    if (atomic_fetch_sub(&connection->references, 1) > 1)
+        return;
+    for (struct ax_release *release = atomic_load(&connection->releases), *next; release != NULL; release = next) {
+        next = release->next;
+        free(release);
+    }
+    ax_stream_close(&connection->stream);
+    ax_session_fini(&connection->session);
+    ax_objects_fini(&connection->objects);
+    pthread_mutex_destroy(&connection->order_lock);
+    pthread_mutex_destroy(&connection->lock);
+    connection->ops->freed(connection->above);
+    free(connection);
+}
+
+void ax_connection_post(struct ax_connection *connection)
+{
+    ax_connection_ref(connection); /* for the task, until it has run */
+    if (!ax_loop_post(&connection->engine->loop, &connection->attend))
+        ax_connection_unref(connection); /* it was queued, and has one */
+}
+
+/* ---- phases ---- */
+
+static void wake_watchers(struct ax_connection *connection)
+{
+    struct ax_waiter *waiter = connection->watchers;
+    connection->watchers = NULL;
+    while (waiter != NULL) {
+        struct ax_waiter *next = waiter->next; /* gone when posted */
+        ax_waiter_post(waiter);
+        waiter = next;
+    }
+}
+
+static void set_phase(struct ax_connection *connection, enum ax_phase phase)
+{
+    if ((int)phase <= atomic_load(&connection->phase))
+        return;
+    atomic_store(&connection->phase, (int)phase);
+    wake_watchers(connection);
+}
+
+/* Blocks until the watchers are woken. Called and left with the lock; gives it back in between. */
+static int watch_locked(struct ax_connection *connection)
+{
+    struct ax_waiter waiter;
+    ax_waiter_init(&waiter);
+    waiter.next = connection->watchers;
+    connection->watchers = &waiter;
+    pthread_mutex_unlock(&connection->lock);
+    int error = ax_loop_wait(&connection->engine->loop, &waiter);
+    pthread_mutex_lock(&connection->lock);
+    if (error != 0) { /* still in the list, or just taken out and posted */
+        struct ax_waiter **link = &connection->watchers;
+        while (*link != NULL && *link != &waiter)
+            link = &(*link)->next;
+        if (*link != NULL)
+            *link = waiter.next;
+    }
+    ax_waiter_fini(&waiter);
+    return error;
+}
+
+int ax_connection_wait(struct ax_connection *connection, enum ax_phase phase)
+{
+    int error = 0;
+    pthread_mutex_lock(&connection->lock);
+    while (atomic_load(&connection->phase) < (int)phase && error == 0)
+        error = watch_locked(connection);
+    pthread_mutex_unlock(&connection->lock);
+    return error;
+}
+
+enum ax_phase ax_connection_phase(struct ax_connection *connection)
+{
+    return (enum ax_phase)atomic_load(&connection->phase);
+}
+
+/* ---- writing, and moving on ---- */
+
+static void gather_releases(struct ax_connection *connection)
+{
+    struct ax_release *release = atomic_exchange(&connection->releases, NULL);
+    while (release != NULL) {
+        struct ax_release *next = release->next;
+        ax_session_release(&connection->session, release->id);
+        free(release);
+        release = next;
+    }
+}
+
+static void write_some(struct ax_connection *connection)
+{
+    struct ax_slice slices[WRITE_SLICES];
+    size_t budget = WRITE_BUDGET;
+    connection->writes_blocked = false;
+    while (connection->write_error == 0) {
+        size_t count = ax_session_pending(&connection->session, slices, WRITE_SLICES);
+        if (count == 0)
+            return;
+        ssize_t size = ax_stream_write(&connection->stream, slices, count);
+        if (size == -EAGAIN) {
+            connection->writes_blocked = true;
+            return;
+        }
+        if (size < 0) {
+            /* Not the end yet: what the peer sent before it went, perhaps a GOODBYE, is still to be read. */
+            connection->write_error = (int)-size;
+            return;
+        }
+        ax_session_sent(&connection->session, (size_t)size, ax_loop_now());
+        if ((size_t)size >= budget) {
+            connection->writes_blocked = true;
+            return;
+        }
+        budget -= (size_t)size;
+    }
+}
+
+static bool has_room(const struct ax_connection *connection)
+{
+    return connection->session.output.size < connection->session.config.limits.max_queued;
+}
+
+/* No call of ours will have a result any more. */
+static void end_calls(struct ax_connection *connection)
+{
+    struct ax_pending *pending;
+    while ((pending = ax_session_next_waiter(&connection->session)) != NULL) {
+        pending->message = NULL;
+        ax_waiter_post(&pending->waiter);
+    }
+}
+
+static void follow_session(struct ax_connection *connection)
+{
+    switch (connection->session.state) {
+    case AX_STATE_SUPERBLOCK:
+    case AX_STATE_GREETING:
+        return;
+    case AX_STATE_READY:
+        atomic_store(&connection->was_running, true);
+        set_phase(connection, AX_PHASE_RUNNING);
+        return;
+    case AX_STATE_CLOSING:
+    case AX_STATE_CLOSED:
+        if (connection->end == AX_END_NONE)
+            connection->end = connection->close_called ? AX_END_CLOSED : AX_END_REMOTE;
+        break;
+    case AX_STATE_FAILED:
+        if (connection->end == AX_END_NONE || connection->end == AX_END_CLOSED)
+            connection->end = AX_END_FAILED;
+        break;
+    }
+    end_calls(connection);
+    set_phase(connection, AX_PHASE_STOPPING);
+}
+
+void ax_connection_write_locked(struct ax_connection *connection)
+{
+    bool had_room = has_room(connection);
+    if (connection->stream.out_fd >= 0)
+        write_some(connection);
+    if (!had_room && has_room(connection))
+        wake_watchers(connection);
+}
+
+void ax_connection_settle_locked(struct ax_connection *connection)
+{
+    bool was_blocked = connection->writes_blocked;
+    gather_releases(connection);
+    if (!was_blocked)
+        ax_connection_write_locked(connection);
+    follow_session(connection);
+    bool blocked_now = connection->writes_blocked && !was_blocked;
+    bool ending = connection->session.state >= AX_STATE_CLOSING && connection->session.state != connection->attended;
+    if (blocked_now || ending)
+        ax_connection_post(connection);
+}
+
+/* ---- starting and ending ---- */
+
+int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd, const void *received, size_t size)
+{
+    struct stat info;
+    struct ax_stream stream;
+    if (fstat(in_fd, &info) != 0 || S_ISREG(info.st_mode) || fstat(out_fd, &info) != 0 || S_ISREG(info.st_mode)) {
+        int error = S_ISREG(info.st_mode) ? -EPERM : -EBADF;
+        close(in_fd);
+        if (out_fd != in_fd)
+            close(out_fd);
+        return error;
+    }
+    int error = ax_stream_init(&stream, in_fd, out_fd);
+    if (error != 0)
+        return error;
+
+    struct ax_arrivals arrivals = {0};
+    pthread_mutex_lock(&connection->lock);
+    if (atomic_load(&connection->phase) >= AX_PHASE_STOPPING) {
+        ax_stream_close(&stream);
+    } else {
+        connection->stream = stream;
+        ax_engine_add(connection->engine, connection);
+        ax_connection_feed_locked(connection, received, size, &arrivals);
+        ax_connection_settle_locked(connection);
+        ax_connection_post(connection);
+    }
+    pthread_mutex_unlock(&connection->lock);
+    ax_connection_submit(connection, &arrivals);
+    return 0;
+}
+
+void ax_connection_close(struct ax_connection *connection, const char *reason)
+{
+    pthread_mutex_lock(&connection->lock);
+    connection->close_called = true;
+    ax_session_close(&connection->session, reason, ax_loop_now());
+    ax_connection_settle_locked(connection);
+    pthread_mutex_unlock(&connection->lock);
+}
+
+static bool end_now(struct ax_connection *connection, enum ax_end end, int error, int io_error, const char *reason)
+{
+    pthread_mutex_lock(&connection->lock);
+    bool first = atomic_load(&connection->phase) < AX_PHASE_STOPPING || connection->session.state == AX_STATE_CLOSING;
+    if (first) {
+        connection->end = end;
+        connection->io_error = io_error;
+        ax_session_fail(&connection->session, error, reason);
+        ax_connection_settle_locked(connection);
+    }
+    pthread_mutex_unlock(&connection->lock);
+    return first;
+}
+
+void ax_connection_cancel(struct ax_connection *connection)
+{
+    end_now(connection, AX_END_CANCELLED, AX_ESTATE, 0, "Connection was cancelled");
+}
+
+bool ax_connection_fail(struct ax_connection *connection, int io_error, const char *reason)
+{
+    return end_now(connection, AX_END_FAILED, AX_EPROTOCOL, io_error, reason);
+}
+
+static void drop_all(struct ax_connection *connection)
+{
+    struct ax_object *object, *all = NULL;
+    while ((object = ax_objects_take_any(&connection->objects)) != NULL) {
+        object->next = all;
+        all = object;
+    }
+    connection->ops->drop(connection, all);
+}
+
+/* In the executor: the descriptors are closed. */
+static void run_finish(struct ax_job *job)
+{
+    struct ax_connection *connection =
+        (struct ax_connection *)((char *)job - offsetof(struct ax_connection, finish_job));
+    connection->ops->finished(connection);
+    drop_all(connection);
+    pthread_mutex_lock(&connection->lock);
+    set_phase(connection, AX_PHASE_FINISHED);
+    pthread_mutex_unlock(&connection->lock);
+    ax_engine_remove(connection->engine, connection);
+}
+
+/* ---- calls of ours ---- */
+
+int ax_connection_call(struct ax_connection *connection, const uint64_t *refs, size_t ref_count,
+                       struct ax_buffer *payload, struct ax_pending *pending)
+{
+    ax_waiter_init(&pending->waiter);
+    pending->message = NULL;
+    pthread_mutex_lock(&connection->lock);
+    int error;
+    do
+        error = ax_session_call(&connection->session, refs, ref_count, payload, pending, ax_loop_now(), &pending->id);
+    while (error == AX_EFULL && (error = watch_locked(connection)) == 0);
+    if (error == 0)
+        ax_connection_settle_locked(connection);
+    pthread_mutex_unlock(&connection->lock);
+    if (error != 0)
+        ax_waiter_fini(&pending->waiter);
+    return error;
+}
+
+int ax_connection_await(struct ax_connection *connection, struct ax_pending *pending)
+{
+    ax_executor_wait_begin(&connection->engine->executor);
+    int error = ax_loop_wait(&connection->engine->loop, &pending->waiter);
+    ax_executor_wait_end(&connection->engine->executor);
+    if (error == 0)
+        ax_waiter_fini(&pending->waiter);
+    return error;
+}
+
+void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *pending)
+{
+    pthread_mutex_lock(&connection->lock);
+    bool answered = sem_trywait(&pending->waiter.posted) == 0; /* posted under the lock */
+    if (!answered)
+        ax_session_forget(&connection->session, pending->id);
+    pthread_mutex_unlock(&connection->lock);
+    ax_waiter_fini(&pending->waiter);
+    if (!answered || pending->message == NULL)
+        return;
+    ax_connection_release_unclaimed(connection, pending->message, NULL);
+    ax_connection_drop_later(connection, ax_ticket_done(connection, &pending->ticket));
+    ax_message_free(pending->message);
+}
+
+/* ---- requests of the peer ---- */
+
+static void run_request(struct ax_job *job)
+{
+    struct ax_request *request = (struct ax_request *)job;
+    request->connection->ops->serve(request);
+}
+
+static void refuse_request(struct ax_job *job)
+{
+    struct ax_request *request = (struct ax_request *)job;
+    struct ax_connection *connection = request->connection;
+    ax_connection_release_unclaimed(connection, request->message, NULL);
+    ax_connection_drop_later(connection, ax_request_unpickled(request));
+    ax_request_fail(request, "Too many calls: all threads that run calls are in use, and no more can wait for one");
+    ax_request_free(request);
+}
+
+struct ax_request *ax_request_new(struct ax_connection *connection, struct ax_message *message)
+{
+    struct ax_request *request = calloc(1, sizeof *request);
+    if (request == NULL)
+        return NULL;
+    request->job.run = run_request;
+    request->job.refuse = refuse_request;
+    request->connection = connection;
+    request->message = message;
+    ax_connection_ref(connection);
+    ax_engine_call_begins(connection->engine);
+    return request;
+}
+
+struct ax_object *ax_request_unpickled(struct ax_request *request)
+{
+    return ax_ticket_done(request->connection, &request->ticket);
+}
+
+int ax_request_result(struct ax_request *request, enum ax_result_kind kind, const uint64_t *refs, size_t ref_count,
+                      struct ax_buffer *payload)
+{
+    struct ax_connection *connection = request->connection;
+    uint64_t call = request->message->call;
+    int error;
+    pthread_mutex_lock(&connection->lock);
+    do {
+        error = ax_session_result(&connection->session, call, kind, refs, ref_count, payload, ax_loop_now());
+        if (error == AX_EFULL)
+            watch_locked(connection); /* a signal changes nothing here: the result waits for room again */
+    } while (error == AX_EFULL);
+    if (error == 0)
+        ax_connection_settle_locked(connection);
+    pthread_mutex_unlock(&connection->lock);
+    return error;
+}
+
+void ax_request_fail(struct ax_request *request, const char *text)
+{
+    struct ax_connection *connection = request->connection;
+    pthread_mutex_lock(&connection->lock);
+    ax_session_result_failed(&connection->session, request->message->call, text, ax_loop_now());
+    ax_connection_settle_locked(connection);
+    pthread_mutex_unlock(&connection->lock);
+}
+
+void ax_request_free(struct ax_request *request)
+{
+    struct ax_connection *connection = request->connection;
+    ax_message_free(request->message);
+    free(request);
+    ax_engine_call_ends(connection->engine);
+    ax_connection_unref(connection);
+}
+
+/* ---- objects ---- */
+
+static struct ax_object *concat(struct ax_object *list, struct ax_object *tail)
+{
+    if (list == NULL)
+        return tail;
+    struct ax_object *last = list;
+    while (last->next != NULL)
+        last = last->next;
+    last->next = tail;
+    return list;
+}
+
+void ax_ticket_take(struct ax_connection *connection, struct ax_ticket *ticket)
+{
+    struct ax_ticket *head = &connection->tickets;
+    ticket->doomed = NULL;
+    pthread_mutex_lock(&connection->order_lock);
+    ticket->prev = head->prev;
+    ticket->next = head;
+    head->prev->next = ticket;
+    head->prev = ticket;
+    pthread_mutex_unlock(&connection->order_lock);
+}
+
+struct ax_object *ax_ticket_done(struct ax_connection *connection, struct ax_ticket *ticket)
+{
+    pthread_mutex_lock(&connection->order_lock);
+    struct ax_object *doomed = ticket->doomed;
+    ticket->prev->next = ticket->next;
+    ticket->next->prev = ticket->prev;
+    if (ticket->prev != &connection->tickets) { /* the one before holds back what this one did; the oldest lets go */
+        ticket->prev->doomed = concat(doomed, ticket->prev->doomed);
+        doomed = NULL;
+    }
+    pthread_mutex_unlock(&connection->order_lock);
+    ax_objects_take(&connection->objects, doomed);
+    return doomed;
+}
+
+/* Has a service drop these objects. With order_lock. */
+static void drop_later(struct ax_connection *connection, struct ax_object *doomed)
+{
+    if (doomed == NULL)
+        return;
+    connection->doomed = concat(doomed, connection->doomed);
+    if (connection->drop_submitted)
+        return;
+    connection->drop_submitted = true;
+    ax_connection_ref(connection);
+    ax_executor_submit_service(&connection->engine->executor, &connection->drop_job);
+}
+
+void ax_connection_drop_later(struct ax_connection *connection, struct ax_object *doomed)
+{
+    pthread_mutex_lock(&connection->order_lock);
+    drop_later(connection, doomed);
+    pthread_mutex_unlock(&connection->order_lock);
+}
+
+void ax_connection_drop_in_order(struct ax_connection *connection, struct ax_object *doomed)
+{
+    pthread_mutex_lock(&connection->order_lock);
+    struct ax_ticket *newest = connection->tickets.prev;
+    if (newest != &connection->tickets) {
+        newest->doomed = concat(doomed, newest->doomed);
+    } else {
+        ax_objects_take(&connection->objects, doomed);
+        drop_later(connection, doomed);
+    }
+    pthread_mutex_unlock(&connection->order_lock);
+}
+
+static void run_drop(struct ax_job *job)
+{
+    struct ax_connection *connection = (struct ax_connection *)((char *)job - offsetof(struct ax_connection, drop_job));
+    pthread_mutex_lock(&connection->order_lock);
+    struct ax_object *doomed = connection->doomed;
+    connection->doomed = NULL;
+    connection->drop_submitted = false;
+    pthread_mutex_unlock(&connection->order_lock);
+    connection->ops->drop(connection, doomed);
+    ax_connection_unref(connection);
+}
+
+void ax_connection_release(struct ax_connection *connection, struct ax_release *release)
+{
+    release->next = atomic_load(&connection->releases);
+    while (!atomic_compare_exchange_weak(&connection->releases, &release->next, release))
+        ;
+    ax_connection_post(connection);
+}
+
+void ax_connection_release_unclaimed(struct ax_connection *connection, const struct ax_message *message,
+                                     const struct ax_idmap *claimed)
+{
+    struct ax_ids ids = message->ids;
+    uint64_t id;
+    while (ax_ids_next(&ids, &id)) {
+        if (claimed != NULL && ax_idmap_get(claimed, id) != NULL)
+            continue;
+        struct ax_release *release = malloc(sizeof *release);
+        if (release == NULL)
+            return; /* the peer keeps its object */
+        release->id = id;
+        ax_connection_release(connection, release);
+    }
+}

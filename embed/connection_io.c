@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/* The loop's side of a connection: where the bytes come in, and where they become messages. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "embed/connection.h"
+#include "embed/connection_private.h"
+#include "embed/engine.h"
+
+/* Bytes that one read puts into a large body: what a socket buffer holds, so that the lock is not kept for longer. */
+#define BODY_READ_MAX (256u * 1024u)
+/* Reads from one connection before others get their turn. */
+#define READS_PER_WAKEUP 16
+
+/* ---- events ---- */
+
+static void on_call(struct ax_connection *connection, struct ax_message *message, struct ax_arrivals *arrivals)
+{
+    struct ax_request *request = ax_request_new(connection, message);
+    if (request == NULL) {
+        ax_message_free(message);
+        ax_session_fail(&connection->session, AX_ENOMEM, "Out of memory for a call");
+        return;
+    }
+    ax_ticket_take(connection, &request->ticket);
+    if (arrivals->last != NULL)
+        arrivals->last->next = request;
+    else
+        arrivals->first = request;
+    arrivals->last = request;
+}
+
+static void on_result(struct ax_connection *connection, struct ax_pending *pending, struct ax_message *message)
+{
+    pending->message = message;
+    ax_ticket_take(connection, &pending->ticket);
+    ax_waiter_post(&pending->waiter);
+}
+
+static void on_release(struct ax_connection *connection, struct ax_message *message)
+{
+    struct ax_object *doomed = NULL;
+    struct ax_ids ids = message->ids;
+    uint64_t id;
+    while (ax_ids_next(&ids, &id)) {
+        if (ax_objects_doom(&connection->objects, id, &doomed) == 0)
+            continue;
+        char reason[64];
+        snprintf(reason, sizeof reason, "Object not found: %" PRIu64, id);
+        ax_session_fail(&connection->session, AX_EPROTOCOL, reason);
+        break;
+    }
+    ax_message_free(message);
+    /* Messages that came before may mention these objects, and be waiting to be unpickled. */
+    ax_connection_drop_in_order(connection, doomed);
+}
+
+void ax_connection_event_locked(struct ax_connection *connection, struct ax_event *event,
+                                struct ax_arrivals *arrivals)
+{
+    switch (event->type) {
+    case AX_EVENT_CALL:
+        on_call(connection, event->message, arrivals);
+        break;
+    case AX_EVENT_RESULT:
+        on_result(connection, event->waiter, event->message);
+        break;
+    case AX_EVENT_RELEASE:
+        on_release(connection, event->message);
+        break;
+    case AX_EVENT_CLOSED:
+        ax_message_free(event->message);
+        break;
+    case AX_EVENT_NONE:
+    case AX_EVENT_READY:
+    case AX_EVENT_FAILED:
+        break; /* the state says it: ax_connection_settle_locked() */
+    }
+}
+
+void ax_connection_feed_locked(struct ax_connection *connection, const unsigned char *data, size_t size,
+                               struct ax_arrivals *arrivals)
+{
+    uint64_t now = ax_loop_now();
+    while (size > 0) {
+        struct ax_event event;
+        size_t used = ax_session_feed(&connection->session, data, size, now, &event);
+        ax_connection_event_locked(connection, &event, arrivals);
+        data += used;
+        size -= used;
+    }
+}
+
+void ax_connection_submit(struct ax_connection *connection, struct ax_arrivals *arrivals)
+{
+    struct ax_request *request = arrivals->first;
+    while (request != NULL) {
+        struct ax_request *next = request->next; /* gone when submitted */
+        ax_executor_submit(&connection->engine->executor, &request->job);
+        request = next;
+    }
+}
+
+/* ---- reading ---- */
+
+/* Acts on what a read returned: bytes, the end of the stream or an error. */
+static void take_in_locked(struct ax_connection *connection, ssize_t got, size_t space, struct ax_arrivals *arrivals)
+{
+    struct ax_event event = {.type = AX_EVENT_NONE};
+    if (got < 0 && connection->session.state != AX_STATE_CLOSING) {
+        connection->io_error = (int)-got;
+        if (connection->end == AX_END_NONE)
+            connection->end = AX_END_FAILED;
+        ax_session_fail(&connection->session, AX_EEOF, strerror((int)-got));
+    } else if (got <= 0) { /* while closing, a reset is as good as an end */
+        ax_session_feed_eof(&connection->session, &event);
+        ax_connection_event_locked(connection, &event, arrivals);
+    } else {
+        size_t filled = (size_t)got < space ? (size_t)got : space;
+        if (filled > 0) {
+            ax_session_filled(&connection->session, filled, ax_loop_now(), &event);
+            ax_connection_event_locked(connection, &event, arrivals);
+        }
+        ax_connection_feed_locked(connection, connection->engine->loop.scratch, (size_t)got - filled, arrivals);
+    }
+}
+
+/* One read, and what follows from it. Returns whether there may be more to read now. */
+static bool read_once(struct ax_connection *connection)
+{
+    struct ax_arrivals arrivals = {0};
+    void *memory;
+    pthread_mutex_lock(&connection->lock);
+    size_t space = ax_session_space(&connection->session, &memory);
+    if (space > BODY_READ_MAX)
+        space = BODY_READ_MAX;
+    struct iovec to[2] = {{memory, space}, {connection->engine->loop.scratch, AX_LOOP_SCRATCH}};
+    ssize_t got = space > 0 ? ax_stream_read(&connection->stream, to, 2) : ax_stream_read(&connection->stream, to + 1, 1);
+    if (got != -EAGAIN)
+        take_in_locked(connection, got, space, &arrivals);
+    ax_connection_settle_locked(connection);
+    bool more = got > 0 && (size_t)got >= space + AX_LOOP_SCRATCH / 2 &&
+                ax_connection_phase(connection) < AX_PHASE_STOPPING;
+    pthread_mutex_unlock(&connection->lock);
+    ax_connection_submit(connection, &arrivals);
+    return more;
+}
+
+static void attend(struct ax_connection *connection);
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct ax_connection *connection = poll->data;
+    /* An error is no news by itself: reading or writing tells what it is. libuv has stopped the handle then. */
+    bool readable = status < 0 || (events & UV_READABLE) != 0;
+    if (status < 0)
+        connection->watched = 0;
+    ax_connection_ref(connection);
+    if (poll == &connection->poll_in && readable)
+        for (int i = 0; i < READS_PER_WAKEUP && read_once(connection); i++)
+            ;
+    attend(connection);
+    ax_connection_unref(connection);
+}
+
+/* ---- time ---- */
+
+static void set_timer(struct ax_connection *connection, uint64_t due);
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct ax_connection *connection = timer->data;
+    struct ax_event event;
+    struct ax_arrivals arrivals = {0};
+    connection->timer_due = AX_NEVER;
+    ax_connection_ref(connection);
+    pthread_mutex_lock(&connection->lock);
+    ax_session_expire(&connection->session, ax_loop_now(), &event);
+    ax_connection_event_locked(connection, &event, &arrivals);
+    ax_connection_settle_locked(connection);
+    pthread_mutex_unlock(&connection->lock);
+    attend(connection);
+    ax_connection_unref(connection);
+}
+
+/* Deadlines move later with every message; the timer follows when it fires, and is moved only when it would fire too late. */
+static void set_timer(struct ax_connection *connection, uint64_t due)
+{
+    if (due >= connection->timer_due)
+        return;
+    uint64_t now = ax_loop_now();
+    connection->timer_due = due;
+    uv_update_time(connection->timer.loop);
+    uv_timer_start(&connection->timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+/* ---- handles ---- */
+
+static void finish(struct ax_connection *connection)
+{
+    ax_executor_submit_service(&connection->engine->executor, &connection->finish_job);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct ax_connection *connection = handle->data;
+    if (--connection->handles > 0)
+        return;
+    pthread_mutex_lock(&connection->lock);
+    ax_stream_close(&connection->stream);
+    pthread_mutex_unlock(&connection->lock);
+    finish(connection);
+}
+
+static void detach(struct ax_connection *connection)
+{
+    connection->detaching = true;
+    if (connection->engine_link == NULL)
+        ax_engine_add(connection->engine, connection); /* it ends before it began */
+    if (connection->handles == 0) {
+        pthread_mutex_lock(&connection->lock);
+        ax_stream_close(&connection->stream);
+        pthread_mutex_unlock(&connection->lock);
+        finish(connection);
+        return;
+    }
+    uv_close((uv_handle_t *)&connection->timer, on_closed);
+    uv_close((uv_handle_t *)&connection->poll_in, on_closed);
+    if (connection->handles > 2)
+        uv_close((uv_handle_t *)&connection->poll_out, on_closed);
+}
+
+static bool two_pipes(const struct ax_connection *connection)
+{
+    return connection->stream.in_fd != connection->stream.out_fd;
+}
+
+/* Puts the stream on the loop. 0 or a negative errno. */
+static int attach(struct ax_connection *connection)
+{
+    uv_loop_t *uv = &connection->engine->loop.uv;
+    connection->attached = true;
+    connection->timer.data = connection->poll_in.data = connection->poll_out.data = connection;
+    int error = uv_poll_init(uv, &connection->poll_in, connection->stream.in_fd);
+    if (error != 0)
+        return error;
+    if (two_pipes(connection)) {
+        error = uv_poll_init(uv, &connection->poll_out, connection->stream.out_fd);
+        if (error != 0) {
+            uv_timer_init(uv, &connection->timer);
+            connection->handles = 2;
+            return error;
+        }
+    }
+    uv_timer_init(uv, &connection->timer);
+    connection->handles = two_pipes(connection) ? 3 : 2;
+    return 0;
+}
+
+/* What poll() is to look for. `writing`: bytes wait for room. */
+static void watch(struct ax_connection *connection, bool writing)
+{
+    int wanted = writing ? 2 : 1;
+    if (wanted == connection->watched)
+        return; /* saying it again would cost system calls */
+    connection->watched = wanted;
+    if (!two_pipes(connection)) {
+        uv_poll_start(&connection->poll_in, UV_READABLE | (writing ? UV_WRITABLE : 0), on_poll);
+        return;
+    }
+    uv_poll_start(&connection->poll_in, UV_READABLE, on_poll);
+    if (writing)
+        uv_poll_start(&connection->poll_out, UV_WRITABLE, on_poll);
+    else
+        uv_poll_stop(&connection->poll_out);
+}
+
+/* Whether nothing more is to come or go. A peer that was told GOODBYE gets all that is queued; a broken one what fits. */
+static bool is_over(const struct ax_connection *connection)
+{
+    switch (connection->session.state) {
+    case AX_STATE_FAILED:
+        return true;
+    case AX_STATE_CLOSED:
+        return !connection->writes_blocked;
+    default:
+        return false;
+    }
+}
+
+/* Brings poll, timer and phase in line with the session. On the loop, without the lock. */
+static void attend(struct ax_connection *connection)
+{
+    if (connection->detaching)
+        return;
+    pthread_mutex_lock(&connection->lock);
+    if (!connection->attached && connection->stream.in_fd >= 0) {
+        int error = attach(connection);
+        if (error != 0) {
+            connection->io_error = -error;
+            connection->end = AX_END_FAILED;
+            ax_session_fail(&connection->session, AX_EPROTOCOL, uv_strerror(error));
+        }
+    }
+    connection->attended = connection->session.state;
+    if (connection->writes_blocked)
+        ax_connection_write_locked(connection);
+    ax_connection_settle_locked(connection);
+    bool over = is_over(connection);
+    bool writing = connection->writes_blocked;
+    uint64_t due = ax_session_deadline(&connection->session);
+    pthread_mutex_unlock(&connection->lock);
+    if (over) {
+        detach(connection);
+    } else if (connection->attached) {
+        watch(connection, writing);
+        set_timer(connection, due);
+    }
+}
+
+void ax_connection_attend(struct ax_task *task)
+{
+    struct ax_connection *connection = (struct ax_connection *)((char *)task - offsetof(struct ax_connection, attend));
+    attend(connection);
+    ax_connection_unref(connection);
+}

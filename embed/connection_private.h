@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What connection.c (any thread) and connection_io.c (the loop) share. "_locked": the caller holds connection->lock.
+ */
+#ifndef AX_EMBED_CONNECTION_PRIVATE_H
+#define AX_EMBED_CONNECTION_PRIVATE_H
+
+#include "embed/connection.h"
+
+/* Requests that came in, to be submitted once the lock is given back. */
+struct ax_arrivals {
+    struct ax_request *first;
+    struct ax_request *last;
+};
+
+/* Feeds received bytes to the session and acts on its events, but for requests, which are added to arrivals. */
+void ax_connection_feed_locked(struct ax_connection *connection, const unsigned char *data, size_t size,
+                               struct ax_arrivals *arrivals);
+
+/* Acts on one event of the session, likewise. */
+void ax_connection_event_locked(struct ax_connection *connection, struct ax_event *event,
+                                struct ax_arrivals *arrivals);
+
+/* Hands the requests to the executor. Without the lock: the executor may refuse them. */
+void ax_connection_submit(struct ax_connection *connection, struct ax_arrivals *arrivals);
+
+/*
+ * To be called after everything that may have changed the session: gathers releases, writes what can be written, moves the
+ * phase on, wakes who waits for that, and asks the loop for what only it can do.
+ */
+void ax_connection_settle_locked(struct ax_connection *connection);
+
+/* Writes what the stream takes, also when it was full: for the loop, when there is room again. */
+void ax_connection_write_locked(struct ax_connection *connection);
+
+/* connection->attend runs this on the loop. */
+void ax_connection_attend(struct ax_task *task);
+
+/* Asks the loop to attend to the connection. Any thread, no lock. */
+void ax_connection_post(struct ax_connection *connection);
+
+/* Adds the ticket as the newest; ax_ticket_done() gives it back. */
+void ax_ticket_take(struct ax_connection *connection, struct ax_ticket *ticket);
+
+/* Has a service drop objects that were taken out of the table. NULL is fine. */
+void ax_connection_drop_later(struct ax_connection *connection, struct ax_object *doomed);
+
+/* The same for doomed objects that are in the table, once all messages that came until now are unpickled. */
+void ax_connection_drop_in_order(struct ax_connection *connection, struct ax_object *doomed);
+
+/* A new request for an APPLY, of which it takes ownership; NULL when memory is short, and then it does not. */
+struct ax_request *ax_request_new(struct ax_connection *connection, struct ax_message *message);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/crossing.h"
+
+#include "embed/engine.h"
+
+/* ---- out ---- */
+
+int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, struct ax_pickled *pickled)
+{
+    PyObject *args[] = {value, module->protocol};
+    ax_scope_enter(&pickled->scope, connection, AX_SCOPE_PICKLE);
+    pickled->bytes = PyObject_Vectorcall(module->dumps, args, 1, module->protocol_kw);
+    ax_scope_leave(&pickled->scope);
+    if (pickled->bytes != NULL)
+        return 0;
+    PyObject *error = ax_error_take();
+    ax_pickled_fini(pickled, false);
+    ax_error_restore(error);
+    return -1;
+}
+
+/* A bytes object that the session sends from, and that only a thread with the GIL can drop. */
+struct kept {
+    struct ax_job job;
+    struct ax_engine *engine;
+    PyObject *bytes;
+};
+
+static void drop_kept(struct ax_job *job)
+{
+    struct kept *kept = (struct kept *)job;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    Py_DECREF(kept->bytes);
+    PyGILState_Release(gil);
+    free(kept);
+}
+
+static void release_kept(void *owner)
+{
+    struct kept *kept = owner;
+    ax_executor_submit_service(&kept->engine->executor, &kept->job);
+}
+
+static void keep_nothing(void *owner)
+{
+    (void)owner;
+}
+
+int ax_pickled_buffer(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_buffer *buffer)
+{
+    size_t size = (size_t)PyBytes_GET_SIZE(pickled->bytes);
+    *buffer = (struct ax_buffer){
+        .data = (unsigned char *)PyBytes_AS_STRING(pickled->bytes),
+        .size = size,
+        .capacity = size,
+        .release = keep_nothing, /* the session copies what is small */
+    };
+    if (size <= AX_OUTPUT_COPY_MAX)
+        return 0;
+    struct kept *kept = malloc(sizeof *kept);
+    if (kept == NULL)
+        return AX_ENOMEM;
+    *kept = (struct kept){.job.run = drop_kept, .engine = connection->engine, .bytes = Py_NewRef(pickled->bytes)};
+    buffer->release = release_kept;
+    buffer->owner = kept;
+    return 0;
+}
+
+void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
+{
+    for (size_t i = 0; !sent && i < pickled->scope.count; i++) {
+        struct ax_object *object = ax_objects_take_id(&pickled->scope.connection->objects, pickled->scope.ids[i]);
+        if (object != NULL)
+            object->next = NULL;
+        ax_drop_objects(object);
+    }
+    ax_scope_fini(&pickled->scope);
+    Py_CLEAR(pickled->bytes);
+}
+
+/* ---- in ---- */
+
+static PyObject *load(struct ax_module *module, struct ax_message *message, bool as_error)
+{
+    PyObject *payload = ax_payload_new(module, &message->buffers[0]);
+    if (payload == NULL)
+        return NULL;
+    PyObject *value = PyObject_CallFunctionObjArgs(module->loads, payload, NULL);
+    Py_DECREF(payload);
+    if (value == NULL || !as_error)
+        return value;
+    PyObject *error = PyObject_CallFunctionObjArgs(module->load_error, value, NULL);
+    Py_DECREF(value);
+    if (error != NULL && !PyExceptionInstance_Check(error)) {
+        PyErr_Format(PyExc_TypeError, "The exception record holds %s, which is no exception", Py_TYPE(error)->tp_name);
+        Py_CLEAR(error);
+    }
+    return error;
+}
+
+static void release_unclaimed(struct ax_connection *connection, struct ax_message *message, struct ax_scope *scope)
+{
+    if (message->ids.count == 0)
+        return;
+    struct ax_idmap claimed;
+    ax_idmap_init(&claimed);
+    /* When memory is short an id may be missing here, and is released although it is in use: better than never. */
+    for (size_t i = 0; i < scope->count; i++)
+        if (ax_idmap_get(&claimed, scope->ids[i]) == NULL)
+            ax_idmap_put(&claimed, scope->ids[i], scope);
+    ax_connection_release_unclaimed(connection, message, &claimed);
+    ax_idmap_fini(&claimed);
+}
+
+PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection, struct ax_message *message,
+                      bool as_error)
+{
+    struct ax_scope scope;
+    ax_scope_enter(&scope, connection, AX_SCOPE_UNPICKLE);
+    PyObject *value = load(module, message, as_error);
+    ax_scope_leave(&scope);
+    release_unclaimed(connection, message, &scope);
+    ax_scope_fini(&scope);
+    return value;
+}
+
+void ax_drop_objects(struct ax_object *objects)
+{
+    while (objects != NULL) {
+        struct ax_object *next = objects->next;
+        Py_DECREF((PyObject *)objects->value);
+        free(objects);
+        objects = next;
+    }
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pickling and unpickling with a connection in scope: where values leave and enter the interpreter. With the GIL.
+ */
+#ifndef AX_EMBED_CROSSING_H
+#define AX_EMBED_CROSSING_H
+
+#include "embed/binding.h"
+#include "embed/scope.h"
+
+/* A value that is ready to be sent. The references are in the object table from here on. */
+struct ax_pickled {
+    PyObject *bytes;
+    struct ax_scope scope; /* ids: the references */
+};
+
+/* Pickles a value: 0; or -1 with pickle's own exception set, and then nothing is left to undo. */
+int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, struct ax_pickled *pickled);
+
+/* A buffer for the session that sends it from the bytes object itself. `pickled` must live until the session has taken it. */
+int ax_pickled_buffer(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_buffer *buffer);
+
+/* Frees what was pickled. Unless it was sent, the references leave the object table again. */
+void ax_pickled_fini(struct ax_pickled *pickled, bool sent);
+
+/*
+ * Unpickles the message's first buffer, which it takes; with as_error the value is an exception record, and the exception is
+ * returned. References that do not become handles are released, whether it succeeds or not. A new reference; or NULL with the
+ * exception set that unpickling raised.
+ */
+PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection, struct ax_message *message,
+                      bool as_error);
+
+/* Drops objects that were taken out of the table, and frees the list. */
+void ax_drop_objects(struct ax_object *objects);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine of a process: its loop, its threads, its connections. There is one, started when it is first needed.
+ *
+ * After a fork the child has none of its parent's threads: its engine is a new one, and the parent's connections are dead
+ * there (see ax_engine_is_current).
+ */
+#ifndef AX_EMBED_ENGINE_H
+#define AX_EMBED_ENGINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "embed/executor.h"
+#include "embed/loop.h"
+
+struct ax_connection;
+
+struct ax_engine {
+    struct ax_loop loop;
+    struct ax_executor executor;
+
+    pthread_mutex_t lock; /* a leaf; guards what follows */
+    struct ax_connection *connections; /* those that have started and not finished; each holds a reference */
+    uint32_t connection_count;
+    uint32_t calls_running; /* for peers */
+    uint64_t calls_done;
+    pthread_cond_t quiet; /* connection_count and calls_running are both 0 */
+};
+
+/* What the engine is made with. Before the first ax_engine_get(). */
+void ax_engine_set_hooks(const struct ax_executor_hooks *hooks);
+void ax_engine_set_max_threads(uint32_t max_threads); /* 0: the default */
+
+/* The engine of this process, started on first use. Any thread. NULL, with errno set, when it can't be started. */
+struct ax_engine *ax_engine_get(void);
+
+/* Whether this is the engine of the present process, and not of one that it was forked from. */
+bool ax_engine_is_current(const struct ax_engine *engine);
+
+/* Forgets the parent's engine, without touching it. For the child of a fork, before it has other threads. */
+void ax_engine_after_fork(void);
+
+/* Keeps the list and the counts; for connection.c. The list takes a reference, and gives it back. */
+void ax_engine_add(struct ax_engine *engine, struct ax_connection *connection);
+void ax_engine_remove(struct ax_engine *engine, struct ax_connection *connection);
+void ax_engine_call_begins(struct ax_engine *engine);
+void ax_engine_call_ends(struct ax_engine *engine);
+
+/* Blocks until no connection is open and no call runs, or for timeout_ms (UINT32_MAX: no limit). Whether all is quiet. */
+bool ax_engine_wait_quiet(struct ax_engine *engine, uint32_t timeout_ms);
+
+/* Calls `each` for every connection, with a reference held and no lock. */
+void ax_engine_for_each(struct ax_engine *engine, void (*each)(struct ax_connection *connection, void *arg), void *arg);
+
+/* Ends the threads of the present engine and forgets it, when all is quiet; for tests that look for leaks. */
+void ax_engine_stop(void);
+
+#endif

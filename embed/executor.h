@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The threads that run user code.
+ *
+ * Every call runs on a thread of its own, so that one which blocks delays no other. Threads are cached, the one that was
+ * busy last first, and end after a while without work. There are three kinds of job:
+ *   calls     up to max_threads at once; then they queue, and beyond max_queued they are refused.
+ *   services  short jobs of the engine (dropping released objects, ending a connection), which must get through
+ *             when every thread is stuck in a call: they have a queue and a few threads of their own.
+ *   background work that our own side asked for and that may block, like a call, but is never refused.
+ * A call that waits for the peer may wait for a call of the peer to us. When all threads wait like that, a queued call might
+ * never start: then the queue is refused, instead of a deadlock.
+ *
+ * Thread-safe. Knows no Python: the hooks attach a thread to the interpreter.
+ */
+#ifndef AX_EMBED_EXECUTOR_H
+#define AX_EMBED_EXECUTOR_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define AX_EXECUTOR_MAX_THREADS 256   /* calls at once: above what a host with a few cores can serve, below what it can't hold */
+#define AX_EXECUTOR_MAX_QUEUED 65536  /* calls waiting for a thread; their memory is bounded by each session's limits */
+#define AX_EXECUTOR_SERVICE_THREADS 2 /* more threads than calls may use */
+#define AX_EXECUTOR_IDLE_MS 10000     /* a thread without work ends after this */
+
+enum ax_job_kind { AX_JOB_CALL, AX_JOB_SERVICE, AX_JOB_BACKGROUND };
+
+/* Work for a thread. Embedded in what it is about; owned by the executor from submit to run or refuse. */
+struct ax_job {
+    void (*run)(struct ax_job *job);    /* in a thread of the executor, without any lock */
+    void (*refuse)(struct ax_job *job); /* instead of run, in any thread, without the executor's lock; calls only */
+    enum ax_job_kind kind;              /* set by the submit functions */
+    struct ax_job *next;
+};
+
+struct ax_job_queue {
+    struct ax_job *first;
+    struct ax_job *last;
+    uint32_t count;
+};
+
+struct ax_executor_hooks {
+    void (*thread_start)(void); /* in a new thread, before its first job; may be NULL */
+    void (*thread_end)(void);   /* in it, after its last */
+};
+
+struct ax_executor_thread;
+
+/* All fields but hooks and limits are guarded by lock, which is a leaf: nothing else is locked or called under it. */
+struct ax_executor {
+    struct ax_executor_hooks hooks;
+    uint32_t max_threads;
+    uint32_t max_queued;
+    pthread_mutex_t lock;
+    struct ax_executor_thread *idle; /* the one that was busy last is first */
+    uint32_t threads;                /* all, including those that are being started */
+    uint32_t in_calls;               /* that run a call */
+    uint32_t waiting;                /* of in_calls: that wait for a peer */
+    struct ax_job_queue calls;
+    struct ax_job_queue services;
+    bool stopping;
+    pthread_cond_t ended; /* a thread has ended while stopping */
+};
+
+/* Starts the first thread; the others come as they are needed. `max_threads` 0 takes the default. 0, or -EAGAIN when there
+ * can be no thread. */
+int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hooks *hooks, uint32_t max_threads);
+
+/* Runs a call, or refuses it before or after this returns. Not under a lock that refuse() takes. */
+void ax_executor_submit(struct ax_executor *executor, struct ax_job *job);
+
+/* Runs a service, soon. */
+void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job);
+
+/* Runs background work, when there is a thread for it. */
+void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *job);
+
+/* Around a wait for a peer, in any thread: does nothing where it is not a thread of this executor running a call. */
+void ax_executor_wait_begin(struct ax_executor *executor);
+void ax_executor_wait_end(struct ax_executor *executor);
+
+/* Lets every thread end that has no work, and waits for those that end; returns how many are left, stuck in jobs. */
+uint32_t ax_executor_stop(struct ax_executor *executor, uint32_t timeout_ms);
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/failure.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How a connection ended, copied out of it so that no lock is held while Python runs. */
+struct ending {
+    enum ax_end end;
+    bool close_called;
+    int error;
+    int io_error;
+    char reason[AX_REASON_SIZE];
+};
+
+static struct ending ending_of(struct ax_connection *connection)
+{
+    struct ending ending;
+    pthread_mutex_lock(&connection->lock);
+    ending.end = connection->end;
+    ending.close_called = connection->close_called;
+    ending.error = connection->session.error;
+    ending.io_error = connection->io_error;
+    snprintf(ending.reason, sizeof ending.reason, "%s", ax_session_reason(&connection->session));
+    pthread_mutex_unlock(&connection->lock);
+    return ending;
+}
+
+static PyObject *decode(const char *text)
+{
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+}
+
+PyObject *ax_describe(struct ax_module *module, PyObject *error)
+{
+    return PyObject_CallFunctionObjArgs(module->describe_error, error, NULL);
+}
+
+static PyObject *make_error(PyObject *type, const char *reason)
+{
+    PyObject *text = decode(reason);
+    PyObject *error = text != NULL ? PyObject_CallFunctionObjArgs(type, text, NULL) : NULL;
+    Py_XDECREF(text);
+    return error;
+}
+
+static PyObject *make_os_error(int number, const char *reason)
+{
+    return PyObject_CallFunction(PyExc_OSError, "is", number, reason);
+}
+
+static PyObject *make_fatal_error(struct ax_module *module, const struct ending *ending)
+{
+    if (ending->io_error != 0)
+        return make_os_error(ending->io_error, strerror(ending->io_error));
+    switch (ending->error) {
+    case AX_EEOF:
+        return make_error(PyExc_EOFError, ending->reason);
+    case AX_ETIMEDOUT:
+        return make_os_error(ETIMEDOUT, ending->reason);
+    case AX_ENOMEM:
+        return make_error(PyExc_MemoryError, ending->reason);
+    default:
+        return make_error(module->protocol_error, ending->reason);
+    }
+}
+
+PyObject *ax_fatal_error(struct ax_module *module, struct ax_connection *connection)
+{
+    struct ax_binding *binding = connection->above;
+    struct ending ending = ending_of(connection);
+    if (ending.end != AX_END_FAILED)
+        return Py_NewRef(Py_None);
+    if (binding->error == NULL)
+        binding->error = make_fatal_error(module, &ending);
+    return Py_XNewRef(binding->error);
+}
+
+static PyObject *disconnect_text(struct ax_module *module, struct ax_connection *connection)
+{
+    struct ending ending = ending_of(connection);
+    if (ending.close_called)
+        return PyUnicode_FromString("Connection is closed");
+    if (ending.end == AX_END_CANCELLED)
+        return PyUnicode_FromString("Connection was cancelled");
+    if (ending.end == AX_END_FAILED) {
+        PyObject *error = ax_fatal_error(module, connection);
+        PyObject *what = error != NULL ? ax_describe(module, error) : NULL;
+        PyObject *text = what != NULL ? PyUnicode_FromFormat("Connection was aborted due to %S", what) : NULL;
+        Py_XDECREF(error);
+        Py_XDECREF(what);
+        return text;
+    }
+    PyObject *reason = decode(ending.reason);
+    PyObject *text = NULL;
+    if (reason != NULL)
+        text = PyUnicode_FromFormat("Connection was remotely closed%s%U", ending.reason[0] != '\0' ? ": " : "", reason);
+    Py_XDECREF(reason);
+    return text;
+}
+
+PyObject *ax_raise_disconnected(struct ax_module *module, struct ax_connection *connection)
+{
+    PyObject *text = disconnect_text(module, connection);
+    if (text != NULL)
+        PyErr_SetObject(module->disconnect_error, text);
+    Py_XDECREF(text);
+    return NULL;
+}
+
+void ax_raise_operation_failed(struct ax_module *module, const char *what)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return;
+    PyObject *cause = ax_error_take();
+    PyObject *description = ax_describe(module, cause);
+    if (description == NULL) {
+        Py_DECREF(cause);
+        return;
+    }
+    PyErr_Format(module->operation_error, "%s failed due to %U", what, description);
+    Py_DECREF(description);
+    PyObject *error = ax_error_take();
+    PyException_SetContext(error, Py_NewRef(cause));
+    PyException_SetCause(error, cause);
+    ax_error_restore(error);
+}
+
+PyObject *ax_raise_code(struct ax_module *module, struct ax_connection *connection, int code)
+{
+    switch (code) {
+    case AX_ESTATE:
+        return ax_raise_disconnected(module, connection);
+    case AX_ENOMEM:
+    case -ENOMEM:
+        return PyErr_NoMemory();
+    default:
+        PyErr_SetString(module->operation_error, ax_error_text(code));
+        return NULL;
+    }
+}

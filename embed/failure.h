@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one place where codes become exceptions. All functions need the GIL.
+ */
+#ifndef AX_EMBED_FAILURE_H
+#define AX_EMBED_FAILURE_H
+
+#include "embed/binding.h"
+
+/* Sets DisconnectError, saying why the connection is not connected. Returns NULL. */
+PyObject *ax_raise_disconnected(struct ax_module *module, struct ax_connection *connection);
+
+/* Replaces the exception that is set by OperationError("<what> failed due to <it>"), caused by it. What is no Exception
+ * (KeyboardInterrupt, SystemExit) stays. */
+void ax_raise_operation_failed(struct ax_module *module, const char *what);
+
+/* Sets the exception for a code of protocol/ or a negative errno that an operation of ours returned. Returns NULL. */
+PyObject *ax_raise_code(struct ax_module *module, struct ax_connection *connection, int code);
+
+/* The fatal error of a connection as an exception: a new reference; None when there is none; NULL with an exception set. */
+PyObject *ax_fatal_error(struct ax_module *module, struct ax_connection *connection);
+
+/* Type and message of an exception in one line, as str; a new reference, never NULL without an exception set. */
+PyObject *ax_describe(struct ax_module *module, PyObject *error);
+
+#endif

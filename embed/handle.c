@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "embed/binding.h"
+#include "embed/engine.h"
+
+struct handle {
+    PyObject_HEAD
+    struct ax_link *link;       /* strong */
+    struct ax_release *release; /* owned; made beforehand, so that dropping a handle can't fail */
+};
+
+PyObject *ax_handle_new(struct ax_module *module, struct ax_link *link, uint64_t id)
+{
+    struct ax_release *release = malloc(sizeof *release);
+    if (release == NULL)
+        return PyErr_NoMemory();
+    release->id = id;
+    struct handle *self = (struct handle *)module->handle_type->tp_alloc(module->handle_type, 0);
+    if (self == NULL) {
+        free(release);
+        return NULL;
+    }
+    self->link = (struct ax_link *)Py_NewRef((PyObject *)link);
+    self->release = release;
+    return (PyObject *)self;
+}
+
+static int handle_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(((struct handle *)object)->link);
+    return 0;
+}
+
+/* Runs anywhere, also in the garbage collector: no lock, no Python, no wait. */
+static void handle_dealloc(PyObject *object)
+{
+    struct handle *self = (struct handle *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    struct ax_connection *connection = self->link->connection;
+    if (ax_engine_is_current(connection->engine))
+        ax_connection_release(connection, self->release);
+    else
+        free(self->release);
+    Py_DECREF((PyObject *)self->link);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *handle_owner(PyObject *object, void *closure)
+{
+    (void)closure;
+    PyObject *owner = ((struct handle *)object)->link->owner;
+    return Py_NewRef(owner != NULL ? owner : Py_None);
+}
+
+static PyObject *handle_id(PyObject *object, void *closure)
+{
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(((struct handle *)object)->release->id);
+}
+
+static PyGetSetDef handle_getset[] = {
+    {"owner", handle_owner, NULL, "The Connection whose peer has the object.", NULL},
+    {"id", handle_id, NULL, "The object's id in the peer's table.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_getset, handle_getset},
+    {Py_tp_doc, "One object of the peer, which is released when its handle is dropped."},
+    {0, NULL},
+};
+
+PyType_Spec ax_handle_spec = {
+    .name = "across._across.Handle",
+    .basicsize = sizeof(struct handle),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = handle_slots,
+};

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/host.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "embed/binding.h"
+#include "embed/engine.h"
+
+/* What the interpreter runs first. The module across._across is part of this program: it is put where the package finds it. */
+static const char start_source[] =
+    "import gc, importlib, importlib.machinery, importlib.util, sys\n"
+    "sys.path.insert(0, package_dir)\n"
+    "spec = importlib.machinery.ModuleSpec('across._across', importlib.machinery.BuiltinImporter)\n"
+    "engine = importlib.util.module_from_spec(spec)\n"
+    "sys.modules[spec.name] = engine\n"
+    "spec.loader.exec_module(engine)\n"
+    "import across\n"
+    "for name in preload:\n"
+    "    importlib.import_module(name)\n"
+    "gc.collect()\n"
+    "gc.freeze()\n"; /* what is there now is shared with forked workers, and the collector need not look at it again */
+
+static struct ax_host_config host_config;
+static PyThreadState *main_thread; /* while it does not hold the GIL */
+static struct ax_module *host_module;
+
+/* ---- the interpreter ---- */
+
+static int start_interpreter(const char *python)
+{
+    PyConfig config;
+    PyConfig_InitPythonConfig(&config);
+    config.install_signal_handlers = 0; /* signals are the daemon's business */
+    config.parse_argv = 0;
+    config.buffered_stdio = 0; /* what user code prints is seen when it is printed, and not lost with a worker */
+    PyStatus status = PyConfig_SetBytesString(&config, &config.program_name, python);
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    if (!PyStatus_Exception(status))
+        return 0;
+    fprintf(stderr, "acrossd: cannot start the interpreter %s: %s\n", python,
+            status.err_msg != NULL ? status.err_msg : "it asked to exit");
+    return -1;
+}
+
+static PyObject *preload_list(const char *const *names)
+{
+    PyObject *list = PyList_New(0);
+    for (; list != NULL && names != NULL && *names != NULL; names++) {
+        PyObject *name = PyUnicode_DecodeFSDefault(*names);
+        if (name == NULL || PyList_Append(list, name) != 0)
+            Py_CLEAR(list);
+        Py_XDECREF(name);
+    }
+    return list;
+}
+
+static int run_start_source(const struct ax_host_config *config)
+{
+    PyObject *result = NULL;
+    PyObject *package_dir = PyUnicode_DecodeFSDefault(config->package_dir);
+    PyObject *preload = preload_list(config->preload);
+    PyObject *scope = PyDict_New();
+    if (package_dir != NULL && preload != NULL && scope != NULL &&
+        PyDict_SetItemString(scope, "__builtins__", PyEval_GetBuiltins()) == 0 &&
+        PyDict_SetItemString(scope, "package_dir", package_dir) == 0 &&
+        PyDict_SetItemString(scope, "preload", preload) == 0)
+        result = PyRun_String(start_source, Py_file_input, scope, scope);
+    PyObject *engine = result != NULL ? PyDict_GetItemString(scope, "engine") : NULL;
+    if (engine != NULL)
+        host_module = ax_module_state(engine); /* sys.modules keeps it */
+    Py_XDECREF(package_dir);
+    Py_XDECREF(preload);
+    Py_XDECREF(scope);
+    Py_XDECREF(result);
+    return engine != NULL ? 0 : -1;
+}
+
+int ax_host_init(const struct ax_host_config *config)
+{
+    host_config = *config;
+    ax_engine_set_max_threads(config->max_threads);
+    signal(SIGPIPE, SIG_IGN); /* a peer that has gone is an error of a write, as in any Python program */
+    if (PyImport_AppendInittab("across._across", PyInit__across) != 0 || start_interpreter(config->python) != 0)
+        return -1;
+    if (run_start_source(config) != 0) {
+        PyErr_Print();
+        return -1;
+    }
+    main_thread = PyEval_SaveThread();
+    return 0;
+}
+
+pid_t ax_host_fork(void)
+{
+    PyEval_RestoreThread(main_thread);
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    if (pid == 0)
+        PyOS_AfterFork_Child();
+    else
+        PyOS_AfterFork_Parent();
+    main_thread = PyEval_SaveThread();
+    return pid;
+}
+
+int ax_host_fini(void)
+{
+    PyEval_RestoreThread(main_thread);
+    return Py_FinalizeEx();
+}
+
+/* ---- connections ---- */
+
+static void close_both(int in_fd, int out_fd)
+{
+    close(in_fd);
+    if (out_fd != in_fd)
+        close(out_fd);
+}
+
+int ax_host_add(int in_fd, int out_fd, const void *received, size_t size, ax_host_ended_fn *ended, void *arg)
+{
+    struct ax_session_config config = {
+        .role = AX_ACCEPTOR,
+        .timeout_ms = host_config.timeout_ms,
+        .handshake_timeout_ms = host_config.handshake_timeout_ms,
+        .features = AX_FEATURE_REASON,
+    };
+    ax_limits_init(&config.limits);
+    if (host_config.max_message != 0)
+        config.limits.max_message = host_config.max_message;
+
+    struct ax_engine *engine = ax_engine_get();
+    struct ax_binding *binding = engine != NULL ? ax_binding_new(host_module, NULL) : NULL;
+    struct ax_connection *connection =
+        binding != NULL ? ax_connection_new(engine, &ax_binding_ops, &config, binding) : NULL;
+    if (connection == NULL) {
+        int error = errno != 0 ? -errno : -ENOMEM;
+        if (binding != NULL)
+            ax_binding_ops.freed(binding);
+        close_both(in_fd, out_fd);
+        return error;
+    }
+    binding->ended = ended;
+    binding->ended_arg = arg;
+    int error = ax_connection_start(connection, in_fd, out_fd, received, size);
+    ax_connection_unref(connection); /* the engine has its own reference when it has started */
+    return error;
+}
+
+void ax_host_count(struct ax_host_counts *counts)
+{
+    struct ax_engine *engine = ax_engine_get();
+    *counts = (struct ax_host_counts){0};
+    if (engine == NULL)
+        return;
+    pthread_mutex_lock(&engine->lock);
+    counts->connections = engine->connection_count;
+    counts->calls_running = engine->calls_running;
+    counts->calls_done = engine->calls_done;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+bool ax_host_wait_idle(uint32_t timeout_ms)
+{
+    struct ax_engine *engine = ax_engine_get();
+    return engine == NULL || ax_engine_wait_quiet(engine, timeout_ms);
+}
+
+static void close_one(struct ax_connection *connection, void *reason)
+{
+    ax_connection_close(connection, reason);
+}
+
+void ax_host_close_all(const char *reason)
+{
+    struct ax_engine *engine = ax_engine_get();
+    if (engine != NULL)
+        ax_engine_for_each(engine, close_one, (void *)reason);
+}

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "embed/binding.h"
+#include "embed/call.h"
+#include "embed/crossing.h"
+#include "embed/engine.h"
+#include "embed/failure.h"
+
+/* ---- the Python side of a connection ---- */
+
+static struct ax_binding *binding_of(struct ax_link *link)
+{
+    return link->connection->above;
+}
+
+struct ax_binding *ax_binding_new(struct ax_module *module, const char *bootstrap)
+{
+    struct ax_binding *binding = calloc(1, sizeof *binding);
+    if (binding == NULL)
+        return NULL;
+    binding->module = module;
+    binding->bootstrap = bootstrap != NULL ? strdup(bootstrap) : NULL;
+    if (bootstrap != NULL && binding->bootstrap == NULL) {
+        free(binding);
+        return NULL;
+    }
+    return binding;
+}
+
+/* From here until it has finished, a connection is not collected. */
+static void pin(struct ax_link *link)
+{
+    struct ax_binding *binding = binding_of(link);
+    if (binding->link == NULL && !binding->finished)
+        binding->link = Py_NewRef((PyObject *)link);
+}
+
+struct ax_link *ax_binding_link(struct ax_connection *connection)
+{
+    struct ax_binding *binding = connection->above;
+    struct ax_link *link = (struct ax_link *)binding->link;
+    if (link == NULL) {
+        if (binding->finished) {
+            PyErr_SetString(binding->module->disconnect_error, "Connection is closed");
+            return NULL;
+        }
+        link = (struct ax_link *)binding->module->link_type->tp_alloc(binding->module->link_type, 0);
+        if (link == NULL)
+            return NULL;
+        ax_connection_ref(connection);
+        link->connection = connection;
+        binding->link = (PyObject *)link;
+    }
+    if (link->owner == NULL) {
+        PyObject *owner = PyObject_CallFunctionObjArgs(binding->module->make_connection, link, NULL);
+        if (owner == NULL)
+            return NULL;
+        if (link->owner == NULL) /* making it may have let another thread make one, too */
+            link->owner = Py_NewRef(owner);
+        Py_DECREF(owner);
+    }
+    return link;
+}
+
+static void drop(struct ax_connection *connection, struct ax_object *doomed)
+{
+    (void)connection;
+    if (doomed == NULL)
+        return;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    ax_drop_objects(doomed);
+    PyGILState_Release(gil);
+}
+
+static void tell_owner(struct ax_binding *binding)
+{
+    struct ax_link *link = (struct ax_link *)binding->link;
+    if (link == NULL || link->owner == NULL)
+        return;
+    PyObject *done = PyObject_CallMethodNoArgs(link->owner, binding->module->finished_name);
+    if (done == NULL)
+        PyErr_WriteUnraisable(link->owner);
+    Py_XDECREF(done);
+}
+
+static void finished(struct ax_connection *connection)
+{
+    struct ax_binding *binding = connection->above;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    tell_owner(binding);
+    binding->finished = true;
+    Py_CLEAR(binding->link); /* the engine still holds the connection */
+    PyGILState_Release(gil);
+    if (binding->ended == NULL)
+        return;
+    char reason[AX_REASON_SIZE] = "";
+    pthread_mutex_lock(&connection->lock);
+    if (connection->end == AX_END_FAILED)
+        snprintf(reason, sizeof reason, "%s", ax_session_reason(&connection->session));
+    pthread_mutex_unlock(&connection->lock);
+    binding->ended(binding->ended_arg, reason);
+}
+
+static void freed(void *above)
+{
+    struct ax_binding *binding = above;
+    if (binding == NULL)
+        return;
+    free(binding->bootstrap);
+    free(binding);
+}
+
+const struct ax_connection_ops ax_binding_ops = {
+    .serve = ax_serve,
+    .drop = drop,
+    .finished = finished,
+    .freed = freed,
+};
+
+/* ---- life ---- */
+
+static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, struct ax_session_config *config)
+{
+    static char *names[] = {"owner",        "acceptor",  "minor",       "timeout_ms",
+                            "handshake_ms", "bootstrap", "max_message", NULL};
+    int acceptor = 0;
+    unsigned char minor = 2;
+    unsigned int timeout_ms = 60000, handshake_ms = 60000;
+    const char *bootstrap = NULL;
+    unsigned long long max_message = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pbIIyK", names, owner, &acceptor, &minor, &timeout_ms,
+                                     &handshake_ms, &bootstrap, &max_message))
+        return false;
+    *config = (struct ax_session_config){
+        .role = acceptor ? AX_ACCEPTOR : AX_OPENER,
+        .minor = minor,
+        .timeout_ms = timeout_ms,
+        .handshake_timeout_ms = handshake_ms,
+        .features = AX_FEATURE_REASON,
+        .bootstrap = bootstrap,
+    };
+    ax_limits_init(&config->limits);
+    if (max_message != 0)
+        config->limits.max_message = max_message;
+    return true;
+}
+
+static int link_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    struct ax_link *self = (struct ax_link *)object;
+    struct ax_module *module = PyType_GetModuleState(Py_TYPE(object));
+    PyObject *owner;
+    struct ax_session_config config;
+    if (self->connection != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "A link is initialised once");
+        return -1;
+    }
+    if (!read_config(args, kwargs, &owner, &config))
+        return -1;
+    struct ax_engine *engine = ax_engine_get();
+    struct ax_binding *binding = ax_binding_new(module, config.bootstrap);
+    if (engine == NULL || binding == NULL) {
+        freed(binding);
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    config.bootstrap = binding->bootstrap;
+    self->connection = ax_connection_new(engine, &ax_binding_ops, &config, binding);
+    if (self->connection == NULL) {
+        freed(binding);
+        if (errno == EINVAL)
+            PyErr_SetString(PyExc_ValueError, "timeout_ms must be at most a day, minor 1 or 2");
+        else
+            PyErr_NoMemory();
+        return -1;
+    }
+    self->owner = Py_NewRef(owner);
+    return 0;
+}
+
+static int link_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(((struct ax_link *)object)->owner);
+    return 0;
+}
+
+static int link_clear(PyObject *object)
+{
+    Py_CLEAR(((struct ax_link *)object)->owner);
+    return 0;
+}
+
+static void link_dealloc(PyObject *object)
+{
+    struct ax_link *self = (struct ax_link *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    link_clear(object);
+    if (self->connection != NULL) {
+        Py_CLEAR(binding_of(self)->error);
+        ax_connection_unref(self->connection);
+    }
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* ---- methods ---- */
+
+/* The connection, when it may be used in this process. Borrowed; NULL with an exception set. */
+static struct ax_connection *usable(PyObject *object, PyTypeObject *type)
+{
+    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    if (connection == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "The link was not initialised");
+        return NULL;
+    }
+    if (!ax_engine_is_current(connection->engine)) {
+        struct ax_module *module = PyType_GetModuleState(type);
+        PyErr_SetString(module->disconnect_error,
+                        "The connection belongs to the process that this one was forked from");
+        return NULL;
+    }
+    return connection;
+}
+
+static int duplicate(int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return copy >= 0 ? copy : -errno;
+}
+
+static PyObject *raise_errno(int error)
+{
+    errno = -error;
+    return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+static PyObject *link_start(PyObject *object, PyObject *args)
+{
+    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    int in_fd, out_fd;
+    if (connection == NULL || !PyArg_ParseTuple(args, "ii", &in_fd, &out_fd))
+        return NULL;
+    int in_copy = duplicate(in_fd);
+    if (in_copy < 0)
+        return raise_errno(in_copy);
+    int out_copy = in_fd == out_fd ? in_copy : duplicate(out_fd);
+    if (out_copy < 0) {
+        close(in_copy);
+        return raise_errno(out_copy);
+    }
+    pin((struct ax_link *)object);
+    int error;
+    Py_BEGIN_ALLOW_THREADS
+    error = ax_connection_start(connection, in_copy, out_copy, NULL, 0);
+    Py_END_ALLOW_THREADS
+    if (error != 0)
+        return raise_errno(error);
+    Py_RETURN_NONE;
+}
+
+static PyObject *link_fail(PyObject *object, PyObject *error)
+{
+    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    if (connection == NULL)
+        return NULL;
+    if (!PyExceptionInstance_Check(error)) {
+        PyErr_SetString(PyExc_TypeError, "fail() takes an exception");
+        return NULL;
+    }
+    struct ax_module *module = PyType_GetModuleState(Py_TYPE(object));
+    struct ax_binding *binding = connection->above;
+    PyObject *text = ax_describe(module, error);
+    const char *reason = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
+    if (reason == NULL) {
+        Py_XDECREF(text);
+        return NULL;
+    }
+    pin((struct ax_link *)object);
+    bool noted = binding->error == NULL;
+    if (noted)
+        binding->error = Py_NewRef(error);
+    bool first;
+    Py_BEGIN_ALLOW_THREADS
+    first = ax_connection_fail(connection, 0, reason);
+    Py_END_ALLOW_THREADS
+    if (noted && !first && binding->error == error)
+        Py_CLEAR(binding->error);
+    Py_DECREF(text);
+    Py_RETURN_NONE;
+}
+
+static PyObject *link_apply(PyObject *object, PyTypeObject *type, PyObject *const *args, Py_ssize_t count,
+                            PyObject *names)
+{
+    struct ax_connection *connection = usable(object, type);
+    if (connection == NULL)
+        return NULL;
+    if (count != 3 || names != NULL || !PyTuple_Check(args[1]) || !(PyDict_Check(args[2]) || args[2] == Py_None)) {
+        PyErr_SetString(PyExc_TypeError, "apply() takes a function, a tuple and a dict");
+        return NULL;
+    }
+    return ax_call(PyType_GetModuleState(type), connection, args[0], args[1], args[2] != Py_None ? args[2] : NULL);
+}
+
+static PyObject *link_wait_ready(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    if (connection == NULL || ax_wait_phase(connection, AX_PHASE_RUNNING) != 0)
+        return NULL;
+    return PyBool_FromLong(atomic_load(&connection->was_running));
+}
+
+static PyObject *link_wait(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    if (connection == NULL || ax_wait_phase(connection, AX_PHASE_STOPPING) != 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *link_close(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    if (connection == NULL || ax_wait_phase(connection, AX_PHASE_RUNNING) != 0)
+        return NULL;
+    pin((struct ax_link *)object);
+    Py_BEGIN_ALLOW_THREADS
+    ax_connection_close(connection, NULL);
+    Py_END_ALLOW_THREADS
+    if (ax_wait_phase(connection, AX_PHASE_FINISHED) != 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *link_cancel(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    if (connection == NULL)
+        return NULL;
+    pin((struct ax_link *)object);
+    Py_BEGIN_ALLOW_THREADS
+    ax_connection_cancel(connection);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *link_connected(PyObject *object, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    return PyBool_FromLong(connection != NULL && ax_engine_is_current(connection->engine) &&
+                           ax_connection_phase(connection) < AX_PHASE_STOPPING);
+}
+
+static PyObject *link_error(PyObject *object, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    if (connection == NULL)
+        return NULL;
+    return ax_fatal_error(PyType_GetModuleState(Py_TYPE(object)), connection);
+}
+
+static PyObject *link_owner(PyObject *object, void *closure)
+{
+    (void)closure;
+    PyObject *owner = ((struct ax_link *)object)->owner;
+    return Py_NewRef(owner != NULL ? owner : Py_None);
+}
+
+static PyMethodDef link_methods[] = {
+    {"start", link_start, METH_VARARGS, "Begins the handshake over two descriptors, which are duplicated."},
+    {"fail", link_fail, METH_O, "Breaks the link because of an exception."},
+    {"apply", (PyCFunction)(void (*)(void))link_apply, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "Runs a function at the peer and returns its value."},
+    {"wait_ready", link_wait_ready, METH_NOARGS, "Blocks until the handshake has ended; whether it succeeded."},
+    {"wait", link_wait, METH_NOARGS, "Blocks while the link is connected."},
+    {"close", link_close, METH_NOARGS, "Closes the link and blocks until it has finished."},
+    {"cancel", link_cancel, METH_NOARGS, "Breaks the link now, without blocking."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef link_getset[] = {
+    {"connected", link_connected, NULL, "False once the link is closing, closed or broken.", NULL},
+    {"error", link_error, NULL, "The fatal error, or None.", NULL},
+    {"owner", link_owner, NULL, "The Connection.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot link_slots[] = {
+    {Py_tp_init, link_init},       {Py_tp_dealloc, link_dealloc},
+    {Py_tp_traverse, link_traverse}, {Py_tp_clear, link_clear},
+    {Py_tp_methods, link_methods}, {Py_tp_getset, link_getset},
+    {Py_tp_doc, "One connection, as the engine sees it."},
+    {0, NULL},
+};
+
+PyType_Spec ax_link_spec = {
+    .name = "across._across.Link",
+    .basicsize = sizeof(struct ax_link),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = link_slots,
+};

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/loop.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+void ax_task_init(struct ax_task *task, void (*run)(struct ax_task *task))
+{
+    task->run = run;
+    task->next = NULL;
+    atomic_init(&task->queued, false);
+}
+
+static void run_tasks(struct ax_loop *loop)
+{
+    struct ax_task *task = atomic_exchange(&loop->tasks, NULL);
+    while (task != NULL) {
+        struct ax_task *next = task->next;
+        /* From here on it may be posted anew: what its poster did before is visible to run(). */
+        atomic_store(&task->queued, false);
+        task->run(task);
+        task = next;
+    }
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct ax_loop *loop = wake->data;
+    run_tasks(loop);
+    if (atomic_load(&loop->stopping))
+        uv_stop(&loop->uv);
+}
+
+static void *loop_main(void *arg)
+{
+    struct ax_loop *loop = arg;
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+/* Signals belong to the threads that run Python: a handler that ran here would interrupt nobody's wait. */
+static int start_thread(struct ax_loop *loop)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&loop->thread, NULL, loop_main, loop);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -error;
+}
+
+int ax_loop_start(struct ax_loop *loop)
+{
+    atomic_init(&loop->tasks, NULL);
+    atomic_init(&loop->stopping, false);
+    int error = uv_loop_init(&loop->uv);
+    if (error != 0)
+        return error;
+    error = uv_async_init(&loop->uv, &loop->wake, on_wake);
+    if (error != 0)
+        goto fail_loop;
+    loop->wake.data = loop;
+    error = start_thread(loop);
+    if (error != 0)
+        goto fail_async;
+    return 0;
+
+fail_async:
+    uv_close((uv_handle_t *)&loop->wake, NULL);
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+fail_loop:
+    uv_loop_close(&loop->uv);
+    return error;
+}
+
+void ax_loop_stop(struct ax_loop *loop)
+{
+    atomic_store(&loop->stopping, true);
+    uv_async_send(&loop->wake);
+    pthread_join(loop->thread, NULL);
+    run_tasks(loop);
+    uv_close((uv_handle_t *)&loop->wake, NULL);
+    uv_run(&loop->uv, UV_RUN_DEFAULT); /* runs the close callbacks */
+    uv_loop_close(&loop->uv);
+}
+
+bool ax_loop_post(struct ax_loop *loop, struct ax_task *task)
+{
+    if (atomic_exchange(&task->queued, true))
+        return false;
+    struct ax_task *first = atomic_load(&loop->tasks);
+    do
+        task->next = first;
+    while (!atomic_compare_exchange_weak(&loop->tasks, &first, task));
+    uv_async_send(&loop->wake);
+    return true;
+}
+
+int ax_loop_wait(struct ax_loop *loop, struct ax_waiter *waiter)
+{
+    (void)loop; /* its own thread runs it */
+    return ax_waiter_wait(waiter);
+}
+
+uint64_t ax_loop_now(void)
+{
+    return uv_hrtime() / 1000000;
+}

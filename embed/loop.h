@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The event loop of a process, and the one place that decides which thread runs it.
+ *
+ * Today a thread of its own runs it, which never takes the GIL and never blocks but in the kernel's poll: heartbeats,
+ * disconnects and limits do not wait for Python. Everything that waits for the loop's progress does so in
+ * ax_loop_wait(), so that another policy (the waiting thread drives the loop itself) changes this file alone.
+ *
+ * Whoever has work for the loop posts a task. Posting takes no lock and allocates nothing, so it may be done by a
+ * destructor that the garbage collector runs, in any thread, in the middle of anything.
+ */
+#ifndef AX_EMBED_LOOP_H
+#define AX_EMBED_LOOP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "embed/waiter.h"
+
+#define AX_LOOP_SCRATCH (64 * 1024) /* what one read takes in of small messages; shared by all connections */
+
+/* Something to do on the loop. Embedded in what it is about; queued at most once at a time. */
+struct ax_task {
+    void (*run)(struct ax_task *task);
+    struct ax_task *next;
+    atomic_bool queued;
+};
+
+void ax_task_init(struct ax_task *task, void (*run)(struct ax_task *task));
+
+struct ax_loop {
+    uv_loop_t uv; /* the thread that runs the loop only */
+    uv_async_t wake;
+    pthread_t thread;
+    _Atomic(struct ax_task *) tasks; /* a stack, pushed by any thread, emptied by the loop */
+    atomic_bool stopping;
+    unsigned char scratch[AX_LOOP_SCRATCH]; /* the thread that runs the loop only */
+};
+
+/* Starts the loop in the caller's storage. 0 or a negative errno, and then there is nothing to stop. */
+int ax_loop_start(struct ax_loop *loop);
+
+/* Ends the loop and frees what it has. All handles on it must be closed or closing. Not in the loop's own thread. */
+void ax_loop_stop(struct ax_loop *loop);
+
+/* Has task->run called by the loop, soon; tasks posted together may run in any order. Any thread; wait-free but for a
+ * retry. Returns false when it was queued already: then it runs once, after this call, all the same. */
+bool ax_loop_post(struct ax_loop *loop, struct ax_task *task);
+
+/* Blocks until the waiter is posted (0) or a signal handler ran (-EINTR). Any thread but the loop's; without the GIL and
+ * without any lock. */
+int ax_loop_wait(struct ax_loop *loop, struct ax_waiter *waiter);
+
+/* Milliseconds on the clock of all sessions. Any thread. */
+uint64_t ax_loop_now(void);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/* The module across._across: docs/engine.md says what it offers. */
+#include "embed/binding.h"
+#include "embed/engine.h"
+#include "embed/failure.h"
+#include "embed/scope.h"
+
+struct ax_module *ax_module_state(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
+
+/* ---- threads of the engine and the interpreter ---- */
+
+/* An engine's thread keeps its thread state from its first job to its last, so that threading.local works as users expect. */
+static _Thread_local PyGILState_STATE attached;
+static _Thread_local PyThreadState *detached;
+
+static void thread_start(void)
+{
+    attached = PyGILState_Ensure();
+    detached = PyEval_SaveThread();
+}
+
+static void thread_end(void)
+{
+    PyEval_RestoreThread(detached);
+    PyGILState_Release(attached);
+}
+
+/* ---- functions ---- */
+
+static PyObject *install(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    struct ax_module *module = ax_module_state(self);
+    PyObject *operation_error, *disconnect_error, *protocol_error;
+    PyObject *dump_error, *load_error, *describe_error, *make_connection;
+    static char *names[] = {"OperationError", "DisconnectError", "ProtocolError",   "dump_error",
+                            "load_error",     "describe_error",  "make_connection", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOO", names, &operation_error, &disconnect_error,
+                                     &protocol_error, &dump_error, &load_error, &describe_error, &make_connection))
+        return NULL;
+    Py_XSETREF(module->operation_error, Py_NewRef(operation_error));
+    Py_XSETREF(module->disconnect_error, Py_NewRef(disconnect_error));
+    Py_XSETREF(module->protocol_error, Py_NewRef(protocol_error));
+    Py_XSETREF(module->dump_error, Py_NewRef(dump_error));
+    Py_XSETREF(module->load_error, Py_NewRef(load_error));
+    Py_XSETREF(module->describe_error, Py_NewRef(describe_error));
+    Py_XSETREF(module->make_connection, Py_NewRef(make_connection));
+    Py_RETURN_NONE;
+}
+
+/* The scope that this thread is in, when its mode is one of these; else NULL with RuntimeError set. */
+static struct ax_scope *scope_in(unsigned modes, const char *where)
+{
+    struct ax_scope *scope = ax_scope_current();
+    if (scope == NULL || (modes & (1u << scope->mode)) == 0) {
+        PyErr_Format(PyExc_RuntimeError, "Only possible while a connection %s", where);
+        return NULL;
+    }
+    return scope;
+}
+
+static PyObject *owner_of(struct ax_scope *scope)
+{
+    if (scope == NULL)
+        Py_RETURN_NONE;
+    struct ax_link *link = ax_binding_link(scope->connection);
+    return link != NULL ? Py_NewRef(link->owner) : NULL;
+}
+
+static PyObject *current(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    return owner_of(ax_scope_current());
+}
+
+static PyObject *pickling(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    struct ax_scope *scope = ax_scope_current();
+    return owner_of(scope != NULL && scope->mode == AX_SCOPE_PICKLE ? scope : NULL);
+}
+
+static PyObject *register_object(PyObject *self, PyObject *object)
+{
+    struct ax_scope *scope = scope_in(1u << AX_SCOPE_PICKLE, "pickles");
+    if (scope == NULL)
+        return NULL;
+    struct ax_module *module = ax_module_state(self);
+    uint64_t id;
+    int error = ax_objects_put(&scope->connection->objects, object, &id);
+    if (error == AX_EFULL) {
+        PyErr_Format(module->operation_error, "The peer holds %d objects already, which is the limit", AX_OBJECTS_MAX);
+        return NULL;
+    }
+    if (error == 0 && ax_scope_add(scope, id) != 0) {
+        free(ax_objects_take_id(&scope->connection->objects, id));
+        error = AX_ENOMEM;
+    }
+    if (error != 0)
+        return PyErr_NoMemory();
+    Py_INCREF(object); /* the table's */
+    return PyLong_FromUnsignedLongLong(id);
+}
+
+static PyObject *lookup(PyObject *self, PyObject *argument)
+{
+    (void)self;
+    struct ax_scope *scope =
+        scope_in(1u << AX_SCOPE_CALL | 1u << AX_SCOPE_PICKLE | 1u << AX_SCOPE_UNPICKLE, "is in use by this thread");
+    if (scope == NULL)
+        return NULL;
+    unsigned long long id = PyLong_AsUnsignedLongLong(argument);
+    if (id == (unsigned long long)-1 && PyErr_Occurred())
+        return NULL;
+    PyObject *object = ax_objects_get(&scope->connection->objects, id);
+    if (object == NULL) {
+        PyErr_SetObject(PyExc_KeyError, argument);
+        return NULL;
+    }
+    return Py_NewRef(object);
+}
+
+static PyObject *claim(PyObject *self, PyObject *argument)
+{
+    struct ax_scope *scope = scope_in(1u << AX_SCOPE_UNPICKLE, "unpickles");
+    if (scope == NULL)
+        return NULL;
+    unsigned long long id = PyLong_AsUnsignedLongLong(argument);
+    if (id == (unsigned long long)-1 && PyErr_Occurred())
+        return NULL;
+    struct ax_link *link = ax_binding_link(scope->connection);
+    if (link == NULL)
+        return NULL;
+    if (ax_scope_add(scope, id) != 0)
+        return PyErr_NoMemory();
+    PyObject *handle = ax_handle_new(ax_module_state(self), link, id);
+    if (handle == NULL)
+        scope->count--; /* nobody has claimed it: it is released with the others */
+    return handle;
+}
+
+struct spawned {
+    struct ax_job job;
+    PyObject *func;
+};
+
+static void run_spawned(struct ax_job *job)
+{
+    struct spawned *spawned = (struct spawned *)job;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *value = PyObject_CallNoArgs(spawned->func);
+    if (value == NULL)
+        PyErr_WriteUnraisable(spawned->func);
+    Py_XDECREF(value);
+    Py_DECREF(spawned->func);
+    PyGILState_Release(gil);
+    free(spawned);
+}
+
+static PyObject *spawn(PyObject *self, PyObject *func)
+{
+    (void)self;
+    struct ax_engine *engine = ax_engine_get();
+    struct spawned *spawned = malloc(sizeof *spawned);
+    if (engine == NULL || spawned == NULL) {
+        free(spawned);
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    *spawned = (struct spawned){.job.run = run_spawned, .func = Py_NewRef(func)};
+    ax_executor_submit_background(&engine->executor, &spawned->job);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"install", (PyCFunction)(void (*)(void))install, METH_VARARGS | METH_KEYWORDS,
+     "Names what the engine needs from the package."},
+    {"current", current, METH_NOARGS, "The connection that this thread works for, or None."},
+    {"pickling", pickling, METH_NOARGS, "The connection that this thread pickles for, or None."},
+    {"register", register_object, METH_O, "Enters an object into the table; its id."},
+    {"lookup", lookup, METH_O, "The object with this id. KeyError when there is none."},
+    {"claim", claim, METH_O, "A handle for the peer's object with this id."},
+    {"spawn", spawn, METH_O, "Runs a function in a thread of the engine."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- the module ---- */
+
+static PyTypeObject *add_type(PyObject *self, PyType_Spec *spec, bool constructible)
+{
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(self, spec, NULL);
+    if (type == NULL)
+        return NULL;
+    if (!constructible)
+        type->tp_new = NULL;
+    if (PyModule_AddType(self, type) != 0)
+        Py_CLEAR(type);
+    return type;
+}
+
+static int import_pickle(struct ax_module *module)
+{
+    PyObject *pickle = PyImport_ImportModule("pickle");
+    if (pickle == NULL)
+        return -1;
+    module->dumps = PyObject_GetAttrString(pickle, "dumps");
+    module->loads = PyObject_GetAttrString(pickle, "loads");
+    Py_DECREF(pickle);
+    return module->dumps != NULL && module->loads != NULL ? 0 : -1;
+}
+
+static void after_fork(void)
+{
+    ax_engine_after_fork();
+}
+
+static int module_exec(PyObject *self)
+{
+    struct ax_module *module = ax_module_state(self);
+    static const struct ax_executor_hooks hooks = {.thread_start = thread_start, .thread_end = thread_end};
+    static bool configured;
+    if (!configured) { /* the engine belongs to the process, not to the module */
+        ax_engine_set_hooks(&hooks);
+        pthread_atfork(NULL, NULL, after_fork);
+        configured = true;
+    }
+    module->link_type = add_type(self, &ax_link_spec, true);
+    module->handle_type = add_type(self, &ax_handle_spec, false);
+    module->payload_type = add_type(self, &ax_payload_spec, false);
+    module->no_kwargs = PyDict_New();
+    module->protocol = PyLong_FromLong(4);
+    module->protocol_kw = Py_BuildValue("(s)", "protocol");
+    module->finished_name = PyUnicode_InternFromString("_link_finished");
+    if (module->link_type == NULL || module->handle_type == NULL || module->payload_type == NULL ||
+        module->no_kwargs == NULL || module->protocol == NULL || module->protocol_kw == NULL ||
+        module->finished_name == NULL || import_pickle(module) != 0)
+        return -1;
+    return PyModule_AddStringConstant(self, "name", "native");
+}
+
+static int module_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    struct ax_module *module = ax_module_state(self);
+    Py_VISIT(module->link_type);
+    Py_VISIT(module->handle_type);
+    Py_VISIT(module->payload_type);
+    Py_VISIT(module->operation_error);
+    Py_VISIT(module->disconnect_error);
+    Py_VISIT(module->protocol_error);
+    Py_VISIT(module->dump_error);
+    Py_VISIT(module->load_error);
+    Py_VISIT(module->describe_error);
+    Py_VISIT(module->make_connection);
+    return 0;
+}
+
+static int module_clear(PyObject *self)
+{
+    struct ax_module *module = ax_module_state(self);
+    Py_CLEAR(module->link_type);
+    Py_CLEAR(module->handle_type);
+    Py_CLEAR(module->payload_type);
+    Py_CLEAR(module->dumps);
+    Py_CLEAR(module->loads);
+    Py_CLEAR(module->no_kwargs);
+    Py_CLEAR(module->protocol);
+    Py_CLEAR(module->protocol_kw);
+    Py_CLEAR(module->finished_name);
+    Py_CLEAR(module->operation_error);
+    Py_CLEAR(module->disconnect_error);
+    Py_CLEAR(module->protocol_error);
+    Py_CLEAR(module->dump_error);
+    Py_CLEAR(module->load_error);
+    Py_CLEAR(module->describe_error);
+    Py_CLEAR(module->make_connection);
+    return 0;
+}
+
+static void module_free(void *self)
+{
+    module_clear(self);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "across._across",
+    .m_doc = "The engine of across, in C.",
+    .m_size = sizeof(struct ax_module),
+    .m_methods = functions,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__across(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/binding.h"
+
+struct payload {
+    PyObject_HEAD
+    struct ax_buffer buffer;
+};
+
+PyObject *ax_payload_new(struct ax_module *module, struct ax_buffer *buffer)
+{
+    struct payload *self = (struct payload *)module->payload_type->tp_alloc(module->payload_type, 0);
+    if (self != NULL)
+        self->buffer = ax_buffer_take(buffer);
+    return (PyObject *)self;
+}
+
+static void payload_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    ax_buffer_fini(&((struct payload *)object)->buffer);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static int payload_getbuffer(PyObject *object, Py_buffer *view, int flags)
+{
+    struct ax_buffer *buffer = &((struct payload *)object)->buffer;
+    return PyBuffer_FillInfo(view, object, buffer->data, (Py_ssize_t)buffer->size, 1, flags);
+}
+
+static PyType_Slot payload_slots[] = {
+    {Py_tp_dealloc, payload_dealloc},
+    {Py_bf_getbuffer, payload_getbuffer},
+    {Py_tp_doc, "Bytes that came in; a read-only buffer."},
+    {0, NULL},
+};
+
+PyType_Spec ax_payload_spec = {
+    .name = "across._across.Payload",
+    .basicsize = sizeof(struct payload),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = payload_slots,
+};

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The byte stream of a connection: one socket, or a pair of pipes. Non-blocking reads and writes, nothing else.
+ *
+ * Not thread-safe; the connection's lock guards it. The functions are thin over the system calls and return a negative errno.
+ */
+#ifndef AX_EMBED_STREAM_H
+#define AX_EMBED_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "protocol/output.h"
+
+/* Owns its descriptors. in_fd and out_fd are equal for a socket, -1 when closed. */
+struct ax_stream {
+    int in_fd;
+    int out_fd;
+    bool is_socket; /* out_fd takes send flags */
+};
+
+/* Takes ownership of the descriptors, also on failure, and makes them non-blocking and close-on-exec. */
+int ax_stream_init(struct ax_stream *stream, int in_fd, int out_fd);
+
+/* Bytes read, 0 at the end of the stream, -EAGAIN when there is nothing to read. */
+ssize_t ax_stream_read(struct ax_stream *stream, struct iovec *to, int count);
+
+/* Bytes written, -EAGAIN when there is no room. Raises no SIGPIPE on sockets; for pipes the process ignores it. */
+ssize_t ax_stream_write(struct ax_stream *stream, const struct ax_slice *slices, size_t count);
+
+/* Closes the descriptors; harmless when they are closed. */
+void ax_stream_close(struct ax_stream *stream);
+
+#endif

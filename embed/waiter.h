@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One thread that waits for one thing, until another thread says that it has happened.
+ *
+ * Lives on the waiting thread's stack. It is waited for through ax_loop_wait(), the one place where the engine blocks for
+ * progress of its loop. A signal handler that ran in the waiting thread ends the wait early: that is how Ctrl-C gets in.
+ */
+#ifndef AX_EMBED_WAITER_H
+#define AX_EMBED_WAITER_H
+
+#include <semaphore.h>
+
+struct ax_waiter {
+    sem_t posted;
+    struct ax_waiter *next; /* for the list of whoever will post it */
+};
+
+void ax_waiter_init(struct ax_waiter *waiter);
+
+/* Ends the wait, now or before it begins. Any thread, once; does not touch the waiter after the wait has ended. */
+void ax_waiter_post(struct ax_waiter *waiter);
+
+/* Blocks until posted: 0; or -EINTR after a signal handler ran, and then it may be called again. Without the GIL. */
+int ax_waiter_wait(struct ax_waiter *waiter);
+
+void ax_waiter_fini(struct ax_waiter *waiter);
+
+#endif

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""Run Python functions in other processes, on other hosts, and hold on to objects that live there.
+
+with across.Connection.from_unix('/run/acrossd.sock') as conn:
+    print(conn.call(os.getpid))
+"""
+
+from . import _engine
+from ._connection import Connection, get_connection
+from ._errors import DisconnectError, OperationError, ProtocolError
+from ._log import set_debug_level
+from ._options import Options
+from ._proxies import _SELF, Local, Proxy, _apply_method, _get_obj, _make_proxy, get_proxy_connection
+from ._remote import _apply_ref, _execute, _export
+
+__version__ = '0.2.0'
+
+ref = Reference = Local
+
+#: Name of the engine that runs the connections of this process.
+engine = _engine.name
+
+__all__ = [
+    'Connection',
+    'DisconnectError',
+    'Local',
+    'OperationError',
+    'Options',
+    'ProtocolError',
+    'Proxy',
+    'Reference',
+    'engine',
+    'get_connection',
+    'get_proxy_connection',
+    'ref',
+    'set_debug_level',
+]

@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: MIT
+"""Channels that give their file descriptors to the engine: sockets, pipes, standard streams and child processes.
+
+A transport's life: `set_timeout`, `begin`, then `cancel` from any thread and at any time, then `finish`, in a thread
+of the engine, when the link has let go of the descriptors. The engine works on duplicates; the channel keeps its own
+until `finish`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Optional, Union
+
+from . import _engine
+from ._bridge import Bridge, Channel, Transport
+from ._log import logger
+
+_EXIT_GRACE = 1.0  # seconds for a program that has closed its output to exit by itself, before it is killed
+_RETRY_DELAY = 0.01  # seconds between attempts to connect to a unix socket whose backlog is full
+
+
+class SocketChannel(Transport):
+    """A stream socket: a connected one, or one that is to be connected to an address."""
+
+    def __init__(
+        self, family: int = socket.AF_UNSPEC, address: Any = None, sock: Optional[socket.socket] = None
+    ) -> None:
+        if (address is None) == (sock is None):
+            raise ValueError('either an address or a socket is needed')
+        self._family = family
+        self._address = address
+        self._sock = sock
+        self._timeout: Optional[float] = None
+        self._lock = threading.Lock()  # guards _sock, _cancelled and _wake
+        self._cancelled = False
+        self._wake: Optional[tuple[socket.socket, socket.socket]] = None  # while a connecting thread waits
+        self._label = repr(address) if sock is None else repr(sock)
+
+    def set_timeout(self, seconds: float) -> None:
+        self._timeout = seconds
+
+    def begin(self, link: _engine.Link) -> None:
+        try:
+            if self._sock is not None:
+                self._start(link, self._sock)
+            elif self._family != socket.AF_UNIX or not self._connect_unix_now(link):
+                _engine.spawn(lambda: self._connect_and_start(link))
+        except Exception as error:
+            link.fail(error)
+
+    def _start(self, link: _engine.Link, sock: socket.socket) -> None:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        link.start(sock.fileno(), sock.fileno())
+
+    def _connect_unix_now(self, link: _engine.Link) -> bool:
+        """Connect without blocking, which is at once for a unix socket; return False when its backlog is full."""
+        sock = self._adopt(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        sock.setblocking(False)
+        try:
+            sock.connect(self._address)
+        except BlockingIOError:
+            return False
+        self._start(link, sock)
+        return True
+
+    def _adopt(self, sock: socket.socket) -> socket.socket:
+        """Make a socket the channel's own, in place of one that did not connect, unless it was cancelled."""
+        with self._lock:
+            old, self._sock = self._sock, sock
+            cancelled = self._cancelled
+        if old is not None:
+            old.close()
+        if cancelled:
+            sock.close()
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+        return sock
+
+    def _connect_and_start(self, link: _engine.Link) -> None:
+        try:
+            if self._family == socket.AF_UNIX:
+                self._connect_unix_later()
+            else:
+                self._connect_tcp()
+            with self._lock:
+                sock = None if self._cancelled else self._sock
+                if sock is not None:
+                    self._start(link, sock)
+        except BaseException as error:
+            link.fail(error)
+
+    def _connect_unix_later(self) -> None:
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        sock = self._sock
+        assert sock is not None
+        while True:
+            try:
+                return sock.connect(self._address)
+            except BlockingIOError:  # poll() does not tell when there is room again
+                if self._wait([], _RETRY_DELAY) is None and deadline is not None and time.monotonic() > deadline:
+                    raise _timed_out() from None
+
+    def _connect_tcp(self) -> None:
+        host, port = self._address
+        found = socket.getaddrinfo(host, port, self._family, socket.SOCK_STREAM)
+        for number, (family, kind, protocol, _, address) in enumerate(found, 1):
+            logger.debug('connecting to %r', address)
+            sock = self._adopt(socket.socket(family, kind, protocol))
+            try:
+                return self._connect_once(sock, address)
+            except OSError as error:
+                if self._cancelled or number == len(found):
+                    raise
+                logger.debug('connecting to %r failed: %s', address, error)
+
+    def _connect_once(self, sock: socket.socket, address: Any) -> None:
+        sock.setblocking(False)
+        code = sock.connect_ex(address)
+        if code == errno.EINPROGRESS:
+            if self._wait([sock], self._timeout) is None:
+                raise _timed_out()
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+
+    def _wait(self, writable: list[socket.socket], timeout: Optional[float]) -> Optional[socket.socket]:
+        """Wait for one to be writable; return it, or None when time is up. OSError when the channel is cancelled."""
+        wake = socket.socketpair()
+        try:
+            with self._lock:
+                cancelled = self._cancelled
+                self._wake = wake
+            if not cancelled:
+                poll = select.poll()
+                poll.register(wake[0], select.POLLIN)
+                for sock in writable:
+                    poll.register(sock, select.POLLOUT)
+                ready = poll.poll(None if timeout is None else max(1, round(timeout * 1000)))
+                if not ready:
+                    return None
+                cancelled = any(fd == wake[0].fileno() for fd, _ in ready)
+            if cancelled:
+                raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+            return writable[0]
+        finally:
+            with self._lock:
+                self._wake = None
+            wake[0].close()
+            wake[1].close()
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = True
+            if self._wake is not None:
+                self._wake[1].send(b'\0')
+
+    def finish(self, error: Optional[BaseException]) -> None:
+        # A thread may still look up a name, which nothing can interrupt. It gives up when it comes back.
+        self.cancel()
+        with self._lock:
+            sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.close()
+
+    def __repr__(self) -> str:
+        return self._label
+
+
+class PipeChannel(Transport):
+    """A file to receive from and one to send to, both with a descriptor that can be polled."""
+
+    def __init__(self, in_pipe: Any, out_pipe: Any) -> None:
+        self._in_pipe = in_pipe
+        self._out_pipe = out_pipe
+        self._timeout: Optional[float] = None
+        self._modes: list[tuple[int, bool]] = []  # descriptors, and whether they were blocking
+        self._bridge: Optional[Bridge] = None
+
+    def set_timeout(self, seconds: float) -> None:
+        self._timeout = seconds
+
+    def begin(self, link: _engine.Link) -> None:
+        try:
+            self._out_pipe.flush()
+            in_fd, out_fd = self._in_pipe.fileno(), self._out_pipe.fileno()
+            self._modes = [(fd, os.get_blocking(fd)) for fd in (in_fd, out_fd)]
+            read_ahead = self._take_read_ahead(in_fd)
+            in_fd, out_fd = self._claim(in_fd, out_fd)
+            if read_ahead:
+                self._bridge = Bridge(_ReadAheadChannel(read_ahead, in_fd, out_fd))
+                self._bridge.begin(link)
+            else:
+                link.start(in_fd, out_fd)
+        except Exception as error:
+            link.fail(error)
+
+    def _claim(self, in_fd: int, out_fd: int) -> tuple[int, int]:
+        """Return the descriptors to use."""
+        return in_fd, out_fd
+
+    def _take_read_ahead(self, in_fd: int) -> bytes:
+        """Return bytes that a buffered file has read already, and that its descriptor will not give again."""
+        if not isinstance(self._in_pipe, io.BufferedReader):
+            return b''
+        os.set_blocking(in_fd, False)
+        return self._in_pipe.read1(len(self._in_pipe.peek()))
+
+    def cancel(self) -> None:
+        if self._bridge is not None:
+            self._bridge.cancel()
+
+    def finish(self, error: Optional[BaseException]) -> None:
+        if self._bridge is not None:
+            self._bridge.finish(error)
+        # Others may share these files, a terminal for one, and not expect them to be non-blocking.
+        for fd, blocking in self._modes:
+            with contextlib.suppress(OSError):  # its owner has closed it
+                os.set_blocking(fd, blocking)
+        self._release()
+
+    def _release(self) -> None:
+        for pipe in (self._in_pipe, self._out_pipe):
+            try:
+                pipe.close()
+            except BrokenPipeError:  # nobody reads what its buffer still holds
+                pass
+
+    def __repr__(self) -> str:
+        return '{!r} {!r}'.format(self._in_pipe, self._out_pipe)
+
+
+class _ReadAheadChannel(Channel):
+    """Pipes of which some bytes have been read already."""
+
+    def __init__(self, read_ahead: bytes, in_fd: int, out_fd: int) -> None:
+        self._read_ahead = read_ahead
+        self._in_fd = in_fd
+        self._out_fd = out_fd
+        self._wake, self._waker = socket.socketpair()
+
+    def recv_into(self, buffer: memoryview) -> int:
+        if self._read_ahead:
+            data, self._read_ahead = self._read_ahead[: len(buffer)], self._read_ahead[len(buffer) :]
+            buffer[: len(data)] = data
+            return len(data)
+        while True:
+            self._wait(self._in_fd, select.POLLIN)
+            try:
+                return os.readv(self._in_fd, [buffer])
+            except BlockingIOError:
+                pass
+
+    def send(self, buffer: memoryview) -> int:
+        os.set_blocking(self._out_fd, False)
+        while True:
+            self._wait(self._out_fd, select.POLLOUT)
+            try:
+                return os.write(self._out_fd, buffer)
+            except BlockingIOError:
+                pass
+
+    def _wait(self, fd: int, event: int) -> None:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.register(fd, event)
+        if any(ready == self._wake.fileno() for ready, _ in poll.poll()):
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+
+    def cancel(self) -> None:
+        self._waker.send(b'\0')
+
+    def close(self) -> None:
+        self._wake.close()
+        self._waker.close()
+
+
+class StdioChannel(PipeChannel):
+    """Standard input and output. While it lasts, the process reads an empty file, and prints to standard error."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdin.buffer, sys.stdout.buffer)
+        self._moved: list[tuple[int, int]] = []  # standard descriptors, and the duplicates that are used
+
+    def _claim(self, in_fd: int, out_fd: int) -> tuple[int, int]:
+        sys.stdout.flush()
+        with open(os.devnull, 'rb') as empty:
+            return self._move(in_fd, 0, empty.fileno()), self._move(out_fd, 1, 2)
+
+    def _move(self, fd: int, standard: int, substitute: int) -> int:
+        if fd != standard:  # the program has put its own file there
+            return fd
+        duplicate = os.dup(fd)
+        self._moved.append((fd, duplicate))
+        with contextlib.suppress(OSError):  # standard error is closed
+            os.dup2(substitute, fd)
+        return duplicate
+
+    def _release(self) -> None:
+        if self._moved:
+            sys.stdout.flush()
+        for fd, duplicate in self._moved:
+            os.dup2(duplicate, fd)
+            os.close(duplicate)
+        self._moved = []
+
+    def __repr__(self) -> str:
+        return 'stdio'
+
+
+class ProcessChannel(PipeChannel):
+    """Standard input and output of a child process."""
+
+    def __init__(
+        self, args: Union[None, str, bytes, Sequence[Any]] = None, proc: Optional[subprocess.Popen[Any]] = None,
+        shell: bool = False,
+    ) -> None:  # fmt: skip
+        if proc is None:
+            if args is None:
+                raise ValueError('either arguments or a process is needed')
+            proc = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, shell=shell)
+            logger.debug('started process %d: %r', proc.pid, args)
+        if proc.stdin is None:
+            raise ValueError('Standard input of the process is not a pipe')
+        if proc.stdout is None:
+            raise ValueError('Standard output of the process is not a pipe')
+        super().__init__(proc.stdout, proc.stdin)
+        self._proc = proc
+        self._killed = False
+
+    def cancel(self) -> None:
+        super().cancel()
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._proc.poll() is None:
+            logger.debug('killing process %d', self._proc.pid)
+            self._killed = True
+            self._proc.kill()
+
+    def finish(self, error: Optional[BaseException]) -> None:
+        if error is not None and not isinstance(error, EOFError):
+            self._kill()
+        try:
+            super().finish(error)
+        finally:
+            status = self._join(self._timeout if error is None else _EXIT_GRACE)
+        if status and not self._killed:
+            raise subprocess.CalledProcessError(status, self._proc.args)
+
+    def _join(self, timeout: Optional[float]) -> int:
+        try:
+            return self._proc.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return self._proc.wait()
+
+    def __repr__(self) -> str:
+        return 'process {} {!r}'.format(self._proc.pid, self._proc.args)
+
+
+def _timed_out() -> OSError:
+    return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

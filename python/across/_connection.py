@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""Connections: what users hold. The engine's Link does the work; a Connection is its owner (docs/engine.md)."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, BinaryIO, Callable, Optional, TypeVar, Union
+
+from . import _engine
+from ._bridge import Bridge, Transport
+from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel
+from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
+from ._log import logger
+from ._options import Options
+from ._proxies import Local
+from ._records import dump_error, load_error
+from ._remote import _apply_ref, _execute
+
+_T = TypeVar('_T')
+_StrOrBytes = Union[str, bytes]
+_StrOrBytesPath = Union[str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
+
+_numbers = itertools.count(1)
+_open: set[Connection] = set()  # that this process opened, and that have not ended
+
+
+class Connection:
+    """A connection to another Python process. Functions can be called over it in both directions.
+
+    `channel` carries the bytes: one made by the `from_...` constructors, or any object with these methods:
+
+    - `connect()`, which may block;
+    - `recv_into(buffer) -> int` (0: end of stream) and `send(buffer) -> int`, which block, and have a thread each;
+    - `cancel()`, which makes what blocks return or raise, and is called from any thread;
+    - `close()`, called when all others have returned;
+    - `set_timeout(seconds)`, called first, unless there is no timeout.
+
+    Construction does not block: the connection is made in the background. Calls wait for it, and so does the `with`
+    statement, which raises why it failed. All methods may be called from any thread.
+    """
+
+    __slots__ = ('_link', '_transport', '_label', '_ended', '_failure', '__weakref__')
+
+    _link: _engine.Link
+    _transport: Optional[Transport]
+    _label: str
+    _ended: bool  # by close() or cancel()
+    _failure: list[BaseException]  # what close() raises: at most one, and once
+
+    def __init__(self, channel: Any, *, options: Optional[Options] = None) -> None:
+        options = Options() if options is None else options.copy()
+        transport = channel if isinstance(channel, Transport) else Bridge(channel)
+        if options.timeout is not None:
+            transport.set_timeout(options.timeout)
+        timeout_ms = 0 if options.timeout is None else max(1, round(options.timeout * 1000))
+        link = _engine.Link(self, minor=options.protocol_version[1], timeout_ms=timeout_ms, handshake_ms=timeout_ms)
+        self._set_up(link, transport, repr(transport))
+        logger.info('%r starts, options=%r', self, options)
+        _open.add(self)
+        transport.begin(link)
+
+    def _set_up(self, link: _engine.Link, transport: Optional[Transport], peer: str) -> None:
+        self._link = link
+        self._transport = transport
+        self._label = '{} {}'.format(next(_numbers), peer)
+        self._ended = False
+        self._failure = []
+
+    @classmethod
+    def from_tcp(cls, host: str, port: Union[int, str], *, options: Optional[Options] = None) -> Connection:
+        """Connect over TCP, to the first address of `host` that accepts."""
+        return cls(SocketChannel(socket.AF_UNSPEC, (host, port)), options=options)
+
+    @classmethod
+    def from_unix(cls, path: _StrOrBytesPath, *, options: Optional[Options] = None) -> Connection:
+        """Connect to a unix domain socket."""
+        return cls(SocketChannel(socket.AF_UNIX, os.fspath(path)), options=options)
+
+    @classmethod
+    def from_socket(cls, sock: socket.socket, *, options: Optional[Options] = None) -> Connection:
+        """Use a connected stream socket. It belongs to the connection from now on, and is closed by it."""
+        return cls(SocketChannel(sock=sock), options=options)
+
+    @classmethod
+    def from_pipes(cls, in_pipe: BinaryIO, out_pipe: BinaryIO, *, options: Optional[Options] = None) -> Connection:
+        """Receive from one file and send to another. Both belong to the connection from now on."""
+        return cls(PipeChannel(in_pipe, out_pipe), options=options)
+
+    @classmethod
+    def from_stdio(cls, *, options: Optional[Options] = None) -> Connection:
+        """Use this process's standard input and output, which are left open.
+
+        While the connection lasts, what the process prints goes to standard error.
+        """
+        return cls(StdioChannel(), options=options)
+
+    @classmethod
+    def from_command(cls, args: Sequence[_StrOrBytesPath], *, options: Optional[Options] = None) -> Connection:
+        """Start a program, and use its standard input and output.
+
+        If the program exits with another status than 0, `close()` raises subprocess.CalledProcessError.
+        """
+        if not isinstance(args, (list, tuple)):
+            raise TypeError('a command must be a list or tuple, not {}'.format(type(args).__name__))
+        return cls(ProcessChannel(args), options=options)
+
+    @classmethod
+    def from_shell(cls, script: _StrOrBytes, *, options: Optional[Options] = None) -> Connection:
+        """Start a shell script, and use its standard input and output. See :meth:`from_command`."""
+        if not isinstance(script, (str, bytes)):
+            raise TypeError('a script must be a str or bytes, not {}'.format(type(script).__name__))
+        return cls(ProcessChannel(script, shell=True), options=options)
+
+    @classmethod
+    def from_process(cls, proc: subprocess.Popen[bytes], *, options: Optional[Options] = None) -> Connection:
+        """Use the standard input and output of a started program. It is joined when the connection ends."""
+        return cls(ProcessChannel(proc=proc), options=options)
+
+    def call(self, func: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
+        """Call `func(*args, **kwargs)` in the other process; return what it returns, or raise what it raises.
+
+        Function, arguments and result are pickled. What is wrapped in :class:`Local` arrives as a proxy.
+        :exc:`OperationError` says that something else than the function failed, :exc:`DisconnectError` that the
+        connection is gone. An interrupted call (KeyboardInterrupt) leaves the connection usable.
+        """
+        return self._link.apply(func, args, kwargs)  # type: ignore[no-any-return]
+
+    def create(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call `func(*args, **kwargs)` in the other process, keep its result there, and return a proxy for it."""
+        return self._link.apply(_apply_ref, (func, args, kwargs), {})
+
+    call_ref = create
+
+    def replicate(self, obj: Any) -> Any:
+        """Make a copy of `obj` in the other process, and return a proxy for it."""
+        return self._link.apply(Local, (obj,), {})
+
+    def execute(self, source: str, /, **vars: Any) -> Any:
+        """Execute source code in the other process with `vars` as its global variables.
+
+        Returns the value of its last statement if that is an expression, else None.
+        """
+        return self._link.apply(_execute, (source, vars), {})
+
+    def is_connected(self) -> bool:
+        """Return whether calls are still possible: False once either side has closed the connection, or it broke."""
+        return self._link.connected
+
+    def wait(self) -> None:
+        """Block until the connection ends: either side closes it, or it breaks."""
+        self._link.wait()
+
+    def cancel(self) -> None:
+        """Break the connection, without waiting for anything. Calls fail from now on; close() is still due."""
+        self._ended = True
+        self._link.cancel()
+        if self._transport is not None:
+            self._transport.cancel()
+
+    def close(self) -> None:
+        """Close the connection, and block until all that it used is free.
+
+        Waits for a connection that is being made. The error that broke the connection, if one did, is raised, once.
+        """
+        self._link.close()
+        self._ended = True
+        try:
+            error = self._failure.pop()
+        except IndexError:
+            return
+        try:
+            raise error
+        finally:
+            del error  # a traceback refers to this frame
+
+    def __enter__(self) -> Connection:
+        if self._link.wait_ready() and not self._ended:
+            return self
+        self.close()
+        raise ValueError('Connection is closed')
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
+
+    def _link_finished(self) -> None:
+        """Called by the engine, once: it needs the transport no more."""
+        error = self._link.error
+        if self._transport is not None:
+            try:
+                self._transport.finish(error)
+            except BaseException as finish_error:
+                # That a program failed says more than that it closed its end.
+                if error is None or (
+                    isinstance(error, EOFError) and isinstance(finish_error, subprocess.SubprocessError)
+                ):
+                    error = finish_error
+        if error is None:
+            logger.info('%r ended', self)
+        else:
+            logger.error('%r broke: %s', self, describe_error(error))
+            self._failure.append(error)
+        _open.discard(self)
+
+    def __repr__(self) -> str:
+        return '<across.Connection {}>'.format(self._label)
+
+
+def get_connection() -> Connection:
+    """Return the connection whose call, pickling or unpickling is going on in this thread."""
+    conn = _engine.current()
+    if conn is None:
+        raise ValueError('Current thread is not associated with any connection')
+    return conn
+
+
+def _make_connection(link: _engine.Link) -> Connection:
+    """Return the owner of a link that the daemon accepted."""
+    conn = Connection.__new__(Connection)
+    conn._set_up(link, None, 'accepted')
+    return conn
+
+
+def _close_all() -> None:
+    for conn in list(_open):
+        conn.cancel()
+        try:
+            conn.close()
+        except Exception as error:
+            print('Exception ignored while closing {!r}: {}'.format(conn, describe_error(error)), file=sys.stderr)
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_open.clear)  # a child has no part in its parent's connections
+
+_engine.install(
+    OperationError=OperationError,
+    DisconnectError=DisconnectError,
+    ProtocolError=ProtocolError,
+    dump_error=dump_error,
+    load_error=load_error,
+    describe_error=describe_error,
+    make_connection=_make_connection,
+)
+
+Connection.__module__ = get_connection.__module__ = 'across'

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""The package's own logger, and how to see it without configuring logging."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import time
+from typing import Optional, TextIO
+
+logger = logging.getLogger('across')
+logger.addHandler(logging.NullHandler())
+
+
+class _StderrHandler(logging.StreamHandler[TextIO] if sys.version_info >= (3, 11) else logging.StreamHandler):  # type: ignore
+    """Writes to whatever sys.stderr is at the moment of writing."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setStream(sys.stderr)
+        super().emit(record)
+
+
+_handler: Optional[logging.Handler] = None
+
+
+def set_debug_level(level: int) -> None:
+    """Say how much the package logs to standard error.
+
+    0: nothing, 1: connections that start and end, and why; 2: everything.
+    """
+    global _handler
+    if level not in (0, 1, 2):
+        raise ValueError('debug level must be 0, 1 or 2, not {!r}'.format(level))
+    if _handler is not None:
+        logger.removeHandler(_handler)
+        logger.setLevel(logging.NOTSET)
+        _handler = None
+    if level:
+        handler = _StderrHandler()
+        host = socket.gethostname().replace('%', '%%')
+        formatter = logging.Formatter(
+            '%(asctime)s %(levelname)-5s {}/%(process)d %(message)s'.format(host), datefmt='%Y-%m-%d %H:%M:%S'
+        )
+        formatter.converter = time.gmtime
+        handler.setFormatter(formatter)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO if level == 1 else logging.DEBUG)
+        _handler = handler

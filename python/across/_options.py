@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Options of a connection."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+MIN_TIMEOUT = 0.001  # seconds; the wire carries whole milliseconds, and 0 means none
+MAX_TIMEOUT = 86400.0  # seconds; one day, far below what poll() and timers can express
+
+
+def _check_timeout(value: Any) -> Optional[float]:
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)):
+        raise TypeError('timeout must be None, an int or a float, not {}'.format(type(value).__name__))
+    if not value > 0:  # also catches NaN
+        raise ValueError('timeout must be positive, not {!r}'.format(value))
+    return float(max(MIN_TIMEOUT, min(MAX_TIMEOUT, value)))
+
+
+def _check_accept_exported_modules(value: Any) -> bool:
+    if value:
+        raise ValueError('this version cannot import modules that the peer exports')
+    return False
+
+
+def _check_protocol_version(value: Any) -> tuple[int, int]:
+    if not isinstance(value, tuple):
+        raise TypeError('protocol_version must be a tuple, not {}'.format(type(value).__name__))
+    if value not in ((0, 1), (0, 2)):
+        raise ValueError('protocol_version must be (0, 1) or (0, 2), not {!r}'.format(value))
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    'timeout': _check_timeout,
+    'accept_exported_modules': _check_accept_exported_modules,
+    'protocol_version': _check_protocol_version,
+}
+_DEFAULTS: dict[str, Any] = {
+    'timeout': 60.0,
+    'accept_exported_modules': False,
+    'protocol_version': (0, 2),
+}
+
+
+class Options:
+    """How a connection behaves. Pass it as `options=` when a connection is made; later changes have no effect on it.
+
+    timeout
+        Seconds, or None. A peer that is silent, or does not read, for that long is given up, and so is a handshake that
+        takes longer. Values outside of 1 ms … 1 day become the nearest of these. Default: 60.0.
+    accept_exported_modules
+        Whether the peer may export modules to this process. Default: False.
+    protocol_version
+        The version of the wire protocol that the side which opens a connection speaks: (0, 2), or (0, 1) for a peer
+        that runs across 0.1. Default: (0, 2).
+
+    A name that is none of these is an AttributeError.
+    """
+
+    __slots__ = ('timeout', 'accept_exported_modules', 'protocol_version')
+
+    timeout: Optional[float]
+    accept_exported_modules: bool
+    protocol_version: tuple[int, int]
+
+    def __init__(self, **options: Any) -> None:
+        self._assign(_DEFAULTS)
+        self._assign(options)
+
+    def copy(self, **changes: Any) -> Options:
+        """Return a copy with some options changed."""
+        other = type(self)()
+        other._assign({name: getattr(self, name) for name in _DEFAULTS})
+        other._assign(changes)
+        return other
+
+    def _assign(self, options: dict[str, Any]) -> None:
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = _CHECKS.get(name)
+        if check is None:
+            raise AttributeError('No option named {!r}'.format(name))
+        super().__setattr__(name, check(value))
+
+    def __repr__(self) -> str:
+        changed = ((name, getattr(self, name)) for name, default in _DEFAULTS.items() if getattr(self, name) != default)
+        return '{}({})'.format(type(self).__name__, ', '.join('{}={!r}'.format(*item) for item in changed))
+
+
+Options.__module__ = 'across'

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""Functions that run at the other end of a connection.
+
+Pickles name them as `across.<name>`, whatever the version of the peer: their names and parameters are part of the wire
+protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from ._proxies import Local
+from ._snippets import run
+
+
+def _apply_ref(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Local:
+    """Call a function and keep its result here."""
+    return Local(func(*args, **kwargs))
+
+
+def _execute(source: str, scope: dict[str, Any]) -> Any:
+    """Run a snippet; return the value of its last expression statement."""
+    return run(source, scope)
+
+
+def _export(modules: tuple[str, ...]) -> None:
+    """Refuse modules that the peer offers."""
+    raise ValueError('Exporting modules is not allowed')
+
+
+for _obj in (_apply_ref, _execute, _export):
+    _obj.__module__ = 'across'
+del _obj

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""Log records that travel to the other end of a connection."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+from typing import Any, Optional
+
+from . import Connection, DisconnectError, get_connection
+
+__all__ = ['AcrossHandler']
+
+_OWN_LOGGER = 'across'
+_formatter = logging.Formatter()
+_STANDARD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {'message', 'asctime', 'taskName'}
+
+
+class _Origin(threading.local):
+    """The connection whose record is being handled in this thread."""
+
+    conn: Optional[Connection] = None
+
+
+_origin = _Origin()
+
+
+class AcrossHandler(logging.Handler):
+    """Forwards records over `conn`, to the logger of the same name in the other process.
+
+    Without `conn` it is the connection whose call is running. Messages and exceptions are formatted here, so their
+    arguments need not be picklable; extra attributes that are not arrive as their repr(). Records of this package's own
+    logger stay here, and so do those that came over the same connection. When the connection has ended, records are
+    dropped.
+    """
+
+    def __init__(self, conn: Optional[Connection] = None) -> None:
+        super().__init__()
+        self.__conn = get_connection() if conn is None else conn
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        # Without the lock that a handler takes: the other process may log through this handler before emit() returns.
+        result = self.filter(record)
+        if result:
+            self.emit(result if isinstance(result, logging.LogRecord) else record)
+        return result
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == _OWN_LOGGER or record.name.startswith(_OWN_LOGGER + '.') or _origin.conn is self.__conn:
+            return
+        try:
+            self.__conn.call(_handle, self.__make_attrs(record))
+        except DisconnectError:
+            pass
+        except Exception:
+            self.handleError(record)
+
+    def __make_attrs(self, record: logging.LogRecord) -> dict[str, Any]:
+        attrs = {
+            name: value if name in _STANDARD_ATTRIBUTES else _make_picklable(value)
+            for name, value in record.__dict__.items()
+        }
+        attrs['msg'] = record.getMessage()
+        attrs['args'] = ()
+        attrs['exc_info'] = None
+        if record.exc_info and not record.exc_text:
+            attrs['exc_text'] = (self.formatter or _formatter).formatException(record.exc_info)
+        attrs.pop('message', None)
+        attrs.pop('asctime', None)
+        return attrs
+
+
+def _make_picklable(value: Any) -> Any:
+    try:
+        pickle.dumps(value, 4)
+    except Exception:
+        return repr(value)
+    return value
+
+
+def _handle(attrs: dict[str, Any]) -> None:
+    """Handle a record that the other process forwards. Pickles name this function: it is part of the wire protocol."""
+    record = logging.makeLogRecord(attrs)
+    outer, _origin.conn = _origin.conn, get_connection()
+    try:
+        logging.getLogger(record.name).handle(record)
+    finally:
+        _origin.conn = outer
