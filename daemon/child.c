@@ -42,7 +42,10 @@ static void take_message(struct ax_child *child, const struct ax_control *messag
     case AX_CONTROL_ENDED:
         child->events->ended(child, message->connection, message->size > 0 ? (const char *)message->text : NULL);
         break;
-    default: /* FAILED needs no action: the process ends by itself, and has said why */
+    case AX_CONTROL_FAILED: /* its process ends by itself */
+        child->has_explained = true;
+        break;
+    default:
         break;
     }
 }
@@ -91,13 +94,13 @@ static void on_control(uv_poll_t *poll, int status, int events)
     }
 }
 
-int ax_child_give(struct ax_child *child, const struct ax_connection *connection)
+int ax_child_give(struct ax_child *child, const struct ax_client *client)
 {
-    struct ax_control message = {.type = AX_CONTROL_CONNECTION, .connection = connection->id};
+    struct ax_control message = {.type = AX_CONTROL_CONNECTION, .connection = client->id};
     int result;
 
-    ax_control_set_text(&message, connection->received, connection->received_size);
-    result = ax_control_send(child->control_fd, &message, connection->fd);
+    ax_control_set_text(&message, client->received, client->received_size);
+    result = ax_control_send(child->control_fd, &message, client->fd);
     if (result == 0)
         child->given++;
     if (result == -EAGAIN) {

@@ -16,7 +16,7 @@
 
 #include <uv.h>
 
-#include "daemon/connection.h"
+#include "daemon/client.h"
 #include "daemon/control.h"
 #include "daemon/options.h"
 
@@ -29,7 +29,7 @@ enum ax_child_state {
 struct ax_child_events {
     void (*ready)(struct ax_child *child);
     /* A connection of this child has ended; reason NULL: in order. */
-    void (*ended)(struct ax_child *child, uint64_t connection, const char *reason);
+    void (*ended)(struct ax_child *child, uint64_t id, const char *reason);
     /* ax_child_give() said -EAGAIN before, and is worth trying again. */
     void (*writable)(struct ax_child *child);
     /* The process is gone; `how` is for the log: "was killed by signal 9 (Killed)". The child is freed after it. */
@@ -44,6 +44,7 @@ struct ax_child {
     uint64_t ready_at;   /* on the loop's clock; valid from READY on */
     uint64_t given;      /* connections so far */
     bool wants_to_write; /* events->writable is due */
+    bool has_explained;  /* it said FAILED, and why on standard error */
     bool has_stop;       /* `stop` is still to be sent */
     struct ax_control stop;
     uv_poll_t exit_poll;
@@ -59,10 +60,10 @@ int ax_child_start(struct ax_child **child, uv_loop_t *loop, const struct ax_tex
                    const struct ax_child_events *events, void *owner);
 
 /*
- * Hands a connection over: sends its descriptor, which the connection still owns, and what was read from it. 0, or a
+ * Hands a client over: sends its descriptor, which the record still owns, and what was read from it. 0, or a
  * negative errno; -EAGAIN: the worker is busy, events->writable will be called.
  */
-int ax_child_give(struct ax_child *child, const struct ax_connection *connection);
+int ax_child_give(struct ax_child *child, const struct ax_client *client);
 
 /* Tells the worker to drain for so long and end. */
 void ax_child_stop(struct ax_child *child, uint32_t grace_ms, const char *reason);

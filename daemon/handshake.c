@@ -65,7 +65,7 @@ int ax_handshake_check(const unsigned char *received, size_t size, char *reason,
     memcpy(bytes, received, size);
     ax_superblock_decode(&peer, bytes);
     if (peer.magic != AX_MAGIC && peer.magic != AX_MAGIC_BOOTSTRAP)
-        return ax_sentence(reason, reason_size, "Invalid magic: 0x%08x", peer.magic);
+        return ax_sentence(reason, reason_size, "Invalid magic: 0x%x", peer.magic);
     return size < AX_SUPERBLOCK_SIZE ? 0 : check_version(&peer, reason, reason_size);
 }
 

@@ -13,7 +13,7 @@
 #include "daemon/acceptor.h"
 #include "daemon/address.h"
 #include "daemon/child.h"
-#include "daemon/connection.h"
+#include "daemon/client.h"
 #include "daemon/handshake.h"
 #include "daemon/interpreter.h"
 #include "daemon/listener.h"
@@ -46,7 +46,7 @@ struct supervisor {
     uv_loop_t loop;
     struct ax_acceptor acceptor;
     struct ax_handshakes handshakes;
-    struct ax_connections connections;
+    struct ax_clients clients;
     size_t waiting_limit;
     struct ax_texts worker_arguments;
     struct ax_child *workers; /* a list; one of them today: all connections share it */
@@ -73,27 +73,27 @@ static struct ax_child *pick_worker(const struct supervisor *supervisor)
 /* Hands over what waits, as far as workers take it; and accepts more only while there is room to wait in. */
 static void dispatch(struct supervisor *supervisor)
 {
-    struct ax_connections *all = &supervisor->connections;
-    struct ax_connection *connection;
+    struct ax_clients *all = &supervisor->clients;
+    struct ax_client *client;
     struct ax_child *child;
 
-    while ((connection = all->first[AX_CONNECTION_WAITING]) != NULL && (child = pick_worker(supervisor)) != NULL) {
-        int code = ax_child_give(child, connection);
+    while ((client = all->first[AX_CLIENT_WAITING]) != NULL && (child = pick_worker(supervisor)) != NULL) {
+        int code = ax_child_give(child, client);
 
         if (code == -EAGAIN)
             continue;
         if (code == -EPIPE) /* it is dying, of which we shall hear */
             break;
         if (code == 0) {
-            connection->child = child;
-            ax_connection_move(all, connection, AX_CONNECTION_SERVED, NULL);
+            client->child = child;
+            ax_client_move(all, client, AX_CLIENT_SERVED, NULL);
         } else {
-            ax_connection_move(all, connection, AX_CONNECTION_ENDED, strerror(-code));
+            ax_client_move(all, client, AX_CLIENT_ENDED, strerror(-code));
         }
     }
     if (supervisor->state != SERVING)
         return;
-    if (all->count[AX_CONNECTION_WAITING] >= supervisor->waiting_limit)
+    if (all->count[AX_CLIENT_WAITING] >= supervisor->waiting_limit)
         ax_acceptor_pause(&supervisor->acceptor);
     else if (!supervisor->acceptor.is_short)
         ax_acceptor_resume(&supervisor->acceptor);
@@ -102,28 +102,28 @@ static void dispatch(struct supervisor *supervisor)
 static void on_accepted(void *arg, int fd)
 {
     struct supervisor *supervisor = arg;
-    struct ax_connection *connection;
+    struct ax_client *client;
     char peer[AX_PEER_SIZE];
 
     ax_address_describe_peer(fd, peer, sizeof peer);
-    connection = ax_connection_new(&supervisor->connections, peer);
-    if (connection == NULL) {
+    client = ax_client_new(&supervisor->clients, peer);
+    if (client == NULL) {
         ax_log(AX_LOG_WARNING, "a connection from %s was refused: out of memory", peer);
         close(fd);
         return;
     }
-    ax_handshakes_add(&supervisor->handshakes, fd, connection);
+    ax_handshakes_add(&supervisor->handshakes, fd, client);
 }
 
 static void on_handshake_done(struct ax_handshakes *set, void *arg, int fd, const unsigned char *received, size_t size)
 {
     struct supervisor *supervisor = set->data;
-    struct ax_connection *connection = arg;
+    struct ax_client *client = arg;
 
-    connection->fd = fd;
-    connection->received_size = size;
-    memcpy(connection->received, received, size);
-    ax_connection_move(&supervisor->connections, connection, AX_CONNECTION_WAITING, NULL);
+    client->fd = fd;
+    client->received_size = size;
+    memcpy(client->received, received, size);
+    ax_client_move(&supervisor->clients, client, AX_CLIENT_WAITING, NULL);
     dispatch(supervisor);
     ax_acceptor_relieved(&supervisor->acceptor);
 }
@@ -132,7 +132,7 @@ static void on_handshake_failed(struct ax_handshakes *set, void *arg, const char
 {
     struct supervisor *supervisor = set->data;
 
-    ax_connection_move(&supervisor->connections, arg, AX_CONNECTION_ENDED, reason);
+    ax_client_move(&supervisor->clients, arg, AX_CLIENT_ENDED, reason);
     ax_acceptor_relieved(&supervisor->acceptor);
 }
 
@@ -168,13 +168,13 @@ static void on_worker_writable(struct ax_child *child)
     dispatch(child->owner);
 }
 
-static void on_connection_ended(struct ax_child *child, uint64_t id, const char *reason)
+static void on_client_ended(struct ax_child *child, uint64_t id, const char *reason)
 {
     struct supervisor *supervisor = child->owner;
-    struct ax_connection *connection = ax_connections_find(&supervisor->connections, id);
+    struct ax_client *client = ax_clients_find(&supervisor->clients, id);
 
-    if (connection != NULL && connection->child == child)
-        ax_connection_move(&supervisor->connections, connection, AX_CONNECTION_ENDED, reason);
+    if (client != NULL && client->child == child)
+        ax_client_move(&supervisor->clients, client, AX_CLIENT_ENDED, reason);
 }
 
 /* ---- workers' ends ---- */
@@ -189,19 +189,19 @@ static void forget_worker(struct supervisor *supervisor, const struct ax_child *
 }
 
 /* Returns how many there were. */
-static size_t end_connections_of(struct supervisor *supervisor, const struct ax_child *child)
+static size_t end_clients_of(struct supervisor *supervisor, const struct ax_child *child)
 {
-    struct ax_connection *connection = supervisor->connections.first[AX_CONNECTION_SERVED];
+    struct ax_client *client = supervisor->clients.first[AX_CLIENT_SERVED];
     size_t count = 0;
 
-    while (connection != NULL) {
-        struct ax_connection *next = connection->next;
+    while (client != NULL) {
+        struct ax_client *next = client->next;
 
-        if (connection->child == child) {
-            ax_connection_move(&supervisor->connections, connection, AX_CONNECTION_ENDED, NULL);
+        if (client->child == child) {
+            ax_client_move(&supervisor->clients, client, AX_CLIENT_ENDED, NULL);
             count++;
         }
-        connection = next;
+        client = next;
     }
     return count;
 }
@@ -239,14 +239,15 @@ static void on_worker_died(struct ax_child *child, const char *how)
     uint64_t now = uv_now(&supervisor->loop);
     bool started_well =
         child->given > 0 || (child->state != AX_CHILD_STARTING && now - child->ready_at >= GOOD_START_MS);
-    size_t lost = end_connections_of(supervisor, child);
+    size_t lost = end_clients_of(supervisor, child);
 
     forget_worker(supervisor, child);
     if (supervisor->state == STOPPING) {
         if (supervisor->workers == NULL)
             close_handles(supervisor);
     } else if (supervisor->state == STARTING) {
-        ax_log(AX_LOG_ERROR, "the worker, process %ld, did not start: it %s", (long)child->pid, how);
+        if (!child->has_explained)
+            ax_log(AX_LOG_ERROR, "the worker, process %ld, did not start: it %s", (long)child->pid, how);
         begin_stop(supervisor, 1);
     } else {
         ax_log(AX_LOG_WARNING, "the worker, process %ld, %s; %zu connections were lost", (long)child->pid, how, lost);
@@ -260,7 +261,7 @@ static void start_worker(struct supervisor *supervisor)
 {
     static const struct ax_child_events events = {
         .ready = on_worker_ready,
-        .ended = on_connection_ended,
+        .ended = on_client_ended,
         .writable = on_worker_writable,
         .died = on_worker_died,
     };
@@ -321,15 +322,15 @@ static void stop_workers(struct supervisor *supervisor)
 
 static void begin_stop(struct supervisor *supervisor, int status)
 {
-    struct ax_connections *all = &supervisor->connections;
+    struct ax_clients *all = &supervisor->clients;
 
     supervisor->state = STOPPING;
     supervisor->status = status;
     uv_timer_stop(&supervisor->restart_timer);
     ax_acceptor_close(&supervisor->acceptor);
     ax_handshakes_fail_all(&supervisor->handshakes, NULL);
-    while (all->first[AX_CONNECTION_WAITING] != NULL)
-        ax_connection_move(all, all->first[AX_CONNECTION_WAITING], AX_CONNECTION_ENDED, NULL);
+    while (all->first[AX_CLIENT_WAITING] != NULL)
+        ax_client_move(all, all->first[AX_CLIENT_WAITING], AX_CLIENT_ENDED, NULL);
     if (supervisor->workers == NULL)
         close_handles(supervisor);
     else
@@ -417,7 +418,7 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
     if (code < 0)
         return code;
     supervisor->waiting_limit = at_most_half(files, WAITING_MAX);
-    if (ax_connections_init(&supervisor->connections) < 0 || make_worker_arguments(supervisor) < 0)
+    if (ax_clients_init(&supervisor->clients) < 0 || make_worker_arguments(supervisor) < 0)
         return UV_ENOMEM;
     code = ax_acceptor_init(&supervisor->acceptor, &supervisor->loop, listeners, count, on_accepted, supervisor);
     if (code == 0)
@@ -439,7 +440,7 @@ static void fini(struct supervisor *supervisor)
 {
     uv_loop_close(&supervisor->loop);
     ax_acceptor_free_memory(&supervisor->acceptor);
-    ax_connections_fini(&supervisor->connections);
+    ax_clients_fini(&supervisor->clients);
     ax_texts_fini(&supervisor->worker_arguments);
 }
 

@@ -193,6 +193,8 @@ int ax_worker_start_interpreter(const struct ax_options *options)
     }
     config = ax_interpreter_host_config(&interpreter, options);
     code = ax_host_init(&config); /* borrows the interpreter's paths for as long as it likes: they are never freed */
+    if (code < 0)
+        ax_log(AX_LOG_ERROR, "the interpreter did not start, for the reason above");
     return code < 0 ? 1 : 0;
 }
 

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/client.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+
+#define FIRST_BUCKETS 64
+
+/* ---- the lists of states ---- */
+
+static void enlist(struct ax_clients *all, struct ax_client *client)
+{
+    struct ax_client *last = all->last[client->state];
+
+    client->previous = last;
+    client->next = NULL;
+    if (last != NULL)
+        last->next = client;
+    else
+        all->first[client->state] = client;
+    all->last[client->state] = client;
+    all->count[client->state]++;
+}
+
+static void delist(struct ax_clients *all, struct ax_client *client)
+{
+    if (client->previous != NULL)
+        client->previous->next = client->next;
+    else
+        all->first[client->state] = client->next;
+    if (client->next != NULL)
+        client->next->previous = client->previous;
+    else
+        all->last[client->state] = client->previous;
+    all->count[client->state]--;
+}
+
+/* ---- the index by id ---- */
+
+static struct ax_client **bucket_of(const struct ax_clients *all, uint64_t id)
+{
+    return &all->buckets[id & (all->bucket_count - 1)];
+}
+
+static void index_add(struct ax_clients *all, struct ax_client *client)
+{
+    struct ax_client **bucket = bucket_of(all, client->id);
+
+    client->next_in_bucket = *bucket;
+    *bucket = client;
+}
+
+static void index_remove(struct ax_clients *all, const struct ax_client *client)
+{
+    struct ax_client **link = bucket_of(all, client->id);
+
+    while (*link != client)
+        link = &(*link)->next_in_bucket;
+    *link = client->next_in_bucket;
+}
+
+/* Without memory for more buckets their chains just get longer. */
+static void index_grow(struct ax_clients *all)
+{
+    size_t count = all->bucket_count * 2;
+    struct ax_client **buckets = calloc(count, sizeof(struct ax_client *));
+
+    if (buckets == NULL)
+        return;
+    free(all->buckets);
+    all->buckets = buckets;
+    all->bucket_count = count;
+    for (int state = 0; state < AX_CLIENT_ENDED; state++)
+        for (struct ax_client *client = all->first[state]; client != NULL; client = client->next)
+            index_add(all, client);
+}
+
+struct ax_client *ax_clients_find(const struct ax_clients *all, uint64_t id)
+{
+    struct ax_client *client = *bucket_of(all, id);
+
+    while (client != NULL && client->id != id)
+        client = client->next_in_bucket;
+    return client;
+}
+
+/* ---- life ---- */
+
+int ax_clients_init(struct ax_clients *all)
+{
+    *all = (struct ax_clients){.bucket_count = FIRST_BUCKETS};
+    all->buckets = calloc(FIRST_BUCKETS, sizeof(struct ax_client *));
+    return all->buckets != NULL ? 0 : -1;
+}
+
+void ax_clients_fini(struct ax_clients *all)
+{
+    for (int state = 0; state < AX_CLIENT_ENDED; state++)
+        while (all->first[state] != NULL)
+            ax_client_move(all, all->first[state], AX_CLIENT_ENDED, NULL);
+    free(all->buckets);
+    all->buckets = NULL;
+}
+
+size_t ax_clients_open(const struct ax_clients *all)
+{
+    size_t count = 0;
+
+    for (int state = 0; state < AX_CLIENT_ENDED; state++)
+        count += all->count[state];
+    return count;
+}
+
+struct ax_client *ax_client_new(struct ax_clients *all, const char *peer)
+{
+    struct ax_client *client = calloc(1, sizeof *client);
+
+    if (client == NULL)
+        return NULL;
+    if (ax_clients_open(all) >= all->bucket_count)
+        index_grow(all);
+    client->id = ++all->last_id;
+    client->fd = -1;
+    client->state = AX_CLIENT_HANDSHAKE;
+    snprintf(client->peer, sizeof client->peer, "%s", peer);
+    enlist(all, client);
+    index_add(all, client);
+    return client;
+}
+
+/* ---- states ---- */
+
+static void log_move(const struct ax_client *client, enum ax_client_state state, const char *reason)
+{
+    unsigned long long id = client->id;
+
+    if (state != AX_CLIENT_ENDED)
+        ax_log(AX_LOG_DEBUG, "connection %llu from %s %s", id, client->peer,
+               state == AX_CLIENT_SERVED ? "is served" : "waits for a worker");
+    else if (reason == NULL)
+        ax_log(AX_LOG_DEBUG, "connection %llu from %s ended", id, client->peer);
+    else
+        ax_log(AX_LOG_WARNING, "connection %llu from %s %s: %s", id, client->peer,
+               client->state == AX_CLIENT_SERVED ? "broke" : "was refused", reason);
+}
+
+void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_client_state state, const char *reason)
+{
+    assert(state > client->state);
+    log_move(client, state, reason);
+    delist(all, client);
+    if (state != AX_CLIENT_WAITING && client->fd >= 0) {
+        close(client->fd);
+        client->fd = -1;
+    }
+    client->state = state;
+    if (state == AX_CLIENT_ENDED) {
+        all->count[AX_CLIENT_ENDED]++;
+        index_remove(all, client);
+        free(client);
+        return;
+    }
+    enlist(all, client);
+}

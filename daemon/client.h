@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the supervisor knows of each client's connection, and the one function that moves it from state to state.
+ *
+ *   HANDSHAKE  its superblock is being read          (the descriptor belongs to the handshake)
+ *   WAITING    for a worker that can take it         (the descriptor is the record's)
+ *   SERVED     a worker has it                       (the worker has the descriptor; the supervisor has none)
+ *   ENDED      it is gone, and the record with it
+ *
+ * Forward only; each of them may go to ENDED. The supervisor's one thread uses all of this.
+ */
+#ifndef AX_DAEMON_CLIENT_H
+#define AX_DAEMON_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/superblock.h"
+
+#define AX_PEER_SIZE 80 /* bytes of a peer's description: an IPv6 address with scope and port */
+
+enum ax_client_state {
+    AX_CLIENT_HANDSHAKE,
+    AX_CLIENT_WAITING,
+    AX_CLIENT_SERVED,
+    AX_CLIENT_ENDED,
+};
+
+#define AX_CLIENT_STATES (AX_CLIENT_ENDED + 1)
+
+struct ax_child;
+
+struct ax_client {
+    uint64_t id; /* counts from 1, never used again */
+    enum ax_client_state state;
+    char peer[AX_PEER_SIZE];
+    int fd;                                     /* WAITING: owned; else -1 */
+    unsigned char received[AX_SUPERBLOCK_SIZE]; /* from WAITING on: what was read from it */
+    size_t received_size;
+    struct ax_child *child; /* SERVED: borrowed; else NULL */
+    /* In the list of its state, oldest first. */
+    struct ax_client *next;
+    struct ax_client *previous;
+    struct ax_client *next_in_bucket;
+};
+
+/* All of them, found by state and by id. Counts agree with the lists. */
+struct ax_clients {
+    struct ax_client *first[AX_CLIENT_STATES];
+    struct ax_client *last[AX_CLIENT_STATES];
+    size_t count[AX_CLIENT_STATES]; /* of ENDED: since the start */
+    struct ax_client **buckets;     /* by id modulo their number, a power of two */
+    size_t bucket_count;
+    uint64_t last_id;
+};
+
+/* 0, or -1 when there is no memory. */
+int ax_clients_init(struct ax_clients *all);
+
+/* Ends what is left. */
+void ax_clients_fini(struct ax_clients *all);
+
+/* A new record, in HANDSHAKE. The table owns it; NULL when there is no memory. */
+struct ax_client *ax_client_new(struct ax_clients *all, const char *peer);
+
+/*
+ * Moves a client to a later state; `reason` is for the log and may be NULL. A refused or broken connection has a
+ * reason; a connection that comes and goes in order is logged at debug level. In ENDED its descriptor is closed and the
+ * record is freed.
+ */
+void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_client_state state, const char *reason);
+
+/* NULL: there is none (any more). */
+struct ax_client *ax_clients_find(const struct ax_clients *all, uint64_t id);
+
+/* Those that have not ended. */
+size_t ax_clients_open(const struct ax_clients *all);
+
+#endif

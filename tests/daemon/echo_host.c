@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * embed/host.h without an interpreter, for tests of the daemon alone: every connection is answered with what it
+ * sends, by a thread of its own. Some bytes mean more:
+ *
+ *   K  this process kills itself (SIGKILL)      X  this process exits with status 3
+ *   B  a call begins to run                     D  it is done
+ *   E  the connection ends with an error        P  prints "printed" to descriptor 1, reads from descriptor 0
+ *
+ * The environment variable ECHO_HOST_FAIL names a file: as long as it exists, the interpreter does not start.
+ */
+#include "embed/host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+struct connection {
+    int in_fd;
+    int out_fd;
+    ax_host_ended_fn *ended;
+    void *arg;
+    struct connection *next;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static struct connection *connections; /* guarded by lock */
+static struct ax_host_counts counts;   /* guarded by lock */
+static int closing[2] = {-1, -1};      /* a pipe that becomes readable when all are to be closed */
+
+int ax_host_init(const struct ax_host_config *config)
+{
+    const char *fail = getenv("ECHO_HOST_FAIL");
+
+    if (fail != NULL && access(fail, F_OK) == 0) {
+        fputs("Traceback: the echo host was told to fail\n", stderr);
+        return -1;
+    }
+    if (config->python == NULL || config->package_dir == NULL || pipe2(closing, O_CLOEXEC) < 0)
+        return -1;
+    return 0;
+}
+
+pid_t ax_host_fork(void)
+{
+    return fork();
+}
+
+static void end(struct connection *connection, const char *reason)
+{
+    struct connection **link = &connections;
+
+    close(connection->in_fd);
+    if (connection->out_fd != connection->in_fd)
+        close(connection->out_fd);
+    if (connection->ended != NULL)
+        connection->ended(connection->arg, reason);
+    pthread_mutex_lock(&lock);
+    while (*link != connection)
+        link = &(*link)->next;
+    *link = connection->next;
+    counts.connections--;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+    free(connection);
+}
+
+static void count_call(int change)
+{
+    pthread_mutex_lock(&lock);
+    counts.calls_running = (uint32_t)((int)counts.calls_running + change);
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+static const char *act(char byte)
+{
+    char buffer[8];
+
+    switch (byte) {
+    case 'K':
+        raise(SIGKILL);
+        break;
+    case 'X':
+        _exit(3);
+    case 'B':
+        count_call(1);
+        break;
+    case 'D':
+        count_call(-1);
+        break;
+    case 'E':
+        return "broken on purpose";
+    case 'P':
+        if (write(STDOUT_FILENO, "printed\n", 8) != 8 || read(STDIN_FILENO, buffer, sizeof buffer) != 0)
+            return "the standard descriptors are wrong";
+        break;
+    }
+    return NULL;
+}
+
+/* Waits for bytes, and echoes them. NULL: go on; else the reason for the end. */
+static const char *echo(struct connection *connection)
+{
+    struct pollfd items[] = {{.fd = connection->in_fd, .events = POLLIN}, {.fd = closing[0], .events = POLLIN}};
+    char buffer[4096];
+    ssize_t size;
+
+    if (poll(items, 2, -1) < 0)
+        return NULL;
+    if (items[1].revents != 0)
+        return "";
+    size = read(connection->in_fd, buffer, sizeof buffer);
+    if (size <= 0)
+        return size < 0 ? strerror(errno) : "";
+    for (ssize_t i = 0; i < size; i++) {
+        const char *reason = act(buffer[i]);
+
+        if (reason != NULL)
+            return reason;
+    }
+    return write(connection->out_fd, buffer, (size_t)size) == size ? NULL : "the peer does not read";
+}
+
+static void *run(void *arg)
+{
+    struct connection *connection = arg;
+    const char *reason;
+
+    do
+        reason = echo(connection);
+    while (reason == NULL);
+    end(connection, reason);
+    return NULL;
+}
+
+int ax_host_add(int in_fd, int out_fd, const void *received, size_t size, ax_host_ended_fn *ended, void *arg)
+{
+    struct connection *connection = calloc(1, sizeof *connection);
+    pthread_t thread;
+
+    *connection = (struct connection){.in_fd = in_fd, .out_fd = out_fd, .ended = ended, .arg = arg};
+    if (size > 0 && write(out_fd, received, size) != (ssize_t)size)
+        size = 0;
+    pthread_mutex_lock(&lock);
+    connection->next = connections;
+    connections = connection;
+    counts.connections++;
+    pthread_mutex_unlock(&lock);
+    if (pthread_create(&thread, NULL, run, connection) != 0)
+        abort();
+    pthread_detach(thread);
+    return 0;
+}
+
+void ax_host_count(struct ax_host_counts *result)
+{
+    pthread_mutex_lock(&lock);
+    *result = counts;
+    pthread_mutex_unlock(&lock);
+}
+
+bool ax_host_wait_idle(uint32_t timeout_ms)
+{
+    struct timespec until;
+    bool idle;
+    int code = 0;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&lock);
+    while ((counts.connections > 0 || counts.calls_running > 0) && code == 0)
+        code = pthread_cond_timedwait(&changed, &lock, &until);
+    idle = counts.connections == 0 && counts.calls_running == 0;
+    pthread_mutex_unlock(&lock);
+    return idle;
+}
+
+void ax_host_close_all(const char *reason)
+{
+    (void)!write(closing[1], reason, 1);
+}
+
+int ax_host_fini(void)
+{
+    return 0;
+}

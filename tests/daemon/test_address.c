@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#include "testing.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/address.h"
+#include "daemon/sentence.h"
+
+static struct ax_address parsed(const char *text)
+{
+    struct ax_address address;
+    char error[AX_SENTENCE_SIZE] = "";
+
+    if (ax_address_parse(&address, text, error, sizeof error) < 0)
+        fail_msg("%s: %s", text, error);
+    return address;
+}
+
+static void assert_refused(const char *text, const char *part)
+{
+    struct ax_address address;
+    char error[AX_SENTENCE_SIZE] = "";
+
+    assert_int_equal(ax_address_parse(&address, text, error, sizeof error), -1);
+    assert_contains(error, part);
+}
+
+static void test_reads_what_it_writes(void **state)
+{
+    static const char *const texts[] = {
+        "unix:/run/a.sock", "unix:a",          "unix:./a:b",      "unix:@name",
+        "tcp:127.0.0.1:80", "tcp:[::1]:65535", "tcp:localhost:0", "tcp::7",
+    };
+    char text[AX_ADDRESS_TEXT];
+    (void)state;
+
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        struct ax_address address = parsed(texts[i]);
+
+        ax_address_format(text, &address, address.port);
+        assert_string_equal(text, texts[i]);
+    }
+}
+
+static void test_tells_the_kinds_apart(void **state)
+{
+    (void)state;
+    assert_int_equal(parsed("unix:x").kind, AX_ADDRESS_UNIX);
+    assert_int_equal(parsed("unix:@x").kind, AX_ADDRESS_ABSTRACT);
+    assert_int_equal(parsed("tcp:x:1").kind, AX_ADDRESS_TCP);
+    assert_string_equal(parsed("tcp:[fe80::1%eth0]:5").name, "fe80::1%eth0");
+    assert_int_equal(parsed("tcp:h:007").port, 7);
+}
+
+static void test_says_what_to_write_instead(void **state)
+{
+    (void)state;
+    assert_refused("", "unix:PATH or tcp:HOST:PORT");
+    assert_refused("/run/x", "write unix:/run/x");
+    assert_refused("localhost:80", "tcp:localhost:80");
+    assert_refused("unix:", "write unix:PATH");
+    assert_refused("unix:@", "write unix:PATH");
+    assert_refused("tcp:", "no port");
+    assert_refused("tcp:host", "no port");
+    assert_refused("tcp:[::1]", "no port");
+    assert_refused("tcp:[::1", "no port");
+    assert_refused("tcp:host:", "is no port");
+    assert_refused("tcp:host:http", "is no port");
+    assert_refused("tcp:host:65536", "is no port");
+    assert_refused("tcp:host:-1", "is no port");
+    assert_refused("tcp:host:999999999999999999999", "is no port");
+    assert_refused("tcp:::1:80", "write tcp:[::1]:80");
+    assert_refused("tcp:[localhost]:80", "is no IPv6 address");
+}
+
+static void test_bounds_the_path_of_a_unix_socket(void **state)
+{
+    char text[5 + 109] = "unix:";
+    (void)state;
+
+    memset(text + 5, 'x', 108);
+    text[5 + 108] = '\0';
+    assert_refused(text, "at most 107 bytes");
+    text[5 + 107] = '\0';
+    parsed(text);
+}
+
+static void test_bounds_the_host(void **state)
+{
+    char text[400] = "tcp:";
+    (void)state;
+
+    memset(text + 4, 'h', 256);
+    memcpy(text + 4 + 256, ":1", 3);
+    assert_refused(text, "more than 255");
+    memcpy(text + 4 + 255, ":1", 3);
+    parsed(text);
+}
+
+static int resolved(const char *text, struct ax_sockaddr *list)
+{
+    struct ax_address address = parsed(text);
+    char error[AX_SENTENCE_SIZE] = "";
+    int count = ax_address_resolve(&address, list, error, sizeof error);
+
+    if (count < 0)
+        fail_msg("%s: %s", text, error);
+    return count;
+}
+
+static void test_localhost_is_both_loopbacks(void **state)
+{
+    struct ax_sockaddr list[AX_ADDRESS_RESOLVED_MAX];
+    (void)state;
+
+    assert_int_equal(resolved("tcp:localhost:9", list), 2);
+    assert_int_equal(list[0].of.any.sa_family, AF_INET);
+    assert_int_equal(list[1].of.any.sa_family, AF_INET6);
+    assert_int_equal(ax_sockaddr_port(&list[0]), 9);
+    assert_int_equal(ax_sockaddr_port(&list[1]), 9);
+}
+
+static void test_knows_what_other_hosts_can_reach(void **state)
+{
+    static const struct {
+        const char *text;
+        bool local;
+    } cases[] = {
+        {"unix:x", true},
+        {"unix:@x", true},
+        {"tcp:127.0.0.1:1", true},
+        {"tcp:127.9.9.9:1", true},
+        {"tcp:[::1]:1", true},
+        {"tcp:0.0.0.0:1", false},
+        {"tcp:[::]:1", false},
+        {"tcp::1", false},
+        {"tcp:192.0.2.1:1", false},
+        {"tcp:[fe80::1]:1", false},
+        {"tcp:[::ffff:127.0.0.1]:1", true},
+        {"tcp:[::ffff:192.0.2.1]:1", false},
+    };
+    struct ax_sockaddr list[AX_ADDRESS_RESOLVED_MAX];
+    (void)state;
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        int count = resolved(cases[i].text, list);
+
+        assert_true(count >= 1);
+        for (int j = 0; j < count; j++)
+            if (ax_sockaddr_is_local(&list[j]) != cases[i].local)
+                fail_msg("%s", cases[i].text);
+    }
+}
+
+static void test_sets_a_port(void **state)
+{
+    struct ax_sockaddr list[AX_ADDRESS_RESOLVED_MAX];
+    (void)state;
+
+    resolved("tcp:[::1]:0", list);
+    ax_sockaddr_set_port(&list[0], 4711);
+    assert_int_equal(ax_sockaddr_port(&list[0]), 4711);
+    resolved("unix:x", list);
+    ax_sockaddr_set_port(&list[0], 4711);
+    assert_int_equal(ax_sockaddr_port(&list[0]), 0);
+}
+
+static void test_describes_a_unix_peer_by_its_process(void **state)
+{
+    char text[80], wanted[80];
+    int fds[2];
+    (void)state;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    ax_address_describe_peer(fds[0], text, sizeof text);
+    snprintf(wanted, sizeof wanted, "pid %ld, uid %lu", (long)getpid(), (unsigned long)getuid());
+    assert_string_equal(text, wanted);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reads_what_it_writes),
+        cmocka_unit_test(test_tells_the_kinds_apart),
+        cmocka_unit_test(test_says_what_to_write_instead),
+        cmocka_unit_test(test_bounds_the_path_of_a_unix_socket),
+        cmocka_unit_test(test_bounds_the_host),
+        cmocka_unit_test(test_localhost_is_both_loopbacks),
+        cmocka_unit_test(test_knows_what_other_hosts_can_reach),
+        cmocka_unit_test(test_sets_a_port),
+        cmocka_unit_test(test_describes_a_unix_peer_by_its_process),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include "testing.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "daemon/client.h"
+#include "daemon/log.h"
+
+static struct ax_clients all;
+
+static int set_up(void **state)
+{
+    (void)state;
+    return ax_clients_init(&all);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    ax_clients_fini(&all);
+    return 0;
+}
+
+static void test_moves_forward_and_counts(void **state)
+{
+    struct ax_client *client = ax_client_new(&all, "peer");
+    (void)state;
+
+    assert_int_equal(client->id, 1);
+    assert_int_equal(all.count[AX_CLIENT_HANDSHAKE], 1);
+    ax_client_move(&all, client, AX_CLIENT_WAITING, NULL);
+    assert_int_equal(all.count[AX_CLIENT_HANDSHAKE], 0);
+    assert_ptr_equal(all.first[AX_CLIENT_WAITING], client);
+    ax_client_move(&all, client, AX_CLIENT_SERVED, NULL);
+    assert_int_equal(ax_clients_open(&all), 1);
+    ax_client_move(&all, client, AX_CLIENT_ENDED, NULL);
+    assert_int_equal(ax_clients_open(&all), 0);
+    assert_int_equal(all.count[AX_CLIENT_ENDED], 1);
+    assert_null(ax_clients_find(&all, 1));
+}
+
+static void test_a_descriptor_is_closed_when_it_is_not_needed_any_more(void **state)
+{
+    struct ax_client *client = ax_client_new(&all, "peer");
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    (void)state;
+
+    client->fd = fd;
+    ax_client_move(&all, client, AX_CLIENT_WAITING, NULL);
+    assert_true(fcntl(fd, F_GETFD) >= 0);
+    ax_client_move(&all, client, AX_CLIENT_SERVED, NULL);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    assert_int_equal(client->fd, -1);
+}
+
+static void test_waits_in_order(void **state)
+{
+    struct ax_client *clients[3];
+    (void)state;
+
+    for (int i = 0; i < 3; i++)
+        clients[i] = ax_client_new(&all, "peer");
+    ax_client_move(&all, clients[1], AX_CLIENT_WAITING, NULL);
+    ax_client_move(&all, clients[2], AX_CLIENT_WAITING, NULL);
+    ax_client_move(&all, clients[0], AX_CLIENT_WAITING, NULL);
+    assert_ptr_equal(all.first[AX_CLIENT_WAITING], clients[1]);
+    ax_client_move(&all, clients[2], AX_CLIENT_ENDED, NULL);
+    assert_ptr_equal(clients[1]->next, clients[0]);
+    assert_ptr_equal(all.last[AX_CLIENT_WAITING], clients[0]);
+}
+
+/* Enough of them that the index grows several times. */
+static void test_finds_each_of_many(void **state)
+{
+    enum { MANY = 1000 };
+    (void)state;
+
+    for (int i = 0; i < MANY; i++)
+        ax_client_new(&all, "peer");
+    for (uint64_t id = 1; id <= MANY; id += 2)
+        ax_client_move(&all, ax_clients_find(&all, id), AX_CLIENT_ENDED, NULL);
+    for (uint64_t id = 1; id <= MANY; id++) {
+        const struct ax_client *found = ax_clients_find(&all, id);
+
+        if (id % 2 == 1)
+            assert_null(found);
+        else
+            assert_int_equal(found->id, id);
+    }
+    assert_int_equal(ax_clients_open(&all), MANY / 2);
+    assert_null(ax_clients_find(&all, 0));
+    assert_null(ax_clients_find(&all, MANY + 1));
+}
+
+static void test_a_reason_is_always_logged(void **state)
+{
+    char text[512] = "";
+    int fds[2];
+    (void)state;
+
+    assert_int_equal(pipe(fds), 0);
+    ax_log_init(fds[1], AX_LOG_INFO);
+    ax_client_move(&all, ax_client_new(&all, "pid 1"), AX_CLIENT_ENDED, "Bad luck");
+    ax_client_move(&all, ax_client_new(&all, "pid 2"), AX_CLIENT_ENDED, NULL);
+    ax_log_fini();
+    close(fds[1]);
+    assert_true(read(fds[0], text, sizeof text - 1) > 0);
+    assert_string_equal(text, "acrossd: connection 1 from pid 1 was refused: Bad luck\n");
+    close(fds[0]);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_moves_forward_and_counts),
+        TEST(test_a_descriptor_is_closed_when_it_is_not_needed_any_more),
+        TEST(test_waits_in_order),
+        TEST(test_finds_each_of_many),
+        TEST(test_a_reason_is_always_logged),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+#include "testing.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/listener.h"
+#include "daemon/sentence.h"
+
+static struct ax_listener listeners[AX_LISTENERS_MAX];
+static size_t count;
+static char error[AX_SENTENCE_SIZE];
+
+static enum ax_listener_result try_open(const char *text, bool insecure)
+{
+    struct ax_address address;
+
+    assert_int_equal(ax_address_parse(&address, text, error, sizeof error), 0);
+    return ax_listener_open(listeners, &count, &address, insecure, 0640, error, sizeof error);
+}
+
+static void open_ok(const char *text)
+{
+    if (try_open(text, false) != AX_LISTENER_OK)
+        fail_msg("%s: %s", text, error);
+    assert_true(count >= 1);
+}
+
+static void close_all(void)
+{
+    while (count > 0)
+        ax_listener_close(&listeners[--count]);
+}
+
+/* Whether a client gets through to the listener. */
+static bool is_reachable(const struct ax_listener *listener)
+{
+    int client = socket(listener->bound.of.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool reached = connect(client, &listener->bound.of.any, listener->bound.size) == 0;
+    int accepted = reached ? accept(listener->fd, NULL, NULL) : -1;
+
+    close(client);
+    if (accepted >= 0)
+        close(accepted);
+    return reached && accepted >= 0;
+}
+
+static char *folder;
+
+static int set_up(void **state)
+{
+    (void)state;
+    folder = make_folder();
+    return chdir(folder);
+}
+
+static int tear_down(void **state)
+{
+    int result = chdir("/");
+    (void)state;
+
+    result |= rmdir(folder); /* fails when a test leaves something behind */
+    free(folder);
+    return result;
+}
+
+static void test_makes_a_socket_with_its_mode_and_removes_it(void **state)
+{
+    struct stat status;
+    char text[AX_ADDRESS_TEXT];
+    mode_t mask = umask(0);
+    (void)state;
+
+    open_ok("unix:a.sock");
+    assert_int_equal(count, 1);
+    assert_true(is_reachable(&listeners[0]));
+    assert_int_equal(stat("a.sock", &status), 0);
+    assert_int_equal(status.st_mode & 07777, 0640);
+    assert_int_equal(umask(mask), 0); /* the process's mask is as it was */
+    ax_listener_format(text, &listeners[0]);
+    assert_string_equal(text, "unix:a.sock");
+    close_all();
+    assert_int_equal(access("a.sock", F_OK), -1);
+}
+
+static void leave_stale_socket(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    close(fd);
+}
+
+static void test_replaces_a_stale_socket(void **state)
+{
+    (void)state;
+    leave_stale_socket("a.sock");
+    open_ok("unix:a.sock");
+    assert_true(is_reachable(&listeners[0]));
+    close_all();
+}
+
+static void test_leaves_a_live_socket_alone(void **state)
+{
+    struct ax_listener first;
+    (void)state;
+
+    open_ok("unix:a.sock");
+    first = listeners[0];
+    assert_int_equal(try_open("unix:a.sock", false), AX_LISTENER_FAILED);
+    assert_string_equal(error, "unix:a.sock is in use by another server");
+    assert_int_equal(count, 0);
+    /* The queue now holds the probe; the client comes after it. */
+    close(accept(first.fd, NULL, NULL));
+    assert_true(is_reachable(&first));
+    ax_listener_close(&first);
+}
+
+static void test_a_live_socket_with_a_full_queue_is_alive(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "a.sock"};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)state;
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(try_open("unix:a.sock", false), AX_LISTENER_FAILED);
+    assert_contains(error, "is in use");
+    close(client);
+    close(fd);
+    unlink("a.sock");
+}
+
+static void test_never_removes_what_is_no_socket(void **state)
+{
+    FILE *file = fopen("a.sock", "w");
+    (void)state;
+
+    fclose(file);
+    assert_int_equal(try_open("unix:a.sock", false), AX_LISTENER_FAILED);
+    assert_contains(error, "is not a socket");
+    assert_int_equal(unlink("a.sock"), 0);
+    assert_int_equal(symlink("nowhere", "a.sock"), 0);
+    assert_int_equal(try_open("unix:a.sock", false), AX_LISTENER_FAILED);
+    assert_int_equal(unlink("a.sock"), 0);
+    assert_int_equal(try_open("unix:no/such/folder", false), AX_LISTENER_FAILED);
+    assert_contains(error, "No such file");
+}
+
+static void test_does_not_remove_anothers_socket_at_the_end(void **state)
+{
+    (void)state;
+    open_ok("unix:a.sock");
+    assert_int_equal(unlink("a.sock"), 0);
+    leave_stale_socket("a.sock");
+    close_all();
+    assert_int_equal(unlink("a.sock"), 0); /* it is still there */
+}
+
+/* Several processes start at once on one stale socket: exactly one of them gets it. */
+static void test_one_of_many_wins_a_stale_socket(void **state)
+{
+    enum { MANY = 8 };
+    int start[2], done[2], stop[2], winners = 0;
+    char results[MANY];
+    (void)state;
+
+    leave_stale_socket("a.sock");
+    assert_int_equal(pipe(start) | pipe(done) | pipe(stop), 0);
+    for (int i = 0; i < MANY; i++) {
+        if (fork() == 0) {
+            char byte;
+
+            close(stop[1]);
+            if (read(start[0], &byte, 1) != 1)
+                _exit(1);
+            byte = try_open("unix:a.sock", false) == AX_LISTENER_OK ? 'W' : 'L';
+            if (write(done[1], &byte, 1) != 1 || read(stop[0], &byte, 1) != 0)
+                _exit(1);
+            close_all();
+            _exit(0);
+        }
+    }
+    assert_int_equal(write(start[1], "xxxxxxxx", MANY), MANY);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(read(done[0], &results[i], 1), 1);
+        winners += results[i] == 'W';
+    }
+    close(stop[1]);
+    for (int i = 0; i < MANY; i++) {
+        int status;
+
+        assert_true(wait(&status) > 0);
+        assert_int_equal(status, 0);
+    }
+    assert_int_equal(winners, 1);
+    close(start[0]), close(start[1]), close(done[0]), close(done[1]), close(stop[0]);
+}
+
+static void test_abstract_names_have_no_file(void **state)
+{
+    char text[64];
+    struct ax_listener first;
+    (void)state;
+
+    snprintf(text, sizeof text, "unix:@acrossd-test-%ld", (long)getpid());
+    open_ok(text);
+    assert_true(is_reachable(&listeners[0]));
+    first = listeners[0];
+    assert_int_equal(try_open(text, false), AX_LISTENER_FAILED);
+    assert_contains(error, "in use");
+    ax_listener_close(&first);
+}
+
+static void test_tells_the_port_that_was_chosen(void **state)
+{
+    char text[AX_ADDRESS_TEXT], wanted[AX_ADDRESS_TEXT];
+    (void)state;
+
+    open_ok("tcp:127.0.0.1:0");
+    assert_int_equal(count, 1);
+    assert_true(is_reachable(&listeners[0]));
+    ax_listener_format(text, &listeners[0]);
+    snprintf(wanted, sizeof wanted, "tcp:127.0.0.1:%u", ax_sockaddr_port(&listeners[0].bound));
+    assert_string_equal(text, wanted);
+    assert_int_not_equal(ax_sockaddr_port(&listeners[0].bound), 0);
+    close_all();
+}
+
+static void test_all_addresses_of_a_name_share_a_port(void **state)
+{
+    (void)state;
+    open_ok("tcp:localhost:0");
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(ax_sockaddr_port(&listeners[i].bound), ax_sockaddr_port(&listeners[0].bound));
+        assert_true(is_reachable(&listeners[i]));
+    }
+    close_all();
+}
+
+static void test_a_port_in_use_is_an_error(void **state)
+{
+    struct ax_listener first;
+    char text[AX_ADDRESS_TEXT], wanted[AX_ADDRESS_TEXT + 32];
+    (void)state;
+
+    open_ok("tcp:127.0.0.1:0");
+    first = listeners[0];
+    ax_listener_format(text, &first);
+    assert_int_equal(try_open(text, false), AX_LISTENER_FAILED);
+    snprintf(wanted, sizeof wanted, "%s is in use by another server", text);
+    assert_string_equal(error, wanted);
+    ax_listener_close(&first);
+}
+
+static void test_other_hosts_need_permission(void **state)
+{
+    static const char *const texts[] = {"tcp:0.0.0.0:0", "tcp:[::]:0", "tcp::0"};
+    (void)state;
+
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        assert_int_equal(try_open(texts[i], false), AX_LISTENER_REFUSED);
+        assert_contains(error, "--insecure");
+        assert_int_equal(count, 0);
+    }
+    assert_int_equal(try_open("tcp::0", true), AX_LISTENER_OK);
+    close_all();
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_makes_a_socket_with_its_mode_and_removes_it),
+        TEST(test_replaces_a_stale_socket),
+        TEST(test_leaves_a_live_socket_alone),
+        TEST(test_a_live_socket_with_a_full_queue_is_alive),
+        TEST(test_never_removes_what_is_no_socket),
+        TEST(test_does_not_remove_anothers_socket_at_the_end),
+        TEST(test_one_of_many_wins_a_stale_socket),
+        TEST(test_abstract_names_have_no_file),
+        TEST(test_tells_the_port_that_was_chosen),
+        TEST(test_all_addresses_of_a_name_share_a_port),
+        TEST(test_a_port_in_use_is_an_error),
+        TEST(test_other_hosts_need_permission),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* What every test of daemon/ includes: cmocka, and the headers that it wants before its own. */
+#ifndef AX_TESTS_DAEMON_TESTING_H
+#define AX_TESTS_DAEMON_TESTING_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* A new, empty folder; the caller frees the name. */
+static inline char *make_folder(void)
+{
+    char *name = strdup("/tmp/acrossd-test-XXXXXX");
+
+    assert_non_null(name);
+    assert_non_null(mkdtemp(name));
+    return name;
+}
+
+#define assert_contains(text, part)                                                                                    \
+    do {                                                                                                               \
+        if (strstr((text), (part)) == NULL)                                                                            \
+            fail_msg("\"%s\" is not in \"%s\"", (part), (text));                                                       \
+    } while (0)
+
+#endif
