@@ -302,7 +302,6 @@ struct ax_buffer make_payload(size_t size, int byte)
     return buffer;
 }
 
-
 int peer_call(struct peer *peer, const char *payload, uintptr_t waiter, uint64_t *id)
 {
     struct ax_buffer buffer = {0};
