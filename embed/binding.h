@@ -19,8 +19,8 @@ struct ax_module {
     PyTypeObject *payload_type;
     PyObject *dumps; /* pickle's */
     PyObject *loads;
-    PyObject *no_kwargs;  /* an empty dict that nobody changes */
-    PyObject *protocol;   /* the int 4: what plain peers are sure to read */
+    PyObject *no_kwargs;   /* an empty dict that nobody changes */
+    PyObject *protocol;    /* the int 4: what plain peers are sure to read */
     PyObject *protocol_kw; /* ("protocol",) */
     PyObject *finished_name;
     PyObject *operation_error;

@@ -237,6 +237,13 @@ void ax_connection_settle_locked(struct ax_connection *connection)
 
 /* ---- starting and ending ---- */
 
+void ax_connection_register_locked(struct ax_connection *connection)
+{
+    if (!connection->registered)
+        ax_engine_add(connection->engine, connection);
+    connection->registered = true;
+}
+
 int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd, const void *received, size_t size)
 {
     struct stat info;
@@ -258,7 +265,7 @@ int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd,
         ax_stream_close(&stream);
     } else {
         connection->stream = stream;
-        ax_engine_add(connection->engine, connection);
+        ax_connection_register_locked(connection);
         ax_connection_feed_locked(connection, received, size, &arrivals);
         ax_connection_settle_locked(connection);
         ax_connection_post(connection);

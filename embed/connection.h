@@ -101,12 +101,13 @@ struct ax_connection {
     void *above;                         /* the layer above's own; it says what guards it */
 
     pthread_mutex_t lock;
-    atomic_int phase; /* enum ax_phase; changed under the lock, read by anybody */
+    atomic_int phase;        /* enum ax_phase; changed under the lock, read by anybody */
     atomic_bool was_running; /* the handshake succeeded, once */
     enum ax_end end;
     bool close_called;   /* ax_connection_close() was called, whatever else happened */
     int io_error;        /* errno of the stream behind AX_END_FAILED, or 0 */
     int write_error;     /* errno of the first write that failed, or 0: then the peer may still have something to say */
+    bool registered;     /* with the engine, which is since it started, or ended without a start */
     bool writes_blocked; /* the stream was full: the loop waits for room, and writes */
     enum ax_session_state attended; /* the state that the loop has last seen */
     struct ax_session session;
@@ -126,14 +127,14 @@ struct ax_connection {
     struct ax_job finish_job;
 
     /* The loop's thread only. */
-    bool attached;       /* handles are initialised */
-    bool detaching;      /* handles are being closed */
-    unsigned handles;    /* how many are open */
-    int watched;         /* what poll() looks for: 0 nothing, 1 reading, 2 reading and writing */
-    uv_poll_t poll_in;   /* reads; for a socket, writes too */
-    uv_poll_t poll_out;  /* writes, for pipes */
+    bool attached;      /* handles are initialised */
+    bool detaching;     /* handles are being closed */
+    unsigned handles;   /* how many are open */
+    int watched;        /* what poll() looks for: 0 nothing, 1 reading, 2 reading and writing */
+    uv_poll_t poll_in;  /* reads; for a socket, writes too */
+    uv_poll_t poll_out; /* writes, for pipes */
     uv_timer_t timer;
-    uint64_t timer_due;  /* what the timer is set to; AX_NEVER: not set */
+    uint64_t timer_due; /* what the timer is set to; AX_NEVER: not set */
 
     struct ax_connection *engine_next; /* engine->lock */
     struct ax_connection **engine_link;

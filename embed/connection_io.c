@@ -57,8 +57,7 @@ static void on_release(struct ax_connection *connection, struct ax_message *mess
     ax_connection_drop_in_order(connection, doomed);
 }
 
-void ax_connection_event_locked(struct ax_connection *connection, struct ax_event *event,
-                                struct ax_arrivals *arrivals)
+void ax_connection_event_locked(struct ax_connection *connection, struct ax_event *event, struct ax_arrivals *arrivals)
 {
     switch (event->type) {
     case AX_EVENT_CALL:
@@ -137,12 +136,13 @@ static bool read_once(struct ax_connection *connection)
     if (space > BODY_READ_MAX)
         space = BODY_READ_MAX;
     struct iovec to[2] = {{memory, space}, {connection->engine->loop.scratch, AX_LOOP_SCRATCH}};
-    ssize_t got = space > 0 ? ax_stream_read(&connection->stream, to, 2) : ax_stream_read(&connection->stream, to + 1, 1);
+    ssize_t got =
+        space > 0 ? ax_stream_read(&connection->stream, to, 2) : ax_stream_read(&connection->stream, to + 1, 1);
     if (got != -EAGAIN)
         take_in_locked(connection, got, space, &arrivals);
     ax_connection_settle_locked(connection);
-    bool more = got > 0 && (size_t)got >= space + AX_LOOP_SCRATCH / 2 &&
-                ax_connection_phase(connection) < AX_PHASE_STOPPING;
+    bool more =
+        got > 0 && (size_t)got >= space + AX_LOOP_SCRATCH / 2 && ax_connection_phase(connection) < AX_PHASE_STOPPING;
     pthread_mutex_unlock(&connection->lock);
     ax_connection_submit(connection, &arrivals);
     return more;
@@ -217,8 +217,6 @@ static void on_closed(uv_handle_t *handle)
 static void detach(struct ax_connection *connection)
 {
     connection->detaching = true;
-    if (connection->engine_link == NULL)
-        ax_engine_add(connection->engine, connection); /* it ends before it began */
     if (connection->handles == 0) {
         pthread_mutex_lock(&connection->lock);
         ax_stream_close(&connection->stream);
@@ -309,6 +307,8 @@ static void attend(struct ax_connection *connection)
         ax_connection_write_locked(connection);
     ax_connection_settle_locked(connection);
     bool over = is_over(connection);
+    if (over)
+        ax_connection_register_locked(connection); /* it may end before it began */
     bool writing = connection->writes_blocked;
     uint64_t due = ax_session_deadline(&connection->session);
     pthread_mutex_unlock(&connection->lock);

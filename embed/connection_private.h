@@ -18,8 +18,7 @@ void ax_connection_feed_locked(struct ax_connection *connection, const unsigned 
                                struct ax_arrivals *arrivals);
 
 /* Acts on one event of the session, likewise. */
-void ax_connection_event_locked(struct ax_connection *connection, struct ax_event *event,
-                                struct ax_arrivals *arrivals);
+void ax_connection_event_locked(struct ax_connection *connection, struct ax_event *event, struct ax_arrivals *arrivals);
 
 /* Hands the requests to the executor. Without the lock: the executor may refuse them. */
 void ax_connection_submit(struct ax_connection *connection, struct ax_arrivals *arrivals);
@@ -32,6 +31,9 @@ void ax_connection_settle_locked(struct ax_connection *connection);
 
 /* Writes what the stream takes, also when it was full: for the loop, when there is room again. */
 void ax_connection_write_locked(struct ax_connection *connection);
+
+/* Puts the connection on the engine's list, once; ax_engine_remove() takes it off when it has finished. */
+void ax_connection_register_locked(struct ax_connection *connection);
 
 /* connection->attend runs this on the loop. */
 void ax_connection_attend(struct ax_task *task);

@@ -21,7 +21,7 @@ struct ax_engine {
     struct ax_loop loop;
     struct ax_executor executor;
 
-    pthread_mutex_t lock; /* a leaf; guards what follows */
+    pthread_mutex_t lock;              /* a leaf; guards what follows */
     struct ax_connection *connections; /* those that have started and not finished; each holds a reference */
     uint32_t connection_count;
     uint32_t calls_running; /* for peers */

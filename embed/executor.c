@@ -214,10 +214,12 @@ static bool give(struct ax_executor *executor, struct ax_job *job, uint32_t max_
     return true;
 }
 
-/* Whether a queued call will come to run without the help of a peer. With the lock. */
-static bool can_queue(const struct ax_executor *executor)
+/* Whether no queued call would come to run without the help of a peer: all calls wait for one, and there is no other thread
+ * that may take a call, be it idle or busy with a service. With the lock. */
+static bool is_stuck(const struct ax_executor *executor)
 {
-    return executor->calls.count < executor->max_queued && executor->in_calls > executor->waiting;
+    bool another = executor->threads > executor->in_calls && executor->in_calls < executor->max_threads;
+    return executor->waiting == executor->in_calls && !another;
 }
 
 /* Gives the job a thread now, as far as those for calls go. With the lock. */
@@ -235,7 +237,7 @@ void ax_executor_submit(struct ax_executor *executor, struct ax_job *job)
     job->kind = AX_JOB_CALL;
     pthread_mutex_lock(&executor->lock);
     if (!give_call(executor, job)) {
-        accepted = can_queue(executor);
+        accepted = executor->calls.count < executor->max_queued && !is_stuck(executor);
         if (accepted)
             queue_push(&executor->calls, job);
     }
@@ -270,9 +272,8 @@ void ax_executor_wait_begin(struct ax_executor *executor)
     struct ax_job_queue refused = {0};
     pthread_mutex_lock(&executor->lock);
     executor->waiting++;
-    if (executor->waiting == executor->in_calls && executor->in_calls >= executor->max_threads) {
+    if (is_stuck(executor))
         refused = take_calls(&executor->calls);
-    }
     pthread_mutex_unlock(&executor->lock);
     refuse_all(&refused);
 }

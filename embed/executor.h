@@ -20,7 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AX_EXECUTOR_MAX_THREADS 256   /* calls at once: above what a host with a few cores can serve, below what it can't hold */
+#define AX_EXECUTOR_MAX_THREADS                                                                                        \
+    256 /* calls at once: above what a host with a few cores can serve, below what it can't hold */
 #define AX_EXECUTOR_MAX_QUEUED 65536  /* calls waiting for a thread; their memory is bounded by each session's limits */
 #define AX_EXECUTOR_SERVICE_THREADS 2 /* more threads than calls may use */
 #define AX_EXECUTOR_IDLE_MS 10000     /* a thread without work ends after this */

@@ -397,9 +397,12 @@ static PyGetSetDef link_getset[] = {
 };
 
 static PyType_Slot link_slots[] = {
-    {Py_tp_init, link_init},       {Py_tp_dealloc, link_dealloc},
-    {Py_tp_traverse, link_traverse}, {Py_tp_clear, link_clear},
-    {Py_tp_methods, link_methods}, {Py_tp_getset, link_getset},
+    {Py_tp_init, link_init},
+    {Py_tp_dealloc, link_dealloc},
+    {Py_tp_traverse, link_traverse},
+    {Py_tp_clear, link_clear},
+    {Py_tp_methods, link_methods},
+    {Py_tp_getset, link_getset},
     {Py_tp_doc, "One connection, as the engine sees it."},
     {0, NULL},
 };

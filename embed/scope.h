@@ -18,7 +18,8 @@ enum ax_scope_mode { AX_SCOPE_CALL, AX_SCOPE_PICKLE, AX_SCOPE_UNPICKLE };
 struct ax_scope {
     struct ax_connection *connection; /* borrowed from whoever opened the scope */
     enum ax_scope_mode mode;
-    uint64_t *ids; /* PICKLE: objects entered into our table. UNPICKLE: objects of the peer that became handles. Owned */
+    uint64_t
+        *ids; /* PICKLE: objects entered into our table. UNPICKLE: objects of the peer that became handles. Owned */
     size_t count;
     size_t capacity;
     struct ax_scope *outer;

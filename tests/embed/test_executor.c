@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/embed/testing.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "embed/executor.h"
+
+#define THREADS 3
+
+static struct ax_executor executor;
+static atomic_int threads_started, threads_ended;
+
+/* A job that says when it runs, and ends when it is told to. */
+struct gated {
+    struct ax_job job;
+    sem_t begun, gate, ended, refused;
+    bool waits_for_peer;
+};
+
+static void run_gated(struct ax_job *job)
+{
+    struct gated *gated = CONTAINER_OF(job, struct gated, job);
+    if (gated->waits_for_peer)
+        ax_executor_wait_begin(&executor);
+    sem_post(&gated->begun);
+    wait_for(&gated->gate, 1);
+    if (gated->waits_for_peer)
+        ax_executor_wait_end(&executor);
+    sem_post(&gated->ended);
+}
+
+static void refuse_gated(struct ax_job *job)
+{
+    sem_post(&CONTAINER_OF(job, struct gated, job)->refused);
+}
+
+static void gated_init(struct gated *gated, bool waits_for_peer)
+{
+    *gated = (struct gated){.job = {.run = run_gated, .refuse = refuse_gated}, .waits_for_peer = waits_for_peer};
+    sem_init(&gated->begun, 0, 0);
+    sem_init(&gated->gate, 0, 0);
+    sem_init(&gated->ended, 0, 0);
+    sem_init(&gated->refused, 0, 0);
+}
+
+static void count_start(void)
+{
+    atomic_fetch_add(&threads_started, 1);
+}
+
+static void count_end(void)
+{
+    atomic_fetch_add(&threads_ended, 1);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    static const struct ax_executor_hooks hooks = {.thread_start = count_start, .thread_end = count_end};
+    threads_started = threads_ended = 0;
+    return ax_executor_start(&executor, &hooks, THREADS);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    assert_int_equal(ax_executor_stop(&executor, 60000), 0);
+    assert_int_equal(threads_started, threads_ended);
+    return 0;
+}
+
+static void open_and_wait(struct gated *jobs, int count)
+{
+    for (int i = 0; i < count; i++)
+        sem_post(&jobs[i].gate);
+    for (int i = 0; i < count; i++)
+        wait_for(&jobs[i].ended, 1);
+}
+
+static void calls_run_side_by_side(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        gated_init(&jobs[i], false);
+        ax_executor_submit(&executor, &jobs[i].job);
+    }
+    for (int i = 0; i < THREADS; i++)
+        wait_for(&jobs[i].begun, 1);
+    open_and_wait(jobs, THREADS);
+}
+
+/* Fills all threads with calls. */
+static void fill(struct gated jobs[THREADS], bool waiting)
+{
+    for (int i = 0; i < THREADS; i++) {
+        gated_init(&jobs[i], waiting);
+        ax_executor_submit(&executor, &jobs[i].job);
+        wait_for(&jobs[i].begun, 1);
+    }
+}
+
+static void a_call_above_the_limit_waits_for_a_thread(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS], more;
+    fill(jobs, false);
+    gated_init(&more, false);
+    ax_executor_submit(&executor, &more.job);
+    assert_int_equal(executor.calls.count, 1);
+    open_and_wait(jobs, 1);
+    wait_for(&more.begun, 1);
+    open_and_wait(&more, 1);
+    open_and_wait(jobs + 1, THREADS - 1);
+}
+
+static void a_call_that_finds_the_queue_full_is_refused(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS], queued, refused;
+    fill(jobs, false);
+    executor.max_queued = 1;
+    gated_init(&queued, false);
+    gated_init(&refused, false);
+    ax_executor_submit(&executor, &queued.job);
+    ax_executor_submit(&executor, &refused.job);
+    wait_for(&refused.refused, 1);
+    open_and_wait(jobs, THREADS);
+    open_and_wait(&queued, 1);
+}
+
+static void a_call_is_refused_when_all_threads_wait_for_peers(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS], refused;
+    fill(jobs, true);
+    gated_init(&refused, false);
+    ax_executor_submit(&executor, &refused.job);
+    wait_for(&refused.refused, 1);
+    open_and_wait(jobs, THREADS);
+}
+
+static void queued_calls_are_refused_when_the_last_thread_begins_to_wait(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS], last, queued;
+    fill(jobs, true);
+    open_and_wait(jobs, 1);
+    gated_init(&last, false);
+    gated_init(&queued, false);
+    ax_executor_submit(&executor, &last.job);
+    wait_for(&last.begun, 1);
+    ax_executor_submit(&executor, &queued.job); /* waits: `last` will end */
+    assert_int_equal(executor.calls.count, 1);
+    open_and_wait(&last, 1);
+    wait_for(&queued.begun, 1);
+    open_and_wait(&queued, 1);
+
+    struct gated waiting, behind;
+    gated_init(&last, false);
+    gated_init(&waiting, true);
+    gated_init(&behind, false);
+    ax_executor_submit(&executor, &last.job);
+    wait_for(&last.begun, 1);
+    ax_executor_submit(&executor, &waiting.job);
+    ax_executor_submit(&executor, &behind.job);
+    open_and_wait(&last, 1); /* its thread takes `waiting`, which waits for a peer like all others */
+    wait_for(&waiting.begun, 1);
+    wait_for(&behind.refused, 1);
+    open_and_wait(&waiting, 1);
+    open_and_wait(jobs + 1, THREADS - 1);
+}
+
+static void services_get_through_when_all_threads_are_stuck(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS], service;
+    fill(jobs, false);
+    gated_init(&service, false);
+    ax_executor_submit_service(&executor, &service.job);
+    wait_for(&service.begun, 1);
+    open_and_wait(&service, 1);
+    open_and_wait(jobs, THREADS);
+}
+
+static void background_work_is_never_refused(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS], background;
+    fill(jobs, true);
+    gated_init(&background, false);
+    ax_executor_submit_background(&executor, &background.job);
+    open_and_wait(jobs, 1);
+    wait_for(&background.begun, 1);
+    open_and_wait(&background, 1);
+    open_and_wait(jobs + 1, THREADS - 1);
+}
+
+#define SUBMITTERS 4
+#define SUBMITS 5000
+
+struct counted {
+    struct ax_job job;
+    sem_t *done;
+    atomic_int *ran;
+};
+
+static void run_counted(struct ax_job *job)
+{
+    struct counted *counted = CONTAINER_OF(job, struct counted, job);
+    atomic_fetch_add(counted->ran, 1);
+    sem_post(counted->done);
+    free(counted);
+}
+
+static void refuse_counted(struct ax_job *job)
+{
+    (void)job;
+    fail();
+}
+
+static atomic_int ran;
+
+static void *submit_many(void *arg)
+{
+    for (int i = 0; i < SUBMITS; i++) {
+        struct counted *counted = malloc(sizeof *counted);
+        *counted = (struct counted){.job = {.run = run_counted, .refuse = refuse_counted}, .done = arg, .ran = &ran};
+        if (i % 3 == 0)
+            ax_executor_submit_service(&executor, &counted->job);
+        else
+            ax_executor_submit(&executor, &counted->job);
+    }
+    return NULL;
+}
+
+static void every_job_runs_once(void **state)
+{
+    (void)state;
+    pthread_t threads[SUBMITTERS];
+    sem_t done;
+    sem_init(&done, 0, 0);
+    ran = 0;
+    for (int i = 0; i < SUBMITTERS; i++)
+        pthread_create(&threads[i], NULL, submit_many, &done);
+    for (int i = 0; i < SUBMITTERS; i++)
+        pthread_join(threads[i], NULL);
+    wait_for(&done, SUBMITTERS * SUBMITS);
+    assert_int_equal(ran, SUBMITTERS * SUBMITS);
+    assert_true(threads_started <= THREADS + AX_EXECUTOR_SERVICE_THREADS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(calls_run_side_by_side, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_call_above_the_limit_waits_for_a_thread, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_call_that_finds_the_queue_full_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_call_is_refused_when_all_threads_wait_for_peers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(queued_calls_are_refused_when_the_last_thread_begins_to_wait, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(services_get_through_when_all_threads_are_stuck, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(background_work_is_never_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_job_runs_once, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
