@@ -170,9 +170,9 @@ static void *thread_main(void *arg)
     pthread_mutex_unlock(&executor->lock);
     if (executor->hooks.thread_end != NULL)
         executor->hooks.thread_end();
-    pthread_cond_destroy(&thread->given);
-    free(thread);
     pthread_mutex_lock(&executor->lock);
+    thread->next = executor->spare;
+    executor->spare = thread;
     executor->threads--;
     pthread_cond_signal(&executor->ended);
     pthread_mutex_unlock(&executor->lock);
@@ -181,19 +181,33 @@ static void *thread_main(void *arg)
 
 /* ---- giving work ---- */
 
+/* The record of a thread that has ended, or a new one. With the lock. */
+static struct ax_executor_thread *take_record(struct ax_executor *executor)
+{
+    struct ax_executor_thread *thread = executor->spare;
+    if (thread != NULL) {
+        executor->spare = thread->next;
+        return thread;
+    }
+    thread = calloc(1, sizeof *thread);
+    if (thread == NULL)
+        return NULL;
+    thread->executor = executor;
+    cond_init_monotonic(&thread->given);
+    return thread;
+}
+
 /* Starts a thread that begins with this job. With the lock. */
 static bool start_thread(struct ax_executor *executor, struct ax_job *job)
 {
-    struct ax_executor_thread *thread = calloc(1, sizeof *thread);
+    struct ax_executor_thread *thread = take_record(executor);
     if (thread == NULL)
         return false;
-    thread->executor = executor;
     thread->job = job;
-    cond_init_monotonic(&thread->given);
     pthread_t id;
     if (pthread_create(&id, NULL, thread_main, thread) != 0) {
-        pthread_cond_destroy(&thread->given);
-        free(thread);
+        thread->next = executor->spare;
+        executor->spare = thread;
         return false;
     }
     pthread_detach(id);
@@ -201,17 +215,26 @@ static bool start_thread(struct ax_executor *executor, struct ax_job *job)
     return true;
 }
 
-/* Gives the job to an idle thread, or to a new one while there are fewer than max_threads. With the lock. */
-static bool give(struct ax_executor *executor, struct ax_job *job, uint32_t max_threads)
+/* Gives the job to an idle thread, or to a new one while there are fewer than max_threads. With the lock. An idle thread is to
+ * be signalled without it, or it would wake up only to wait for the lock: it is stored in *wake. */
+static bool give(struct ax_executor *executor, struct ax_job *job, uint32_t max_threads,
+                 struct ax_executor_thread **wake)
 {
     struct ax_executor_thread *thread = executor->idle;
+    *wake = thread;
     if (thread == NULL)
         return executor->threads < max_threads && start_thread(executor, job);
     executor->idle = thread->next;
     thread->idle = false;
     thread->job = job;
-    pthread_cond_signal(&thread->given);
     return true;
+}
+
+/* The thread may have noticed its job, run it and ended by now: its record is not freed, so that this harms nobody. */
+static void wake_up(struct ax_executor_thread *thread)
+{
+    if (thread != NULL)
+        pthread_cond_signal(&thread->given);
 }
 
 /* Whether no queued call would come to run without the help of a peer: all calls wait for one, and there is no other thread
@@ -223,9 +246,10 @@ static bool is_stuck(const struct ax_executor *executor)
 }
 
 /* Gives the job a thread now, as far as those for calls go. With the lock. */
-static bool give_call(struct ax_executor *executor, struct ax_job *job)
+static bool give_call(struct ax_executor *executor, struct ax_job *job, struct ax_executor_thread **wake)
 {
-    if (executor->in_calls >= executor->max_threads || !give(executor, job, executor->max_threads))
+    *wake = NULL;
+    if (executor->in_calls >= executor->max_threads || !give(executor, job, executor->max_threads, wake))
         return false;
     executor->in_calls++;
     return true;
@@ -233,36 +257,42 @@ static bool give_call(struct ax_executor *executor, struct ax_job *job)
 
 void ax_executor_submit(struct ax_executor *executor, struct ax_job *job)
 {
+    struct ax_executor_thread *wake;
     bool accepted = true;
     job->kind = AX_JOB_CALL;
     pthread_mutex_lock(&executor->lock);
-    if (!give_call(executor, job)) {
+    if (!give_call(executor, job, &wake)) {
         accepted = executor->calls.count < executor->max_queued && !is_stuck(executor);
         if (accepted)
             queue_push(&executor->calls, job);
     }
     pthread_mutex_unlock(&executor->lock);
+    wake_up(wake);
     if (!accepted)
         job->refuse(job);
 }
 
 void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *job)
 {
+    struct ax_executor_thread *wake;
     job->kind = AX_JOB_BACKGROUND;
     pthread_mutex_lock(&executor->lock);
-    if (!give_call(executor, job))
+    if (!give_call(executor, job, &wake))
         queue_push(&executor->calls, job);
     pthread_mutex_unlock(&executor->lock);
+    wake_up(wake);
 }
 
 void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job)
 {
+    struct ax_executor_thread *wake;
     job->kind = AX_JOB_SERVICE;
     pthread_mutex_lock(&executor->lock);
     /* Without a thread for it now, the next one that ends a job takes it: services are looked at first. */
-    if (!give(executor, job, executor->max_threads + AX_EXECUTOR_SERVICE_THREADS))
+    if (!give(executor, job, executor->max_threads + AX_EXECUTOR_SERVICE_THREADS, &wake))
         queue_push(&executor->services, job);
     pthread_mutex_unlock(&executor->lock);
+    wake_up(wake);
 }
 
 void ax_executor_wait_begin(struct ax_executor *executor)
@@ -298,6 +328,14 @@ uint32_t ax_executor_stop(struct ax_executor *executor, uint32_t timeout_ms)
     while (executor->threads > 0 && timed_out == 0)
         timed_out = pthread_cond_timedwait(&executor->ended, &executor->lock, &deadline);
     uint32_t left = executor->threads;
+    struct ax_executor_thread *spare = executor->spare;
+    executor->spare = NULL;
     pthread_mutex_unlock(&executor->lock);
+    while (spare != NULL) {
+        struct ax_executor_thread *next = spare->next;
+        pthread_cond_destroy(&spare->given);
+        free(spare);
+        spare = next;
+    }
     return left;
 }

@@ -55,10 +55,11 @@ struct ax_executor {
     uint32_t max_threads;
     uint32_t max_queued;
     pthread_mutex_t lock;
-    struct ax_executor_thread *idle; /* the one that was busy last is first */
-    uint32_t threads;                /* all, including those that are being started */
-    uint32_t in_calls;               /* that run a call */
-    uint32_t waiting;                /* of in_calls: that wait for a peer */
+    struct ax_executor_thread *idle;  /* the one that was busy last is first */
+    struct ax_executor_thread *spare; /* records of threads that have ended */
+    uint32_t threads;                 /* all, including those that are being started */
+    uint32_t in_calls;                /* that run a call */
+    uint32_t waiting;                 /* of in_calls: that wait for a peer */
     struct ax_job_queue calls;
     struct ax_job_queue services;
     bool stopping;
