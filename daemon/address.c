@@ -11,25 +11,21 @@
 
 #include "daemon/sentence.h"
 
-/* A unix path keeps its final NUL; an abstract name starts with one. */
-#define UNIX_NAME_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
+/* A path, and its final NUL. */
+#define UNIX_PATH_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 
-static_assert(AX_HOST_SIZE > UNIX_NAME_MAX, "a name of every kind fits");
+static_assert(AX_HOST_SIZE > UNIX_PATH_MAX, "a name of every kind fits");
 
 static int parse_unix(struct ax_address *address, const char *path, char *error, size_t size)
 {
-    bool abstract = path[0] == '@';
-
-    if (abstract)
-        path++;
     if (path[0] == '\0')
-        return ax_sentence(error, size, "unix:%s names no socket: write unix:PATH", abstract ? "@" : "");
-    if (strlen(path) > UNIX_NAME_MAX)
+        return ax_sentence(error, size, "unix: names no socket: write unix:PATH");
+    if (strlen(path) > UNIX_PATH_MAX)
         return ax_sentence(error, size,
                            "the path of a unix socket has at most %zu bytes, this one has %zu: write a shorter one, "
                            "relative if need be: unix:%s",
-                           UNIX_NAME_MAX, strlen(path), path);
-    address->kind = abstract ? AX_ADDRESS_ABSTRACT : AX_ADDRESS_UNIX;
+                           UNIX_PATH_MAX, strlen(path), path);
+    address->kind = AX_ADDRESS_UNIX;
     memcpy(address->name, path, strlen(path) + 1);
     return 0;
 }
@@ -113,9 +109,6 @@ void ax_address_format(char text[AX_ADDRESS_TEXT], const struct ax_address *addr
     case AX_ADDRESS_UNIX:
         snprintf(text, AX_ADDRESS_TEXT, "unix:%s", address->name);
         break;
-    case AX_ADDRESS_ABSTRACT:
-        snprintf(text, AX_ADDRESS_TEXT, "unix:@%s", address->name);
-        break;
     case AX_ADDRESS_TCP:
         snprintf(text, AX_ADDRESS_TEXT, "tcp:%s%s%s:%u", brackets ? "[" : "", address->name, brackets ? "]" : "", port);
         break;
@@ -125,12 +118,10 @@ void ax_address_format(char text[AX_ADDRESS_TEXT], const struct ax_address *addr
 static int resolve_unix(const struct ax_address *address, struct ax_sockaddr *resolved)
 {
     size_t length = strlen(address->name);
-    size_t offset = address->kind == AX_ADDRESS_ABSTRACT ? 1 : 0;
 
     memset(resolved, 0, sizeof *resolved);
     resolved->of.un.sun_family = AF_UNIX;
-    memcpy(resolved->of.un.sun_path + offset, address->name, length);
-    /* An abstract name ends where the address ends; a path is followed by a NUL. */
+    memcpy(resolved->of.un.sun_path, address->name, length);
     resolved->size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1);
     return 1;
 }

@@ -59,8 +59,8 @@ bool ax_drain(uint32_t grace_ms, const char *reason)
     if (await_goodbyes(&counts))
         return true;
     if (counts.calls_running > 0)
-        ax_log(AX_LOG_WARNING, "%u calls still ran after %u.%03u seconds of grace, and were ended",
-               counts.calls_running, grace_ms / 1000, grace_ms % 1000);
+        ax_log(AX_LOG_WARNING, "calls that still ran after %u.%03u seconds of grace, and were ended: %u",
+               grace_ms / 1000, grace_ms % 1000, counts.calls_running);
     return false;
 }
 

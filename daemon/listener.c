@@ -133,22 +133,11 @@ static int open_unix(struct ax_listener *listener, mode_t mode, char *error, siz
     int result;
 
     if (lock < 0)
-        return ax_sentence(error, size, "cannot lock the folder of unix:%s: %s", listener->address.name,
+        return ax_sentence(error, size, "cannot use the folder of unix:%s: %s", listener->address.name,
                            strerror(-lock));
     result = open_unix_locked(listener, mode, error, size);
     close(lock);
     return result;
-}
-
-static int open_abstract(struct ax_listener *listener, char *error, size_t size)
-{
-    int code = bind_and_listen(listener, 0);
-
-    if (code == -EADDRINUSE)
-        return ax_sentence(error, size, "unix:@%s is in use by another server", listener->address.name);
-    if (code < 0)
-        return ax_sentence(error, size, "cannot listen on unix:@%s: %s", listener->address.name, strerror(-code));
-    return 0;
 }
 
 /* ---- TCP ---- */
@@ -282,10 +271,8 @@ enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENE
     result = open_socket(&listeners[0]);
     if (result < 0)
         ax_sentence(error, error_size, "cannot make a socket: %s", strerror(-result));
-    else if (address->kind == AX_ADDRESS_UNIX)
-        result = open_unix(&listeners[0], mode, error, error_size);
     else
-        result = open_abstract(&listeners[0], error, error_size);
+        result = open_unix(&listeners[0], mode, error, error_size);
     if (result < 0) {
         ax_listener_close(&listeners[0]);
         return AX_LISTENER_FAILED;

@@ -40,13 +40,13 @@ struct option {
 
 static const struct option table[] = {
     {"listen", "ADDRESS", ADDRESSES, AT(listen), AX_OPTION_SUPERVISOR, NULL,
-     "serve on unix:PATH, unix:@NAME, tcp:HOST:PORT or tcp:[IPv6]:PORT; repeatable; port 0: any"},
+     "serve on unix:PATH, tcp:HOST:PORT or tcp:[IPv6]:PORT; repeatable; port 0: any"},
     {"stdio", NULL, FLAG, AT(use_stdio), AX_OPTION_SUPERVISOR, NULL,
      "serve one connection over standard input and output, then exit"},
     {"isolation", "MODE", ISOLATION, AT(isolation), AX_OPTION_SUPERVISOR, "shared",
      "shared: all connections in one interpreter"},
     {"grace", "SECONDS", DURATION, AT(grace_ms), AX_OPTION_SUPERVISOR, "10",
-     "how long running calls may go on when acrossd is told to stop"},
+     "how long running calls may go on when acrossd is told to stop, or the client of --stdio is gone"},
     {"handshake-timeout", "SECONDS", LIMIT, AT(handshake_timeout_ms), AX_OPTION_SUPERVISOR | AX_OPTION_WORKER, "10",
      "how long a handshake may take; none: for ever"},
     {"timeout", "SECONDS", LIMIT, AT(timeout_ms), AX_OPTION_WORKER, "60",
@@ -170,7 +170,7 @@ static int set_isolation(enum ax_isolation *place, const char *value, char *erro
 {
     if (strcmp(value, "process") == 0)
         return ax_sentence(error, size,
-                           "this version of acrossd has no worker for each connection: write --isolation shared");
+                           "--isolation process is not in this version of acrossd: write --isolation shared");
     if (strcmp(value, "shared") != 0)
         return ax_sentence(error, size, "--isolation %s is not known: write --isolation shared", value);
     *place = AX_ISOLATION_SHARED;

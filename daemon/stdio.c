@@ -63,6 +63,13 @@ static void watch_signals(void)
 
 /* ---- descriptors ---- */
 
+static bool is_stream(int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
+}
+
 static int move_up(int fd)
 {
     int moved = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
@@ -126,8 +133,8 @@ int ax_stdio_run(const struct ax_options *options)
 {
     int in, out, status, code;
 
-    if (isatty(STDIN_FILENO) || isatty(STDOUT_FILENO)) {
-        ax_log(AX_LOG_ERROR, "--stdio speaks a protocol that is not for terminals: let a program start it, like "
+    if (!is_stream(STDIN_FILENO) || !is_stream(STDOUT_FILENO)) {
+        ax_log(AX_LOG_ERROR, "--stdio needs pipes or sockets at both ends: let a program start it, like "
                              "Connection.from_command(['acrossd', '--stdio']), or write --listen ADDRESS");
         return 2;
     }
@@ -145,8 +152,7 @@ int ax_stdio_run(const struct ax_options *options)
     watch_signals(); /* again: the interpreter may have set its own */
     code = ax_host_add(in, out, NULL, 0, on_ended, NULL);
     if (code < 0) {
-        ax_log(AX_LOG_ERROR, "cannot serve standard input and output, which have to be pipes or a socket: %s",
-               strerror(-code));
+        ax_log(AX_LOG_ERROR, "cannot serve standard input and output: %s", strerror(-code));
         return 1;
     }
     await_end();

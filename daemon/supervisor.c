@@ -250,7 +250,7 @@ static void on_worker_died(struct ax_child *child, const char *how)
             ax_log(AX_LOG_ERROR, "the worker, process %ld, did not start: it %s", (long)child->pid, how);
         begin_stop(supervisor, 1);
     } else {
-        ax_log(AX_LOG_WARNING, "the worker, process %ld, %s; %zu connections were lost", (long)child->pid, how, lost);
+        ax_log(AX_LOG_WARNING, "the worker, process %ld, %s; connections lost: %zu", (long)child->pid, how, lost);
         replace_worker(supervisor, started_well, how);
     }
 }

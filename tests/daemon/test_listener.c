@@ -203,21 +203,6 @@ static void test_one_of_many_wins_a_stale_socket(void **state)
     close(start[0]), close(start[1]), close(done[0]), close(done[1]), close(stop[0]);
 }
 
-static void test_abstract_names_have_no_file(void **state)
-{
-    char text[64];
-    struct ax_listener first;
-    (void)state;
-
-    snprintf(text, sizeof text, "unix:@acrossd-test-%ld", (long)getpid());
-    open_ok(text);
-    assert_true(is_reachable(&listeners[0]));
-    first = listeners[0];
-    assert_int_equal(try_open(text, false), AX_LISTENER_FAILED);
-    assert_contains(error, "in use");
-    ax_listener_close(&first);
-}
-
 static void test_tells_the_port_that_was_chosen(void **state)
 {
     char text[AX_ADDRESS_TEXT], wanted[AX_ADDRESS_TEXT];
@@ -285,7 +270,6 @@ int main(void)
         TEST(test_never_removes_what_is_no_socket),
         TEST(test_does_not_remove_anothers_socket_at_the_end),
         TEST(test_one_of_many_wins_a_stale_socket),
-        TEST(test_abstract_names_have_no_file),
         TEST(test_tells_the_port_that_was_chosen),
         TEST(test_all_addresses_of_a_name_share_a_port),
         TEST(test_a_port_in_use_is_an_error),
