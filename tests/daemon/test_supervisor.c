@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT */
+#include "testing.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "program.h"
+
+#define SUPERBLOCK "\xe3\x5b\x9e\x78\0\2\0\0\0\0\0\0\0\0\0\0"
+#define SUPERBLOCK_SIZE 16
+
+static struct program program;
+static char *folder;
+static char path[64];    /* of the unix socket */
+static char address[80]; /* unix:path */
+static char switch_off[64];
+
+static int set_up(void **state)
+{
+    (void)state;
+    folder = make_folder();
+    snprintf(path, sizeof path, "%s/socket", folder);
+    snprintf(address, sizeof address, "unix:%s", path);
+    snprintf(switch_off, sizeof switch_off, "%s/fail", folder);
+    setenv("ECHO_HOST_FAIL", switch_off, 1);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    int result;
+    (void)state;
+
+    unlink(switch_off);
+    result = rmdir(folder); /* nothing else may be left in it */
+    free(folder);
+    return result;
+}
+
+#define START(...) program_start(&program, WITH_NULL, (const char *const[]){"--listen", address, __VA_ARGS__})
+
+static void start(void)
+{
+    START(NULL);
+    program_await(&program, "listening on ");
+}
+
+static void stop(void)
+{
+    program_signal(&program, SIGTERM);
+    assert_int_equal(program_wait(&program), 0);
+}
+
+/* ---- clients ---- */
+
+static int open_unix(void)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(name.sun_path, sizeof name.sun_path, "%s", path);
+    if (connect(fd, (struct sockaddr *)&name, sizeof name) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int open_tcp(const char *host)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const char *line = strstr(program.log, host);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_non_null(line);
+    name.sin_port = htons((uint16_t)strtoul(line + strlen(host), NULL, 10));
+    assert_int_equal(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
+    return fd;
+}
+
+static void send_bytes(int fd, const void *bytes, size_t size)
+{
+    assert_int_equal(send(fd, bytes, size, MSG_NOSIGNAL), size);
+}
+
+static void assert_received(int fd, const void *bytes, size_t size)
+{
+    char got[64];
+
+    assert_int_equal(recv(fd, got, size, MSG_WAITALL), size);
+    assert_memory_equal(got, bytes, size);
+}
+
+/* A peer that has something unread when it closes resets the connection. */
+static void assert_end(int fd)
+{
+    char byte;
+    ssize_t size = recv(fd, &byte, 1, 0);
+
+    if (size > 0 || (size < 0 && errno != ECONNRESET))
+        fail_msg("recv() gave %zd", size);
+    close(fd);
+}
+
+static int handshake_on(int fd)
+{
+    assert_true(fd >= 0);
+    send_bytes(fd, SUPERBLOCK, SUPERBLOCK_SIZE);
+    assert_received(fd, SUPERBLOCK, SUPERBLOCK_SIZE);
+    return fd;
+}
+
+static int open_client(void)
+{
+    return handshake_on(open_unix());
+}
+
+static void assert_served(int fd, const char *text)
+{
+    send_bytes(fd, text, strlen(text));
+    assert_received(fd, text, strlen(text));
+}
+
+/* ---- starting ---- */
+
+static void test_serves_every_address(void **state)
+{
+    struct stat status;
+    int fd;
+    (void)state;
+
+    START("--listen=tcp:127.0.0.1:0", "--listen=tcp:localhost:0", "--socket-mode=640", NULL);
+    program_await(&program, "listening on tcp:localhost:");
+    program_await(&program, "\n");
+    assert_memory_equal(program.log, "listening on unix:/", 19);
+    assert_null(strstr(program.log, ":0\n"));
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0640);
+    fd = open_client();
+    assert_served(fd, "one");
+    close(fd);
+    fd = handshake_on(open_tcp("tcp:127.0.0.1:"));
+    assert_served(fd, "two");
+    close(fd);
+    fd = handshake_on(open_tcp("tcp:localhost:"));
+    assert_served(fd, "three");
+    close(fd);
+    stop();
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+static void make_interpreters_fail(void)
+{
+    close(open(switch_off, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+}
+
+static void test_says_that_it_listens_only_when_it_can_serve(void **state)
+{
+    (void)state;
+    make_interpreters_fail();
+    START(NULL);
+    assert_int_equal(program_wait(&program), 1);
+    assert_null(strstr(program.log, "listening on"));
+    assert_contains(program.log, "acrossd: the interpreter did not start, for the reason above\n");
+}
+
+static void test_a_socket_in_use_is_left_alone(void **state)
+{
+    struct program first;
+    char expected[200];
+    int fd;
+    (void)state;
+
+    start();
+    first = program;
+    START(NULL);
+    assert_int_equal(program_wait(&program), 1);
+    snprintf(expected, sizeof expected, "acrossd: %s is in use by another server\n", address);
+    assert_string_equal(program.log, expected);
+    program = first;
+    fd = open_client();
+    assert_served(fd, "still here");
+    close(fd);
+    stop();
+}
+
+static void test_addresses_that_others_can_reach_are_refused(void **state)
+{
+    (void)state;
+    START("--listen=tcp:0.0.0.0:0", NULL);
+    assert_int_equal(program_wait(&program), 2);
+    assert_contains(program.log, "add --insecure");
+    assert_ptr_equal(strchr(program.log, '\n'), program.log + program.log_size - 1); /* one line */
+    START("--listen=tcp:0.0.0.0:0", "--insecure", NULL);
+    program_await(&program, "listening on tcp:0.0.0.0:");
+    stop();
+}
+
+static void test_wrong_arguments_are_one_line(void **state)
+{
+    (void)state;
+    START("--chdir=/nowhere/at/all", NULL);
+    assert_int_equal(program_wait(&program), 2);
+    assert_string_equal(program.log, "acrossd: --chdir /nowhere/at/all: No such file or directory: "
+                                     "write the name of a folder\n");
+}
+
+/* ---- handshakes ---- */
+
+static void test_a_peer_that_fails_its_handshake_is_logged(void **state)
+{
+    static const char future[] = "\xe3\x5b\x9e\x78\0\3\0\0\0\0\0\0\0\0\0\0";
+    int other, fd;
+    (void)state;
+
+    start();
+    other = open_client();
+    fd = open_unix();
+    send_bytes(fd, "GET / HTTP/1.0\r\n\r\n", 18);
+    assert_end(fd);
+    program_await(&program, "was refused: Invalid magic: 0x47455420\n");
+    fd = open_unix();
+    send_bytes(fd, future, SUPERBLOCK_SIZE);
+    assert_received(fd, SUPERBLOCK, SUPERBLOCK_SIZE);
+    assert_end(fd);
+    program_await(&program, "was refused: Local across 0.2.0 is not compatible with remote 0.3.0\n");
+    fd = open_unix();
+    send_bytes(fd, SUPERBLOCK, 15);
+    close(fd);
+    program_await(&program, "was refused: Incomplete superblock\n");
+    assert_served(other, "unharmed");
+    close(other);
+    stop();
+}
+
+static void test_a_slow_handshake_is_ended(void **state)
+{
+    int fd;
+    (void)state;
+
+    START("--handshake-timeout=0.05", NULL);
+    program_await(&program, "listening on ");
+    fd = open_unix();
+    send_bytes(fd, SUPERBLOCK, 3);
+    assert_end(fd);
+    program_await(&program, "was refused: The handshake took too long\n");
+    stop();
+}
+
+static uint64_t cpu_time_ms(void)
+{
+    struct timespec used;
+    clockid_t clock;
+
+    assert_int_equal(clock_getcpuclockid(program.pid, &clock), 0);
+    assert_int_equal(clock_gettime(clock, &used), 0);
+    return (uint64_t)used.tv_sec * 1000 + (uint64_t)used.tv_nsec / 1000000;
+}
+
+/* Peers that say nothing take all descriptors. Others wait meanwhile, as the daemon does: without work. */
+static void test_waits_when_descriptors_run_out(void **state)
+{
+    struct rlimit few = {.rlim_cur = 20, .rlim_max = 20};
+    int silent[30];
+    uint64_t used;
+    int fd;
+    (void)state;
+
+    START("--handshake-timeout=0.5", NULL);
+    program_await(&program, "listening on ");
+    assert_int_equal(prlimit(program.pid, RLIMIT_NOFILE, &few, NULL), 0);
+    for (size_t i = 0; i < COUNT_OF(silent); i++)
+        silent[i] = open_unix();
+    program_await(&program, "new connections have to wait: Too many open files\n");
+    used = cpu_time_ms();
+    program_await(&program, "was refused: The handshake took too long\n"); /* half a second later */
+    assert_true(cpu_time_ms() - used < 200);
+    fd = open_client();
+    assert_served(fd, "patience");
+    close(fd);
+    for (size_t i = 0; i < COUNT_OF(silent); i++)
+        close(silent[i]);
+    stop();
+}
+
+/* ---- workers ---- */
+
+static void test_a_worker_that_dies_is_logged_and_replaced(void **state)
+{
+    int fd, other;
+    (void)state;
+
+    start();
+    fd = open_client();
+    other = open_client();
+    send_bytes(fd, "K", 1);
+    assert_end(fd);
+    assert_end(other);
+    program_await(&program, "was killed by signal 9 (Killed); connections lost: 2\n");
+    fd = open_client();
+    send_bytes(fd, "X", 1);
+    assert_end(fd);
+    program_await(&program, "exited with status 3; connections lost: 1\n");
+    fd = open_client();
+    assert_served(fd, "again");
+    close(fd);
+    stop();
+}
+
+static void test_gives_up_when_workers_do_not_start_any_more(void **state)
+{
+    int fd;
+    (void)state;
+
+    start();
+    fd = open_client();
+    make_interpreters_fail();
+    send_bytes(fd, "K", 1);
+    assert_end(fd);
+    assert_int_equal(program_wait(&program), 1);
+    assert_contains(program.log, "acrossd: giving up: 5 workers in a row failed to start, the last one exited with "
+                                 "status 1\n");
+}
+
+static void test_a_broken_connection_is_logged(void **state)
+{
+    int fd, other;
+    (void)state;
+
+    start();
+    other = open_client();
+    fd = open_client();
+    send_bytes(fd, "E", 1);
+    assert_end(fd);
+    program_await(&program, " broke: broken on purpose\n");
+    assert_served(other, "unharmed");
+    close(other);
+    stop();
+}
+
+/* The worker's end shows at its connection; the socket's file stays behind, and is no obstacle. */
+static void test_workers_end_with_their_supervisor(void **state)
+{
+    int fd;
+    (void)state;
+
+    start();
+    fd = open_client();
+    program_signal(&program, SIGKILL);
+    assert_end(fd);
+    assert_int_equal(program_wait(&program), 128 + SIGKILL);
+    assert_int_equal(access(path, F_OK), 0);
+    start();
+    fd = open_client();
+    assert_served(fd, "replaced");
+    close(fd);
+    stop();
+}
+
+/* ---- stopping ---- */
+
+/* The file of the socket is removed first. */
+static void await_stop(void)
+{
+    int fd;
+
+    program_await(&program, "got signal");
+    while ((fd = open_unix()) >= 0)
+        close(fd);
+}
+
+static void test_a_running_call_may_finish(void **state)
+{
+    int fd;
+    (void)state;
+
+    START("--grace=86400", "--verbose", NULL);
+    program_await(&program, "listening on ");
+    fd = open_client();
+    assert_served(fd, "B");
+    program_signal(&program, SIGTERM);
+    await_stop();
+    assert_served(fd, "still served");
+    assert_served(fd, "D");
+    assert_end(fd);
+    assert_int_equal(program_wait(&program), 0);
+    assert_null(strstr(program.log, "calls that still ran"));
+}
+
+static void test_calls_end_after_the_grace_period(void **state)
+{
+    int fd;
+    (void)state;
+
+    START("--grace=0.1", NULL);
+    program_await(&program, "listening on ");
+    fd = open_client();
+    assert_served(fd, "B");
+    program_signal(&program, SIGINT);
+    assert_end(fd);
+    assert_int_equal(program_wait(&program), 0);
+    assert_contains(program.log, "acrossd: calls that still ran after 0.100 seconds of grace, and were ended: 1\n");
+}
+
+static void test_the_second_signal_ends_it_at_once(void **state)
+{
+    int fd;
+    (void)state;
+
+    START("--grace=86400", "--verbose", NULL);
+    program_await(&program, "listening on ");
+    fd = open_client();
+    assert_served(fd, "B");
+    program_signal(&program, SIGTERM);
+    await_stop();
+    program_signal(&program, SIGINT);
+    assert_end(fd);
+    assert_int_equal(program_wait(&program), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_serves_every_address),
+        TEST(test_says_that_it_listens_only_when_it_can_serve),
+        TEST(test_a_socket_in_use_is_left_alone),
+        TEST(test_addresses_that_others_can_reach_are_refused),
+        TEST(test_wrong_arguments_are_one_line),
+        TEST(test_a_peer_that_fails_its_handshake_is_logged),
+        TEST(test_a_slow_handshake_is_ended),
+        TEST(test_waits_when_descriptors_run_out),
+        TEST(test_a_worker_that_dies_is_logged_and_replaced),
+        TEST(test_gives_up_when_workers_do_not_start_any_more),
+        TEST(test_a_broken_connection_is_logged),
+        TEST(test_workers_end_with_their_supervisor),
+        TEST(test_a_running_call_may_finish),
+        TEST(test_calls_end_after_the_grace_period),
+        TEST(test_the_second_signal_ends_it_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
