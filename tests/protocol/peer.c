@@ -270,9 +270,13 @@ static bool deliver(struct peer *from, struct peer *to)
 void peer_exchange(struct peer *a, struct peer *b)
 {
     int rounds = 0;
+    bool moved;
 
-    while (deliver(a, b) | deliver(b, a))
+    do {
+        moved = deliver(a, b);
+        moved = deliver(b, a) || moved;
         assert_true(++rounds < ROUNDS_MAX);
+    } while (moved);
 }
 
 /* ---- requests ---- */

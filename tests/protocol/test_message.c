@@ -91,7 +91,7 @@ static void a_result_of_an_unknown_kind_has_nothing_more(void **state)
 static void a_goodbye_may_have_a_reason(void **state)
 {
     (void)state;
-    decode("\x03\x04" "done", 6);
+    decode("\3\4done", 6);
     assert_int_equal(message->type, AX_GOODBYE);
     assert_int_equal(message->text_size, 4);
     assert_memory_equal(message->text, "done", 4);

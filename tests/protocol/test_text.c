@@ -41,22 +41,24 @@ static void valid_text_is_copied_as_it_is(void **state)
     assert_copy("plain", "plain");
     assert_copy("\xc2\x80 \xdf\xbf", "\xc2\x80 \xdf\xbf");
     assert_copy("\xe0\xa0\x80 \xe1\x80\x80 \xec\xbf\xbf", "\xe0\xa0\x80 \xe1\x80\x80 \xec\xbf\xbf");
-    assert_copy("\xed\x80\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf", "\xed\x80\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf");
-    assert_copy("\xf0\x90\x80\x80 \xf1\x80\x80\x80 \xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80 \xf1\x80\x80\x80 \xf4\x8f\xbf\xbf");
+    assert_copy("\xed\x80\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf",
+                "\xed\x80\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf");
+    assert_copy("\xf0\x90\x80\x80 \xf1\x80\x80\x80 \xf4\x8f\xbf\xbf",
+                "\xf0\x90\x80\x80 \xf1\x80\x80\x80 \xf4\x8f\xbf\xbf");
 }
 
 static void bytes_that_are_no_text_become_question_marks(void **state)
 {
     (void)state;
-    assert_copy("a\x80z", "a?z");                     /* a continuation alone */
-    assert_copy("\xc0\xaf \xc1\xbf", "?? ??");        /* overlong */
-    assert_copy("\xe0\x9f\xbf", "???");               /* overlong */
-    assert_copy("\xf0\x8f\xbf\xbf", "????");          /* overlong */
-    assert_copy("\xed\xa0\x80", "???");               /* a surrogate */
-    assert_copy("\xf4\x90\x80\x80", "????");          /* beyond Unicode */
-    assert_copy("\xf5\x80 \xff", "?? ?");             /* never a first byte */
-    assert_copy("\xe2\x82", "??");                    /* cut by the end */
-    assert_copy("\xe2\x82z", "??z");                  /* cut by something else */
+    assert_copy("a\x80z", "a?z");              /* a continuation alone */
+    assert_copy("\xc0\xaf \xc1\xbf", "?? ??"); /* overlong */
+    assert_copy("\xe0\x9f\xbf", "???");        /* overlong */
+    assert_copy("\xf0\x8f\xbf\xbf", "????");   /* overlong */
+    assert_copy("\xed\xa0\x80", "???");        /* a surrogate */
+    assert_copy("\xf4\x90\x80\x80", "????");   /* beyond Unicode */
+    assert_copy("\xf5\x80 \xff", "?? ?");      /* never a first byte */
+    assert_copy("\xe2\x82", "??");             /* cut by the end */
+    assert_copy("\xe2\x82z", "??z");           /* cut by something else */
     assert_copy("\xf0\x9f\x90z\xc3\xa4", "???z\xc3\xa4");
 }
 
@@ -72,7 +74,8 @@ static void control_characters_become_spaces(void **state)
 
 static void a_copy_is_cut_between_characters(void **state)
 {
-    const char *text = "a\xe2\x82\xac" "b";
+    const char *text = "a\xe2\x82\xac"
+                       "b";
     char out[8];
 
     (void)state;

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decoding of message heads: whatever the bytes are, the fields lie within them, and what was read can be written and read
+ * again.
+ *
+ * Input: a head.
+ */
+#include "fuzz.h"
+#include "protocol/message.h"
+#include "protocol/text.h"
+
+static void check_text(const struct ax_message *message)
+{
+    const unsigned char *begin = message->head.data;
+    char copy[64];
+
+    if (message->text_size > 0) {
+        CHECK(message->text >= begin);
+        CHECK(message->text_size <= (size_t)(begin + message->head.size - message->text));
+    }
+    ax_text_copy(copy, sizeof(copy), message->text, message->text_size);
+    CHECK(strlen(copy) < sizeof(copy));
+    CHECK(strlen(copy) <= message->text_size);
+    for (const char *c = copy; *c; c++)
+        CHECK((unsigned char)*c >= 0x20);
+    /* What has been made harmless stays as it is. */
+    char again[64];
+    ax_text_copy(again, sizeof(again), copy, strlen(copy));
+    CHECK(strcmp(copy, again) == 0);
+    CHECK(ax_text_cut(copy, strlen(copy), 10) <= 10);
+}
+
+static size_t count_ids(struct ax_ids ids, uint64_t *out)
+{
+    size_t count = 0;
+    uint64_t id;
+
+    while (ax_ids_next(&ids, &id)) {
+        if (out)
+            out[count] = id;
+        count++;
+    }
+    return count;
+}
+
+static void check_ids(const struct ax_message *message)
+{
+    size_t count = count_ids(message->ids, NULL);
+    uint64_t *ids = malloc((count + 1) * sizeof(*ids));
+
+    CHECK(count <= message->head.size);
+    CHECK(count <= message->ids.count);
+    CHECK(ids);
+    count_ids(message->ids, ids);
+
+    size_t size = ax_ids_size(ids, count);
+    unsigned char *written = malloc(size);
+    CHECK(written);
+    CHECK(ax_put_ids(written, ids, count) == written + size);
+    struct ax_ids again;
+    ax_head_reader_init(&again.reader, written, size);
+    again.count = ax_head_get_uint(&again.reader);
+    CHECK(again.count == count);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t id;
+        CHECK(ax_ids_next(&again, &id));
+        CHECK(id == ids[i]);
+    }
+    free(written);
+    free(ids);
+}
+
+static void check_fields(const struct ax_message *message)
+{
+    bool is_result = message->type == AX_RESULT;
+    bool has_ids = message->type == AX_APPLY || message->type == AX_DEL_OBJS ||
+                   (is_result && (message->kind == AX_RESULT_SUCCESS || message->kind == AX_RESULT_ERROR));
+
+    CHECK(has_ids || message->ids.count == 0);
+    CHECK(message->type == AX_GREETING || message->timeout_ms == 0);
+    CHECK(is_result || message->kind == 0);
+    CHECK(is_result || message->type == AX_APPLY || message->call == 0);
+    CHECK(message->type == AX_GOODBYE || (is_result && message->kind == AX_RESULT_OPERATION_ERROR) ||
+          message->text_size == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct ax_message *message = ax_message_new();
+
+    CHECK(message);
+    CHECK(ax_buffer_reserve(&message->head, size) == 0); /* no room behind the last byte */
+    CHECK(ax_buffer_append(&message->head, data, size) == 0);
+    ax_message_decode(message);
+    check_fields(message);
+    check_text(message);
+    check_ids(message);
+    CHECK(ax_message_memory(message) >= size);
+    ax_message_free(message);
+    return 0;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runs a fuzz target over files that are there already: all those of the folders that it is given, and there must be some.
+ */
+#include <dirent.h>
+#include <stdbool.h>
+
+#include "fuzz.h"
+
+#define FILE_MAX (1u << 20)
+
+static bool replay_file(const char *folder, const char *name)
+{
+    /* From the heap, and just as large as the file: so that a sanitizer sees a step behind the end. */
+    uint8_t *data = malloc(FILE_MAX);
+    char path[4096];
+    bool done = false;
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *file = fopen(path, "rb");
+    if (file && data) {
+        size_t size = fread(data, 1, FILE_MAX, file);
+        uint8_t *fitting = realloc(data, size ? size : 1);
+        if (fitting && !ferror(file)) {
+            data = fitting;
+            LLVMFuzzerTestOneInput(data, size);
+            done = true;
+        }
+    }
+    if (!done)
+        perror(path);
+    if (file)
+        fclose(file);
+    free(data);
+    return done;
+}
+
+/* Returns how many files there were, or -1. */
+static int replay_folder(const char *path)
+{
+    DIR *folder = opendir(path);
+    int count = 0;
+
+    if (!folder) {
+        perror(path);
+        return -1;
+    }
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        if (entry->d_name[0] == '.')
+            continue;
+        if (!replay_file(path, entry->d_name)) {
+            count = -1;
+            break;
+        }
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
+int main(int argc, char **argv)
+{
+    int total = 0;
+
+    for (int i = 1; i < argc; i++) {
+        int count = replay_folder(argv[i]);
+        if (count < 0)
+            return EXIT_FAILURE;
+        total += count;
+    }
+    printf("%d inputs replayed\n", total);
+    return total > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
