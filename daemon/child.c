@@ -143,6 +143,7 @@ static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
 {
     struct ax_child *child = poll->data;
     char how[AX_SENTENCE_SIZE] = "is gone";
+    bool in_order = false;
     int status;
 
     (void)poll_status;
@@ -151,13 +152,15 @@ static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
     take_messages(child); /* what it said last */
     /* What it started and left behind. Its number is its own, and its group's, until it has been waited for. */
     kill(-child->pid, SIGKILL);
-    if (waitpid(child->pid, &status, 0) == child->pid)
+    if (waitpid(child->pid, &status, 0) == child->pid) {
         describe_end(status, how, sizeof how);
+        in_order = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    }
     uv_close((uv_handle_t *)&child->exit_poll, on_closed);
     uv_close((uv_handle_t *)&child->control_poll, on_closed);
     close(child->pidfd);
     close(child->control_fd);
-    child->events->died(child, how);
+    child->events->died(child, in_order, how);
 }
 
 /* ---- its start ---- */

@@ -32,8 +32,11 @@ struct ax_child_events {
     void (*ended)(struct ax_child *child, uint64_t id, const char *reason);
     /* ax_child_give() said -EAGAIN before, and is worth trying again. */
     void (*writable)(struct ax_child *child);
-    /* The process is gone; `how` is for the log: "was killed by signal 9 (Killed)". The child is freed after it. */
-    void (*died)(struct ax_child *child, const char *how);
+    /*
+     * The process is gone; `how` is for the log: "was killed by signal 9 (Killed)". `in_order`: it exited with
+     * status 0. The child is freed after it.
+     */
+    void (*died)(struct ax_child *child, bool in_order, const char *how);
 };
 
 struct ax_child {

@@ -233,7 +233,7 @@ static void close_handles(struct supervisor *supervisor)
     uv_close((uv_handle_t *)&supervisor->sigint, NULL);
 }
 
-static void on_worker_died(struct ax_child *child, const char *how)
+static void on_worker_died(struct ax_child *child, bool in_order, const char *how)
 {
     struct supervisor *supervisor = child->owner;
     uint64_t now = uv_now(&supervisor->loop);
@@ -243,6 +243,8 @@ static void on_worker_died(struct ax_child *child, const char *how)
 
     forget_worker(supervisor, child);
     if (supervisor->state == STOPPING) {
+        if (!in_order && child->state == AX_CHILD_STOPPING)
+            ax_log(AX_LOG_WARNING, "the worker, process %ld, %s while it stopped", (long)child->pid, how);
         if (supervisor->workers == NULL)
             close_handles(supervisor);
     } else if (supervisor->state == STARTING) {

@@ -175,7 +175,7 @@ _Noreturn static void run(struct worker *worker)
 
 int ax_worker_start_interpreter(const struct ax_options *options)
 {
-    struct ax_interpreter interpreter;
+    static struct ax_interpreter interpreter; /* the host borrows its paths for as long as the process lives */
     struct ax_host_config config;
     char error[AX_SENTENCE_SIZE];
     enum ax_interpreter_result result;
@@ -192,7 +192,7 @@ int ax_worker_start_interpreter(const struct ax_options *options)
         return 2;
     }
     config = ax_interpreter_host_config(&interpreter, options);
-    code = ax_host_init(&config); /* borrows the interpreter's paths for as long as it likes: they are never freed */
+    code = ax_host_init(&config);
     if (code < 0)
         ax_log(AX_LOG_ERROR, "the interpreter did not start, for the reason above");
     return code < 0 ? 1 : 0;

@@ -57,6 +57,7 @@ static void stop(void)
 {
     program_signal(&program, SIGTERM);
     assert_int_equal(program_wait(&program), 0);
+    assert_null(strstr(program.log, "while it stopped")); /* the worker ended in order, too */
 }
 
 /* ---- clients ---- */
