@@ -54,6 +54,14 @@ class Channel:
         pass
 
 
+def _check_size(size: Any, least: int, most: int) -> int:
+    if not isinstance(size, int):
+        raise TypeError('a channel must say how many bytes it carried, not {!r}'.format(size))
+    if not least <= size <= most:
+        raise ValueError('a channel that is given {} bytes cannot have carried {}'.format(most, size))
+    return size
+
+
 class Bridge(Transport):
     """Carries bytes between a channel written in Python and the engine."""
 
@@ -105,7 +113,7 @@ class Bridge(Transport):
         buffer = memoryview(bytearray(_BUFFER_SIZE))
         while True:
             try:
-                size = self._channel.recv_into(buffer)
+                size = _check_size(self._channel.recv_into(buffer), 0, len(buffer))
             except BaseException as error:
                 link.fail(error)
                 return
@@ -129,7 +137,7 @@ class Bridge(Transport):
             data = buffer[:size]
             try:
                 while data:
-                    data = data[self._channel.send(data) :]
+                    data = data[_check_size(self._channel.send(data), 1, len(data)) :]
             except BaseException as error:
                 link.fail(error)
                 return

@@ -37,6 +37,9 @@ class SocketChannel(Transport):
     ) -> None:
         if (address is None) == (sock is None):
             raise ValueError('either an address or a socket is needed')
+        if sock is not None and (not isinstance(sock, socket.socket) or type(sock).recv is not socket.socket.recv):
+            # A TLS socket, for one: its descriptor carries what only its methods can read.
+            raise TypeError('a plain socket is needed, not {!r}; wrap others in a channel'.format(sock))
         self._family = family
         self._address = address
         self._sock = sock
@@ -212,8 +215,16 @@ class PipeChannel(Transport):
         """Return bytes that a buffered file has read already, and that its descriptor will not give again."""
         if not isinstance(self._in_pipe, io.BufferedReader):
             return b''
-        os.set_blocking(in_fd, False)
-        return self._in_pipe.read1(len(self._in_pipe.peek()))
+        # peek() reads from the descriptor when it has nothing: it gets an empty file.
+        duplicate = os.dup(in_fd)
+        inheritable = os.get_inheritable(in_fd)
+        try:
+            with open(os.devnull, 'rb') as empty:
+                os.dup2(empty.fileno(), in_fd, inheritable)
+            return self._in_pipe.read1(len(self._in_pipe.peek()))
+        finally:
+            os.dup2(duplicate, in_fd, inheritable)
+            os.close(duplicate)
 
     def cancel(self) -> None:
         if self._bridge is not None:
@@ -248,6 +259,10 @@ class _ReadAheadChannel(Channel):
         self._out_fd = out_fd
         self._wake, self._waker = socket.socketpair()
 
+    def connect(self) -> None:
+        for fd in (self._in_fd, self._out_fd):
+            os.set_blocking(fd, False)
+
     def recv_into(self, buffer: memoryview) -> int:
         if self._read_ahead:
             data, self._read_ahead = self._read_ahead[: len(buffer)], self._read_ahead[len(buffer) :]
@@ -261,7 +276,6 @@ class _ReadAheadChannel(Channel):
                 pass
 
     def send(self, buffer: memoryview) -> int:
-        os.set_blocking(self._out_fd, False)
         while True:
             self._wait(self._out_fd, select.POLLOUT)
             try:

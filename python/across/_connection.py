@@ -45,13 +45,14 @@ class Connection:
     statement, which raises why it failed. All methods may be called from any thread.
     """
 
-    __slots__ = ('_link', '_transport', '_label', '_ended', '_failure', '__weakref__')
+    __slots__ = ('_link', '_transport', '_label', '_ended', '_failure', '_pid', '__weakref__')
 
     _link: _engine.Link
     _transport: Optional[Transport]
     _label: str
     _ended: bool  # by close() or cancel()
     _failure: list[BaseException]  # what close() raises: at most one, and once
+    _pid: int  # of the process that it lives in; a child made by fork() has but a dead image
 
     def __init__(self, channel: Any, *, options: Optional[Options] = None) -> None:
         options = Options() if options is None else options.copy()
@@ -71,6 +72,7 @@ class Connection:
         self._label = '{} {}'.format(next(_numbers), peer)
         self._ended = False
         self._failure = []
+        self._pid = os.getpid()
 
     @classmethod
     def from_tcp(cls, host: str, port: Union[int, str], *, options: Optional[Options] = None) -> Connection:
@@ -159,6 +161,8 @@ class Connection:
     def cancel(self) -> None:
         """Break the connection, without waiting for anything. Calls fail from now on; close() is still due."""
         self._ended = True
+        if self._pid != os.getpid():
+            return
         self._link.cancel()
         if self._transport is not None:
             self._transport.cancel()
@@ -167,7 +171,10 @@ class Connection:
         """Close the connection, and block until all that it used is free.
 
         Waits for a connection that is being made. The error that broke the connection, if one did, is raised, once.
+        Does nothing in a child process that inherited the connection: there it is its parent's business.
         """
+        if self._pid != os.getpid():
+            return
         self._link.close()
         self._ended = True
         try:
@@ -215,7 +222,7 @@ def get_connection() -> Connection:
     """Return the connection whose call, pickling or unpickling is going on in this thread."""
     conn = _engine.current()
     if conn is None:
-        raise ValueError('Current thread is not associated with any connection')
+        raise ValueError('No call of a connection is running in this thread')
     return conn
 
 

@@ -52,8 +52,7 @@ class Proxy(ConnectionBound):
     def __reduce__(self) -> Any:
         conn = _engine.pickling()
         if conn is not self.__handle.owner:
-            text = 'Proxy {!r} can only be pickled by {!r}'.format(self, self.__handle.owner)
-            raise RuntimeError(text if conn is None else '{}, not by {!r}'.format(text, conn))
+            raise RuntimeError('{!r} can be sent over its own connection alone'.format(self))
         return _get_obj, (self.__handle.id,)
 
     def __repr__(self) -> str:

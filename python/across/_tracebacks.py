@@ -14,7 +14,7 @@ import itertools
 import linecache
 import os
 import socket
-import sys
+from collections.abc import Iterator
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Optional
 
@@ -73,15 +73,16 @@ def unpack(hops: list[Hop]) -> Optional[TracebackType]:
 
 def _make_frame(hop: Hop) -> FrameType:
     host, pid, entries = hop
-    code = _get_frame.__code__.replace(
+    code = _generate.__code__.replace(
         co_filename='<process {} on {}>'.format(pid, host), co_name='\n'.join(['remote call', *_format(entries)])
     )
-    frame: FrameType = FunctionType(code, {'getframe': sys._getframe, _HOP: hop})()
+    # Of a generator that never ran: a frame that did would keep its callers, and through them the exception itself.
+    frame: FrameType = FunctionType(code, {_HOP: hop})().gi_frame
     return frame
 
 
-def _get_frame() -> FrameType:
-    return getframe()  # type: ignore[name-defined, no-any-return]  # noqa: F821  (its globals are made above)
+def _generate() -> Iterator[None]:
+    yield
 
 
 def _format(entries: list[Entry]) -> list[str]:
