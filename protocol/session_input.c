@@ -85,7 +85,8 @@ static void end_frame(struct ax_session *session, uint64_t now, struct ax_event 
 
 /*
  * Makes room for more of the current body, at least one byte, and returns how much: memory follows what has arrived.
- * Room for too little to be worth a read() of its own is enlarged at once.
+ * Room for too little to be worth a read() of its own is enlarged at once. There is never more room than bytes missing,
+ * for the capacity never exceeds the length. 0: memory is short.
  */
 static size_t body_room(struct ax_session *session, struct ax_buffer *body)
 {
@@ -119,8 +120,6 @@ static size_t take_body(struct ax_session *session, const unsigned char *data, s
         ax_session_fail_memory(session);
         return 0;
     }
-    if (used > session->frame.remaining)
-        used = (size_t)session->frame.remaining;
     if (used > size)
         used = size;
     memcpy(body->data + body->size, data, used);
@@ -175,7 +174,7 @@ size_t ax_session_space(struct ax_session *session, void **memory)
     size_t room = body_room(session, body); /* 0 without memory: then ax_session_feed() fails for that */
     if (room > 0)
         *memory = body->data + body->size;
-    return room < session->frame.remaining ? room : (size_t)session->frame.remaining;
+    return room;
 }
 
 void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, struct ax_event *event)

@@ -341,6 +341,20 @@ static void an_opener_has_sent_the_first_superblock_already(void **state)
     assert_log(&peer, "ready\n");
 }
 
+static void without_memory_nobody_is_bootstrapped(void **state)
+{
+    (void)state;
+    for (unsigned n = 1; n <= 3; n++) { /* the length, the source, the second superblock */
+        start(AX_OPENER, source);
+        peer_forget_sent(&peer);
+        alloc_fail_at(n);
+        feed_bare_superblock(0, 2, 0);
+        assert_true(alloc_has_failed());
+        assert_failed(&peer, AX_ENOMEM, "Out of memory");
+        peer_fini(&peer);
+    }
+}
+
 static void the_bootstrapped_peer_must_speak_what_we_do(void **state)
 {
     (void)state;
@@ -408,6 +422,7 @@ int main(void)
         TEST(settings_out_of_range_are_refused),
         TEST(a_bare_python_is_sent_the_source_between_two_superblocks),
         TEST(an_opener_has_sent_the_first_superblock_already),
+        TEST(without_memory_nobody_is_bootstrapped),
         TEST(the_bootstrapped_peer_must_speak_what_we_do),
         TEST(a_bare_python_that_needs_more_is_refused),
         TEST(a_bare_python_is_refused_where_nobody_has_a_source),
