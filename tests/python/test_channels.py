@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""What carries the bytes: sockets, pipes, processes, and channels written in Python."""
+
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import across
+
+SERVE = 'import across\nwith across.Connection.from_stdio() as conn: conn.wait()'
+
+
+class SocketChannel:
+    """A channel as a user would write it."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.calls = []
+
+    def set_timeout(self, seconds):
+        self.calls.append(('set_timeout', seconds))
+
+    def connect(self):
+        self.calls.append('connect')
+
+    def recv_into(self, buffer):
+        return self.sock.recv_into(buffer)
+
+    def send(self, buffer):
+        return self.sock.send(buffer[:1000])
+
+    def cancel(self):
+        self.calls.append('cancel')
+        self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.calls.append('close')
+        self.sock.close()
+
+
+def broken(*args):
+    raise LookupError('broken')
+
+
+def get_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith('across-')]
+
+
+@pytest.fixture
+def ends():
+    pair = socket.socketpair()
+    yield pair
+    for sock in pair:
+        sock.close()
+
+
+def test_channel_in_python(ends):
+    channel = SocketChannel(ends[0])
+    other = across.Connection.from_socket(ends[1])
+    with across.Connection(channel, options=across.Options(timeout=7)) as conn:
+        data = os.urandom(1 << 20)
+        assert conn.call(bytes, data) == data
+        assert other.call(len, data) == len(data)
+    other.close()
+    assert channel.calls[:2] == [('set_timeout', 7.0), 'connect']
+    assert channel.calls[-1] == 'close' and channel.calls.count('close') == 1
+    assert get_threads() == []
+
+
+def test_channel_without_timeout(ends):
+    channel = SocketChannel(ends[0])
+    conn = across.Connection(channel, options=across.Options(timeout=None))
+    conn.cancel()
+    conn.close()
+    assert not any(call[0] == 'set_timeout' for call in channel.calls)
+
+
+@pytest.mark.parametrize('method', ['connect', 'recv_into', 'send', 'close'])
+def test_error_in_a_channel_is_the_fatal_error(ends, method):
+    channel = SocketChannel(ends[0])
+    setattr(channel, method, broken)
+    other = across.Connection.from_socket(ends[1])
+    conn = across.Connection(channel)
+    with pytest.raises(LookupError, match='broken'):
+        conn.close()
+    conn.close()
+    with contextlib.suppress(EOFError, OSError):  # the other end may notice
+        other.close()
+    assert get_threads() == []
+
+
+@pytest.mark.parametrize('method', ['recv_into', 'send'])
+@pytest.mark.parametrize('size', [None, -1, 1 << 40, 'x'])
+def test_nonsense_from_a_channel_is_refused(ends, method, size):
+    channel = SocketChannel(ends[0])
+    setattr(channel, method, lambda buffer: size)
+    with pytest.raises((TypeError, ValueError), match='channel'):
+        across.Connection(channel).close()
+
+
+def test_cancel_while_a_channel_connects(ends):
+    channel = SocketChannel(ends[0])
+    connecting, cancelled = threading.Event(), threading.Event()
+
+    def connect():
+        connecting.set()
+        cancelled.wait(20)
+
+    channel.connect, channel.cancel = connect, cancelled.set
+    conn = across.Connection(channel)
+    assert connecting.wait(20)
+    conn.cancel()
+    with pytest.raises(across.DisconnectError):
+        conn.call(len, '')
+    conn.close()
+    assert channel.calls[-1] == 'close'
+
+
+def test_unix(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / 'socket'))
+        listener.listen()
+        conn = across.Connection.from_unix(tmp_path / 'socket')
+        other = across.Connection.from_socket(listener.accept()[0])
+        with conn, other:
+            assert conn.call(os.getpid) == os.getpid()
+
+
+def test_unix_without_listener(tmp_path):
+    conn = across.Connection.from_unix(tmp_path / 'none')
+    with pytest.raises(FileNotFoundError):
+        conn.__enter__()
+    conn.close()
+
+
+def test_unix_with_full_backlog_can_be_cancelled(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(str(tmp_path / 'socket'))
+        listener.listen(0)
+        first.connect(str(tmp_path / 'socket'))
+        conn = across.Connection.from_unix(tmp_path / 'socket')
+        assert conn.is_connected()
+        conn.cancel()
+        conn.close()
+
+
+def test_tcp_tries_every_address(monkeypatch):
+    with socket.create_server(('127.0.0.1', 0)) as listener, socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))  # and does not listen
+
+        def resolve(host, port, *args):
+            assert host == 'two.example'
+            return [(socket.AF_INET, socket.SOCK_STREAM, 0, '', s.getsockname()) for s in (closed, listener)]
+
+        monkeypatch.setattr(socket, 'getaddrinfo', resolve)
+        conn = across.Connection.from_tcp('two.example', 1)
+        accepted = listener.accept()[0]
+        other = across.Connection.from_socket(accepted)
+        with conn, other:
+            assert conn.call(os.getpid) == os.getpid()
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_tcp_refused():
+    with socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))
+        with pytest.raises(ConnectionRefusedError):
+            across.Connection.from_tcp('127.0.0.1', closed.getsockname()[1]).close()
+
+
+def test_name_that_is_being_looked_up_can_be_cancelled(monkeypatch):
+    looking, go_on = threading.Event(), threading.Event()
+
+    def resolve(*args):
+        looking.set()
+        go_on.wait(20)
+        raise socket.gaierror('unknown')
+
+    monkeypatch.setattr(socket, 'getaddrinfo', resolve)
+    conn = across.Connection.from_tcp('slow.example', 1)
+    assert looking.wait(20)
+    conn.cancel()
+    conn.close()
+    go_on.set()
+
+
+def test_tls_socket_is_refused(ends):
+    with ssl.create_default_context().wrap_socket(ends[0], server_hostname='x', do_handshake_on_connect=False) as sock:
+        with pytest.raises(TypeError, match='plain socket'):
+            across.Connection.from_socket(sock)
+
+
+def test_pipes_with_bytes_read_ahead():
+    (in_1, out_2), (in_2, out_1) = os.pipe(), os.pipe()
+    other = across.Connection.from_pipes(open(in_2, 'rb', 0), open(out_2, 'wb', 0))
+    file = open(in_1, 'rb')
+    assert file.peek()  # now the superblock is in its buffer
+    conn = across.Connection.from_pipes(file, open(out_1, 'wb', 0))
+    with conn, other:
+        assert conn.call(os.getpid) == other.call(os.getpid) == os.getpid()
+    assert file.closed
+
+
+def test_command_and_stdio():
+    with across.Connection.from_command([sys.executable, '-c', SERVE]) as conn:
+        assert conn.call(os.getpid) != os.getpid()
+        conn.call(os.system, 'echo harmless')
+        conn.execute('print("harmless too")')
+        assert conn.call(len, 'ab') == 2
+
+
+def test_failed_program_is_reported():
+    with pytest.raises(subprocess.CalledProcessError) as info:
+        across.Connection.from_shell('exit 7').close()
+    assert info.value.returncode == 7
+
+
+def test_program_that_does_not_exist():
+    with pytest.raises(FileNotFoundError):
+        across.Connection.from_command(['/nonexistent/program'])
+    with pytest.raises(TypeError):
+        across.Connection.from_command('ls')
+
+
+def test_cancelled_program_is_killed_and_joined():
+    proc = subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    conn = across.Connection.from_process(proc)
+    conn.cancel()
+    conn.close()
+    assert proc.returncode == -9
+
+
+def test_process_without_pipes_is_refused():
+    proc = subprocess.Popen(['true'])
+    with pytest.raises(ValueError, match='Standard input'):
+        across.Connection.from_process(proc)
+    proc.wait()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Log records that travel."""
+
+import logging
+import threading
+
+import pytest
+
+import across
+import across.logging
+
+
+class Unprintable:
+    def __reduce__(self):
+        raise TypeError('not picklable')
+
+    def __str__(self):
+        return 'formatted here'
+
+
+@pytest.fixture
+def logger():
+    logger = logging.getLogger('rainbow')
+    logger.setLevel(logging.DEBUG)
+    yield logger
+    logger.handlers.clear()
+
+
+@pytest.fixture
+def records(logger):
+    """What the logger that both ends share handles."""
+    kept = []
+    handler = logging.Handler()
+    handler.emit = kept.append
+    logger.addHandler(handler)
+    return kept
+
+
+def test_records_reach_the_logger_of_the_same_name(conn, records):
+    handler = across.logging.AcrossHandler(conn)
+    handler.handle(logging.makeLogRecord({
+        'name': 'rainbow', 'levelno': logging.INFO, 'msg': '%s and %d', 'args': (Unprintable(), 3),
+        'extra': Unprintable(), 'lineno': 5,
+    }))  # fmt: skip
+    assert [record.getMessage() for record in records] == ['formatted here and 3']
+    assert records[0].lineno == 5 and records[0].args == () and isinstance(records[0].extra, str)
+
+
+def test_exceptions_are_formatted_here(conn, records):
+    try:
+        raise KeyError(threading.Lock())
+    except KeyError as error:
+        exc_info = (KeyError, error, error.__traceback__)
+    across.logging.AcrossHandler(conn).handle(
+        logging.makeLogRecord({'levelno': logging.INFO, 'name': 'rainbow', 'exc_info': exc_info})
+    )
+    assert records[0].exc_info is None and 'Traceback' in records[0].exc_text
+
+
+def test_record_is_not_sent_back_where_it_came_from(make_pair, logger, records):
+    one, other = make_pair()
+    logger.addHandler(across.logging.AcrossHandler(other))
+    across.logging.AcrossHandler(one).handle(
+        logging.makeLogRecord({'levelno': logging.INFO, 'name': 'rainbow', 'msg': 'once'})
+    )
+    assert len(records) == 1
+
+
+def test_own_records_stay_here_and_a_closed_connection_drops_them(conn, records):
+    handler = across.logging.AcrossHandler(conn)
+    handler.handle(logging.makeLogRecord({'levelno': logging.INFO, 'name': 'across', 'msg': 'about a connection'}))
+    conn.close()
+    handler.handle(logging.makeLogRecord({'levelno': logging.INFO, 'name': 'rainbow', 'msg': 'too late'}))
+    assert records == []
+
+
+def test_without_a_connection():
+    with pytest.raises(ValueError):
+        across.logging.AcrossHandler()
+
+
+def test_handler_of_the_running_call(conn, records):
+    conn.call(_log_remotely)
+    assert [record.getMessage() for record in records] == ['from the call']
+
+
+def _log_remotely():
+    across.logging.AcrossHandler().handle(
+        logging.makeLogRecord({'levelno': logging.INFO, 'name': 'rainbow', 'msg': 'from the call'})
+    )

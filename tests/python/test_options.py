@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Options of a connection."""
+
+import math
+
+import pytest
+
+import across
+
+
+def test_defaults_and_copy():
+    options = across.Options()
+    assert (options.timeout, options.accept_exported_modules, options.protocol_version) == (60.0, False, (0, 2))
+    changed = options.copy(timeout=None)
+    assert changed.timeout is None and options.timeout == 60.0
+
+
+@pytest.mark.parametrize('given, kept', [(5, 5.0), (1e-9, 0.001), (1e9, 86400.0), (math.inf, 86400.0), (None, None)])
+def test_timeouts_are_clamped(given, kept):
+    assert across.Options(timeout=given).timeout == kept
+
+
+@pytest.mark.parametrize(
+    'timeout, error', [('1', TypeError), (0, ValueError), (-1, ValueError), (math.nan, ValueError)]
+)
+def test_wrong_timeouts(timeout, error):
+    with pytest.raises(error):
+        across.Options(timeout=timeout)
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError):
+        across.Options(speed=1)
+    with pytest.raises(AttributeError):
+        across.Options().speed = 1
+    with pytest.raises(AttributeError):
+        across.Options().copy(speed=1)
+
+
+def test_wrong_versions():
+    with pytest.raises(ValueError):
+        across.Options(protocol_version=(0, 3))
+    with pytest.raises(TypeError):
+        across.Options(protocol_version='0.2')
+
+
+@pytest.mark.parametrize('level', [3, -1, '1', None])
+def test_wrong_debug_levels(level):
+    with pytest.raises(ValueError):
+        across.set_debug_level(level)
+
+
+def test_debug_level(conn, capsys):
+    across.set_debug_level(1)
+    try:
+        conn.close()
+        assert 'ended' in capsys.readouterr().err
+    finally:
+        across.set_debug_level(0)
