@@ -165,9 +165,11 @@ static void on_timer(uv_timer_t *timer)
 {
     struct ax_handshakes *set = timer->data;
     uint64_t now = uv_now(set->loop);
+    char reason[AX_SENTENCE_SIZE];
 
+    ax_sentence(reason, sizeof reason, "The handshake was not finished within %u ms", set->timeout_ms);
     while (set->first != NULL && set->first->deadline <= now)
-        end_failed(set->first, "The handshake took too long");
+        end_failed(set->first, reason);
     schedule(set);
 }
 
