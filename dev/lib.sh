@@ -25,6 +25,18 @@ fail()
     exit 1
 }
 
+# Sets `asked`: the path behind the only option that most commands have, --python PATH, or "".
+take_python_option()
+{
+    asked=""
+    if [ $# -eq 2 ] && [ "$1" = --python ]; then
+        asked=$2
+    elif [ $# -gt 0 ]; then
+        echo "usage: dev/${0##*/} [--python PATH]" >&2
+        exit 2
+    fi
+}
+
 # The interpreter to build for, $1 or the first on PATH that will do: the same choice as CMakeLists.txt makes.
 choose_python()
 {
@@ -61,4 +73,37 @@ configure_and_build()
     shift 2
     run cmake --preset "$preset" -B "$folder" "-DPython3_EXECUTABLE=$python" "$@"
     run cmake --build "$folder" --parallel "$jobs"
+}
+
+failed=()
+
+# stage NAME COMMAND...: a failure is remembered, and the stages behind it run all the same.
+stage()
+{
+    local name=$1
+    shift
+    say "$name"
+    "$@" || failed+=("$name")
+}
+
+# Prints the last line, and exits: 1 when a stage has failed.
+finish()
+{
+    if [ ${#failed[@]} -gt 0 ]; then
+        printf '%s: FAILED:' "dev/${0##*/}"
+        printf ' [%s]' "${failed[@]}"
+        printf '\n'
+        exit 1
+    fi
+    echo "dev/${0##*/}: all passed"
+    exit 0
+}
+
+# python_tests FOLDER [NAME=VALUE...]: all pytest suites on the build in that folder, with these environment variables.
+python_tests()
+{
+    local folder=$1
+    shift
+    run env "PYTHONPATH=$folder/python" "AX_BUILD_DIR=$folder" "AX_PLAIN_ACROSS=$deps/plain-across" PYTHONDONTWRITEBYTECODE=1 \
+        "$@" "$venv/bin/python" -m pytest tests
 }
