@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures of the end-to-end tests."""
+
+import gc
+import os
+
+import pytest
+
+import across
+
+from . import daemon as daemons
+from .waiting import children, count_fds, list_fds, wait_until
+
+TRANSPORTS = ['unix', 'tcp', 'stdio']
+
+
+def pytest_collection_modifyitems(items):
+    if not daemons.BUILD:
+        for item in items:
+            if str(item.path.parent) == os.path.dirname(__file__):
+                item.add_marker(pytest.mark.skip(reason='AX_BUILD_DIR does not name a build of acrossd'))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def engine_is_running():
+    """What the engine keeps open for the life of the process is no leak: one connection makes it."""
+    if daemons.BUILD:
+        with across.Connection.from_command([daemons.ACROSSD, '--stdio']) as conn:
+            conn.call(os.getpid)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_here(engine_is_running):
+    """After each test, this process has the descriptors and children that it had before."""
+    gc.collect()
+    count, fds, processes = count_fds(), list_fds(), children()
+    yield
+    gc.collect()
+    wait_until(lambda: count_fds() <= count, lambda: 'return from {} to {}'.format(list_fds(), fds))
+    wait_until(lambda: children() == processes, 'the end of child processes')
+
+
+@pytest.fixture
+def remote_path(monkeypatch):
+    """Processes that the package starts find the tests' remote functions."""
+    monkeypatch.setenv('PYTHONPATH', daemons.environment()['PYTHONPATH'])
+
+
+@pytest.fixture
+def make_daemon(tmp_path):
+    """Starts daemons that are stopped and checked at the end."""
+    started = []
+
+    def make(*options, listen=None, **kwargs):
+        if listen is None:
+            listen = ['unix:{}/{}'.format(tmp_path, len(started))]
+        options = [*(word for address in listen for word in ('--listen', address)), *options]
+        started.append(daemons.Daemon(*options, **kwargs))
+        return started[-1]
+
+    yield make
+    try:
+        for daemon in started:
+            if daemon.process.poll() is None:
+                daemon.stop()
+    finally:
+        for daemon in started:
+            daemon.kill()
+
+
+@pytest.fixture
+def daemon(make_daemon):
+    """acrossd on a unix socket."""
+    return make_daemon()
+
+
+@pytest.fixture(params=TRANSPORTS)
+def server(request):
+    """acrossd on every transport: a Daemon, or a Stdio."""
+    if request.param == 'stdio':
+        request.getfixturevalue('remote_path')
+        stdio = daemons.Stdio(request.getfixturevalue('capfd'))
+        yield stdio
+        stdio.stop()
+        return
+    listen = [] if request.param == 'unix' else ['tcp:127.0.0.1:0']
+    yield request.getfixturevalue('make_daemon')(listen=listen or None)
+
+
+@pytest.fixture
+def conn(server):
+    """A connection to acrossd over every transport."""
+    with server.connect() as conn:
+        yield conn
+
+
+@pytest.fixture
+def unix_conn(daemon):
+    """A connection to acrossd over a unix socket, where the transport makes no difference."""
+    with daemon.connect() as conn:
+        yield conn
+
+
+@pytest.fixture(scope='session')
+def plain_across():
+    """The folder that holds the plain package across 0.1.0."""
+    folder = os.environ.get('AX_PLAIN_ACROSS')
+    if not folder:
+        pytest.skip('AX_PLAIN_ACROSS does not name the folder of the plain package across')
+    return folder

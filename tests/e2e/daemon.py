@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""acrossd as tests see it: started, watched, stopped, and checked for what it leaves behind.
+
+Every line on standard error has to be expected by the test. That catches warnings, tracebacks and sanitizers' reports.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+
+import across
+
+from .waiting import LIMIT, children, count_fds, count_sockets, count_threads, in_session, list_fds, wait_until
+
+BUILD = os.environ.get('AX_BUILD_DIR', '')
+ACROSSD = os.path.join(BUILD, 'acrossd')
+BROKEN = '.*(connection [0-9]+ from .* (broke|was refused)|the connection broke): .*'
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def environment(*paths):
+    """The environment of a process that imports from these folders, and the tests' remote functions."""
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join([*paths, TESTS]), PYTHONDONTWRITEBYTECODE='1')
+    env.pop('PYTHONHOME', None)
+    return env
+
+
+class Lines:
+    """The lines of a pipe, as they come. Each is to be taken by `expect` or `take`."""
+
+    def __init__(self, file):
+        self._file = file
+        self._condition = threading.Condition()
+        self._lines = []
+        self._ended = False
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        with self._file:
+            for line in self._file:
+                with self._condition:
+                    self._lines.append(line.decode('utf-8', 'replace').rstrip('\n'))
+                    self._condition.notify_all()
+        with self._condition:
+            self._ended = True
+            self._condition.notify_all()
+
+    def expect(self, pattern):
+        """Wait for a line that matches as a whole, take it, and return the match."""
+        with self._condition:
+            found = self._condition.wait_for(lambda: self._find(pattern) or self._ended, LIMIT)
+            if not isinstance(found, tuple):
+                found = self._find(pattern)
+            assert found, 'no line {!r} on standard error, but {!r}'.format(pattern, self._lines)
+            index, match = found
+            del self._lines[index]
+            return match
+
+    def _find(self, pattern):
+        for index, line in enumerate(self._lines):
+            match = re.fullmatch(pattern, line)
+            if match:
+                return index, match
+        return None
+
+    def rest(self):
+        """All lines that were not taken, when the pipe has ended."""
+        self._thread.join(LIMIT)
+        assert not self._thread.is_alive(), 'standard error is still open in some process'
+        return self._lines
+
+
+class Daemon:
+    """A listening acrossd. As a context manager it is stopped, and has to have kept everything clean."""
+
+    def __init__(self, *options, command=(ACROSSD,), env=None, cwd=None, warm=True):
+        listens = sum(option.startswith('--listen') for option in options)
+        self.process = subprocess.Popen(
+            [*command, *options],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment() if env is None else env,
+            cwd=cwd,
+            start_new_session=True,
+        )
+        self.lines = Lines(self.process.stderr)
+        self.expect = self.lines.expect
+        self.addresses = []
+        self._allowed = []
+        try:
+            self.addresses = [self.expect('listening on (.*)').group(1) for _ in range(listens)]
+            self.worker = self.find_worker()
+        except BaseException:
+            self.kill()
+            raise
+        sockets = {pid: count_sockets(pid) for pid in (self.process.pid, self.worker)}
+        if warm:  # the engine's loop opens descriptors of its own with the first connection
+            with self.connect() as conn:
+                conn.call(os.getpid)
+            wait_until(lambda: count_sockets(self.worker) == sockets[self.worker], 'the end of the first connection')
+        self._before = {pid: (sockets[pid], count_fds(pid) - count_sockets(pid)) for pid in sockets}
+        self._threads = count_threads(self.process.pid)
+
+    def expect_broken(self, count=1):
+        """Take the warnings about so many connections that their clients broke."""
+        for _ in range(count):
+            self.expect(BROKEN)
+
+    def allow_broken(self):
+        """Take those warnings at the end, however many there are: clients may break before they were noticed."""
+        self._allowed.append(BROKEN)
+
+    def expect_killed(self):
+        """The worker was killed by the test, and has to have been replaced."""
+        self.expect('.*the worker, process {}, was killed by signal 9 .*'.format(self.worker))
+        wait_until(lambda: children(self.process.pid) not in ([], [self.worker]), 'a new worker')
+        self.worker = self.find_worker()
+        with self.connect() as conn:
+            conn.call(os.getpid)
+        self._before = {self.process.pid: self._before[self.process.pid]}
+
+    def find_worker(self):
+        (worker,) = children(self.process.pid)
+        return worker
+
+    def connect(self, options=None, address=None):
+        address = address or self.addresses[0]
+        if address.startswith('unix:'):
+            return across.Connection.from_unix(address[5:], options=options)
+        host, _, port = address[4:].rpartition(':')
+        return across.Connection.from_tcp(host.strip('[]'), port, options=options)
+
+    def check_quiet(self):
+        """When the test's connections have closed, descriptors, processes and the supervisor's threads are as before."""
+        for pid, (sockets, others) in self._before.items():
+            wait_until(
+                lambda pid=pid, most=sockets: count_sockets(pid) <= most,
+                lambda pid=pid, most=sockets: 'closing all but {} sockets of {}'.format(most, list_fds(pid)),
+            )
+            wait_until(
+                lambda pid=pid, most=others: count_fds(pid) - count_sockets(pid) <= most,
+                lambda pid=pid, most=others: 'closing all but {} others of {}'.format(most, list_fds(pid)),
+            )
+        wait_until(lambda: children(self.process.pid) == [self.worker], 'the end of other processes')
+        wait_until(lambda: children(self.worker) == [], "the end of the worker's children")
+        assert count_threads(self.process.pid) == self._threads
+
+    def stop(self, status=0, check=True):
+        """Stop it in an orderly way. A call that still runs shows as a warning on standard error."""
+        try:
+            if check:
+                self.check_quiet()
+            self.process.send_signal(signal.SIGTERM)
+            self.join(status)
+        finally:
+            self.kill()
+
+    def join(self, status=0):
+        """Wait for its end; then nothing may be left of it."""
+        assert self.process.wait(LIMIT) == status
+        wait_until(lambda: in_session(self.process.pid) == [], 'the end of all its processes')
+        assert [line for line in self.lines.rest() if not any(re.fullmatch(p, line) for p in self._allowed)] == []
+
+    def kill(self):
+        """End it and everything that it started, whatever state it is in."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            self.kill()
+        elif self.process.poll() is None:
+            self.stop()
+
+
+class Stdio:
+    """`acrossd --stdio`, one for each connection, with the interface of Daemon. `capfd` captures standard error."""
+
+    def __init__(self, capfd, *options):
+        self._capfd = capfd
+        self._options = options
+        self._seen = ''
+        self._broken = False
+        self._pids = []
+
+    def connect(self, options=None):
+        before = set(children())
+        conn = across.Connection.from_command([ACROSSD, '--stdio', *self._options], options=options)
+        self._pids += set(children()) - before
+        return conn
+
+    @property
+    def worker(self):
+        return self._pids[-1]
+
+    def expect(self, pattern):
+        return wait_until(lambda: self._find(pattern), lambda: 'line {!r} among {!r}'.format(pattern, self._seen))
+
+    def _find(self, pattern):
+        self._seen += self._capfd.readouterr().err
+        match = re.search('^{}$'.format(pattern), self._seen, re.MULTILINE)
+        if match:
+            self._seen = self._seen[: match.start()] + self._seen[match.end() + 1 :]
+        return match
+
+    def expect_broken(self, count=1):
+        """Take the lines about so many connections that their client broke. A killed process cannot write any."""
+        self._broken = True
+
+    allow_broken = expect_killed = expect_broken
+
+    def stop(self):
+        wait_until(lambda: not set(children()) & set(self._pids), 'the end of all processes')
+        self._find('$.')
+        lines = self._seen.splitlines()
+        assert [line for line in lines if not (self._broken and re.fullmatch(BROKEN, line))] == []
