@@ -47,7 +47,7 @@ class SocketChannel(Transport):
         self._lock = threading.Lock()  # guards _sock, _cancelled and _wake
         self._cancelled = False
         self._wake: Optional[tuple[socket.socket, socket.socket]] = None  # while a connecting thread waits
-        self._label = repr(address) if sock is None else repr(sock)
+        self._label = _describe_address(family, address) if sock is None else 'socket {}'.format(sock.fileno())
 
     def set_timeout(self, seconds: float) -> None:
         self._timeout = seconds
@@ -59,7 +59,13 @@ class SocketChannel(Transport):
             elif self._family != socket.AF_UNIX or not self._connect_unix_now(link):
                 _engine.spawn(lambda: self._connect_and_start(link))
         except Exception as error:
-            link.fail(error)
+            link.fail(self._name_peer(error))
+
+    def _name_peer(self, error: BaseException) -> BaseException:
+        """Return an error that says what could not be connected to; the system's own does not."""
+        if self._address is None or not isinstance(error, OSError) or error.errno is None:
+            return error
+        return type(error)(error.errno, '{} ({})'.format(error.strerror, self._label))
 
     def _start(self, link: _engine.Link, sock: socket.socket) -> None:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -100,7 +106,7 @@ class SocketChannel(Transport):
                 if sock is not None:
                     self._start(link, sock)
         except BaseException as error:
-            link.fail(error)
+            link.fail(self._name_peer(error))
 
     def _connect_unix_later(self) -> None:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -118,9 +124,8 @@ class SocketChannel(Transport):
         found = socket.getaddrinfo(host, port, self._family, socket.SOCK_STREAM)
         for number, (family, kind, protocol, _, address) in enumerate(found, 1):
             logger.debug('connecting to %r', address)
-            sock = self._adopt(socket.socket(family, kind, protocol))
             try:
-                return self._connect_once(sock, address)
+                return self._connect_once(self._adopt(socket.socket(family, kind, protocol)), address)
             except OSError as error:
                 if self._cancelled or number == len(found):
                     raise
@@ -380,6 +385,14 @@ class ProcessChannel(PipeChannel):
 
     def __repr__(self) -> str:
         return 'process {} {!r}'.format(self._proc.pid, self._proc.args)
+
+
+def _describe_address(family: int, address: Any) -> str:
+    if family == socket.AF_UNIX:
+        path = os.fsdecode(address)
+        return 'unix:' + (path if path.isprintable() else ascii(path)[1:-1])
+    host, port = address
+    return ('tcp:[{}]:{}' if ':' in str(host) else 'tcp:{}:{}').format(host, port)
 
 
 def _timed_out() -> OSError:

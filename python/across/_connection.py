@@ -131,7 +131,7 @@ class Connection:
         :exc:`OperationError` says that something else than the function failed, :exc:`DisconnectError` that the
         connection is gone. An interrupted call (KeyboardInterrupt) leaves the connection usable.
         """
-        return self._link.apply(func, args, kwargs)  # type: ignore[no-any-return]
+        return self._link.apply(func, args, kwargs)
 
     def create(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call `func(*args, **kwargs)` in the other process, keep its result there, and return a proxy for it."""

@@ -8,6 +8,7 @@ below by a stand-in, a RuntimeError that names it. So the rest of the record sti
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Optional
 
 from . import _tracebacks
@@ -39,6 +40,10 @@ def load_error(record: Any) -> BaseException:
     exc = _load(record)
     if exc is None:
         raise TypeError('an exception record without an exception')
+    if exc.__context__ is None:  # what the caller is handling, as for any exception that is raised here
+        handled = sys.exc_info()[1]
+        if handled is not exc:
+            BaseException.__setattr__(exc, '__context__', handled)
     return exc
 
 

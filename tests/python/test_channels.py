@@ -134,7 +134,7 @@ def test_unix(tmp_path):
 
 def test_unix_without_listener(tmp_path):
     conn = across.Connection.from_unix(tmp_path / 'none')
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r'unix:.*none'):
         conn.__enter__()
     conn.close()
 
@@ -170,8 +170,22 @@ def test_tcp_tries_every_address(monkeypatch):
 def test_tcp_refused():
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
-        with pytest.raises(ConnectionRefusedError):
-            across.Connection.from_tcp('127.0.0.1', closed.getsockname()[1]).close()
+        port = closed.getsockname()[1]
+        with pytest.raises(ConnectionRefusedError, match='tcp:127.0.0.1:{}'.format(port)):
+            across.Connection.from_tcp('127.0.0.1', port).close()
+
+
+def test_tcp_passes_over_families_that_the_host_lacks(monkeypatch):
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+
+        def resolve(host, port, *args):
+            return [(family, socket.SOCK_STREAM, 0, '', listener.getsockname()) for family in (-7, socket.AF_INET)]
+
+        monkeypatch.setattr(socket, 'getaddrinfo', resolve)
+        conn = across.Connection.from_tcp('two.example', 1)
+        other = across.Connection.from_socket(listener.accept()[0])
+        with conn, other:
+            assert conn.call(os.getpid) == os.getpid()
 
 
 def test_name_that_is_being_looked_up_can_be_cancelled(monkeypatch):

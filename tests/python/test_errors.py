@@ -2,6 +2,7 @@
 """Exceptions that cross connections."""
 
 import gc
+import json
 import os
 import pickle
 import socket
@@ -63,6 +64,26 @@ def fail_suppressed():
         raise CustomError('outer') from None
 
 
+def fail_with_notes():
+    exc = json.JSONDecodeError('bad', 'document', 0)
+    exc.__notes__ = ['a note']
+    raise exc
+
+
+def fail_with_unportable_context():
+    try:
+        raise NotPicklable()
+    except NotPicklable:
+        raise CustomError('outer')  # noqa: B904
+
+
+def fail_with_group():
+    try:
+        raise KeyError('inner')
+    except KeyError as inner:
+        raise ExceptionGroup('several', [inner, CustomError('never raised')])  # noqa: B904, F821
+
+
 def fail_unportable(cls, *args):
     raise cls(*args)
 
@@ -99,6 +120,51 @@ def test_notes_arrive(conn):
     exc = CustomError('noted')
     exc.__notes__ = ['a note']
     assert catch(conn, fail_with, exc).__notes__ == ['a note']
+
+
+def test_notes_arrive_even_if_the_class_does_not_pickle_them(conn):
+    assert catch(conn, fail_with_notes).__notes__ == ['a note']
+
+
+def test_caller_sees_what_it_was_handling(conn):
+    try:
+        raise KeyError('handled here')
+    except KeyError as handled:
+        assert catch(conn, fail_deep, 0).__context__ is handled
+        assert 'inner' in str(catch(conn, fail_with_context).__context__)
+
+
+def test_context_that_cannot_cross_is_replaced(conn):
+    exc = catch(conn, fail_with_unportable_context)
+    assert type(exc) is CustomError
+    assert type(exc.__context__) is RuntimeError and 'NotPicklable: kept' in str(exc.__context__)
+    assert 'in fail_with_unportable_context' in format_exception(exc.__context__)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason='no exception groups')
+def test_exception_groups_cross(conn):
+    exc = catch(conn, fail_with_group)
+    assert type(exc) is ExceptionGroup and exc.message == 'several'  # noqa: F821
+    assert [type(member) for member in exc.exceptions] == [KeyError, CustomError]
+    assert exc.__context__ is exc.exceptions[0]
+    assert "raise KeyError('inner')" in format_exception(exc)
+
+
+def test_interpreter_and_logging_show_remote_tracebacks():
+    source = """
+import across, logging, socket
+source = "def func():\\n    raise ValueError('far away')  # the line\\nfunc()"
+one, other = [across.Connection.from_socket(end) for end in socket.socketpair()]
+try:
+    one.execute(source)
+except ValueError:
+    logging.exception('logged')
+one.execute(source)
+"""
+    shown = subprocess.run([sys.executable, '-c', source], stderr=subprocess.PIPE, text=True).stderr
+    assert shown.count("    raise ValueError('far away')  # the line\n") == 2, shown
+    assert shown.count(', line 2, in func') == 2
+    assert shown.count(' on {}>'.format(socket.gethostname())) == 2
 
 
 @pytest.mark.parametrize('args', [(NotPicklable,), (NotUnpicklable, 'kept', 2)])
