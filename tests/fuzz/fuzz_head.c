@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Decoding of message heads: whatever the bytes are, the fields lie within them, and what was read can be written and read
- * again.
+ * Decoding of message heads: whatever the bytes are, the fields lie within them, and what was read can be written and
+ * read again.
  *
  * Input: a head.
  */

@@ -2,8 +2,8 @@
 /*
  * A session whose peer is hostile and whose owner does anything that it may, in any order.
  *
- * Input: two bytes of settings, then a script: each step is a byte that says what to do, with arguments behind it. All that
- * session.h promises and that can be told from outside is checked after every step.
+ * Input: two bytes of settings, then a script: each step is a byte that says what to do, with arguments behind it. All
+ * that session.h promises and that can be told from outside is checked after every step.
  */
 #include "fuzz.h"
 #include "protocol/session.h"
@@ -141,7 +141,7 @@ static void feed_frame(struct fuzz *fuzz, bool more)
     feed(fuzz, body);
 }
 
-/* A header that promises up to 4 GiB, and as much of it as the session has room for. */
+/* A header that promises up to 4 GiB, and as much of the body as the session names memory for. */
 static void feed_large(struct fuzz *fuzz, bool more)
 {
     unsigned char header[AX_FRAME_HEADER_SIZE];
@@ -345,6 +345,7 @@ static void start(struct fuzz *fuzz, unsigned settings)
     config.features = settings & FEATURES ? AX_FEATURE_REASON : 0;
     config.bootstrap = settings & BOOTSTRAP ? source : NULL;
     ax_limits_init(&config.limits);
+    config.limits.max_message = 4u << 20; /* every byte is really written: more would only take time */
     if (settings & SMALL_LIMITS) {
         config.limits = (struct ax_limits){
             .max_message = 4096,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs a fuzz target over files that are there already: all those of the folders that it is given, and there must be some.
+ * Runs a fuzz target over files that are there already: all those of the folders that it is given, and there must be
+ * some.
  */
 #include <dirent.h>
 #include <stdbool.h>

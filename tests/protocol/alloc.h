@@ -2,8 +2,8 @@
 /*
  * An allocator that can fail on purpose and counts what is not freed.
  *
- * The linker puts it in the place of malloc() and its kin (--wrap) in every test program of protocol/. What test helpers
- * need for themselves they take with plain_realloc() and plain_free(), which neither fail nor count.
+ * The linker puts it in the place of malloc() and its kin (--wrap) in every test program of protocol/. What test
+ * helpers need for themselves they take with plain_realloc() and plain_free(), which neither fail nor count.
  */
 #ifndef AX_TESTS_PROTOCOL_ALLOC_H
 #define AX_TESTS_PROTOCOL_ALLOC_H

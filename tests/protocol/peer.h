@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A session under test: a clock that the test turns, everything that it sent, and everything that happened to it as text.
+ * A session under test: a clock that the test turns, everything that it sent, and everything that happened to it as
+ * text.
  *
  * Two of them make a pair over a fake link (peer_exchange); one alone is driven with bytes from wire.h (peer_feed).
  */
@@ -63,7 +64,10 @@ void peer_forget_sent(struct peer *peer);
 /* Passes bytes between two peers until neither has more. */
 void peer_exchange(struct peer *a, struct peer *b);
 
-/* Brings a session to READY, opposite a plain peer with this timeout or a peer with these features; log and sent are empty. */
+/*
+ * Brings a session to READY, opposite a plain peer with this timeout or a peer with these features; log and sent are
+ * empty.
+ */
 void peer_make_ready(struct peer *peer, const struct ax_session_config *config, uint32_t peer_timeout_ms,
                      uint32_t peer_features);
 

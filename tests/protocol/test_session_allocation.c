@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whole conversations in which every allocation fails in turn: once alone, once with all that follow. Each ends in an orderly
- * way, in success or in failure; nothing leaks, and every caller gets its result or is told that there will be none.
+ * Whole conversations in which every allocation fails in turn: once alone, once with all that follow. Each ends in an
+ * orderly way, in success or in failure; nothing leaks, and every caller gets its result or is told that there will be
+ * none.
  */
 #include "testing.h"
 

@@ -255,7 +255,9 @@ static void a_second_result_of_a_call_is_refused(void **state)
     assert_log(&opener, "result 0 kind 2 waiter 1 refs buffers 1 x\nfailed -1 Call not found: 0\n");
 }
 
-/* Feeds a message whose head is these bytes and that has no buffer; the waiter of call 0 gets nothing but the failure. */
+/*
+ * Feeds a message whose head is these bytes and that has no buffer; the waiter of call 0 gets nothing but the failure.
+ */
 static void check_refused(const char *head, size_t size, const char *text)
 {
     struct wire wire = {0};

@@ -42,7 +42,9 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Feeds the first `size` bytes of the conversation. The session calls twice as soon as it is ready, and answers calls. */
+/*
+ * Feeds the first `size` bytes of the conversation. The session calls twice as soon as it is ready, and answers calls.
+ */
 static void start(enum feeding feeding, unsigned seed, size_t size)
 {
     struct ax_session_config config = peer_config(AX_ACCEPTOR);

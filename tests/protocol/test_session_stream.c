@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whole conversations, byte for byte: what a session sends to a plain peer of either version must never change. The bytes
- * are written out here, without the help of wire.c.
+ * Whole conversations, byte for byte: what a session sends to a plain peer of either version must never change. The
+ * bytes are written out here, without the help of wire.c.
  */
 #include "testing.h"
 
