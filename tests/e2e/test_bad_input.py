@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: MIT
+"""Peers that break the protocol, on purpose or because they are cut off.
+
+acrossd, and a connection of ours, name the error, close that connection, and take no memory for what was only claimed.
+A connection that was there before goes on.
+"""
+
+import contextlib
+import os
+import pickle
+import re
+import socket
+import struct
+import time
+
+import pytest
+
+import across
+
+from . import remote_tasks as tasks
+from .waiting import LIMIT
+
+GREETING, APPLY, RESULT, GOODBYE, DEL_OBJS, IDLE = range(6)
+SUCCESS, EXCEPTION = 2, 3
+MAGIC = 0xE35B9E78
+MAX_HEAD = 1 << 20
+MAX_MESSAGE = 1 << 30
+MAX_LENGTH = (1 << 63) - 1
+IDLE_FLOOR = 0.05  # seconds: no more than twenty IDLE in a second
+
+
+def superblock(magic=MAGIC, version=(0, 2, 0), extension=0, features=0):
+    return struct.pack('>IBBBBII', magic, *version, extension, features, 0)
+
+
+def header(length, more=False):
+    return struct.pack('>Q', length * 2 + more)
+
+
+def frame(body, more=False):
+    return header(len(body), more) + body
+
+
+def message(head, *buffers):
+    """A message whose head consists of these bytes."""
+    frames = [bytes(head), *buffers]
+    return b''.join(frame(body, index < len(frames) - 1) for index, body in enumerate(frames))
+
+
+def apply(call_id, func, *args):
+    return message([APPLY, call_id, 0], pickle.dumps((func, args, {}), 4))
+
+
+HELLO = superblock() + message([GREETING, 0])
+
+
+class Raw:
+    """A socket whose other end is a peer, and nothing that keeps to the protocol."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        sock.settimeout(LIMIT)
+
+    @classmethod
+    def to(cls, daemon):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(daemon.addresses[0][5:])
+        return cls(sock)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def end(self):
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def read(self, size):
+        data = b''
+        while len(data) < size:
+            part = self.sock.recv(size - len(data))
+            assert part, 'the stream ended after {!r}'.format(data)
+            data += part
+        return data
+
+    def read_message(self):
+        """The frames of the next message."""
+        frames = []
+        more = True
+        while more:
+            length, more = divmod(struct.unpack('>Q', self.read(8))[0], 2)
+            frames.append(self.read(length))
+        return frames
+
+    def greet(self, hello=HELLO):
+        """Say hello, and read what the peer says."""
+        self.send(hello)
+        assert self.read(4) == struct.pack('>I', MAGIC)
+        self.read(12)
+        assert self.read_message()[0][0] == GREETING
+
+    def read_to_end(self):
+        """What is left in a stream that the peer has to close. Unread bytes of ours make that a reset."""
+        data = b''
+        with contextlib.suppress(ConnectionResetError):
+            while True:
+                part = self.sock.recv(65536)
+                if not part:
+                    break
+                data += part
+        return data
+
+
+@pytest.fixture
+def honest(daemon):
+    """A connection that was opened before, and works to the end."""
+    with daemon.connect() as conn:
+        assert conn.call(tasks.add, 1, 2) == 3
+        yield conn
+        assert conn.call(tasks.add, 3, 4) == 7
+
+
+def expect_warning(daemon, reason, before=''):
+    """Take the warning about one broken connection. `before` is a pattern for what precedes the reason."""
+    daemon.expect('acrossd: connection [0-9]+ from .* (broke|was refused): {}{}'.format(before, re.escape(reason)))
+
+
+STRANGERS = [
+    pytest.param(superblock(0x12345678), 'Invalid magic: 0x12345678', id='magic'),
+    pytest.param(b'GET / HTTP/1.1\r\n', 'Invalid magic: 0x47455420', id='http'),
+    pytest.param(bytes(16), 'Invalid magic: 0x0', id='zeros'),
+    pytest.param(superblock(version=(0, 3, 0)), 'is not compatible with remote 0.3.0', id='minor'),
+    pytest.param(superblock(version=(255, 2, 1)), 'is not compatible with remote 255.2.1', id='major'),
+    pytest.param(superblock() + message([IDLE]), 'Invalid message in greeting state: 5', id='idle-first'),
+    pytest.param(superblock() + apply(0, os.getpid), 'Invalid message in greeting state: 1', id='call-first'),
+    pytest.param(superblock() + message([GOODBYE]), 'Invalid message in greeting state: 3', id='goodbye-first'),
+    pytest.param(
+        superblock() + header(MAX_LENGTH),
+        'Message head of {} bytes is larger than the limit of {}'.format(MAX_LENGTH, MAX_HEAD),
+        id='length-first',
+    ),
+]
+MESSAGES = [
+    pytest.param(message([GREETING, 0]), 'Invalid message in ready state: 0', id='second-greeting'),
+    pytest.param(message([]), 'Invalid message in ready state: 0', id='empty-head'),
+    pytest.param(message([6]), 'Invalid message in ready state: 6', id='type-6'),
+    pytest.param(message([0xFD, 0xFF, 0xFF]), 'Invalid message in ready state: 65535', id='type-65535'),
+    pytest.param(message([0xFF] * 9), 'Invalid message in ready state: {}'.format(2**64 - 1), id='type-64-bits'),
+    pytest.param(message([RESULT, 17, SUCCESS, 0], b'N.'), 'Call not found: 17', id='result'),
+    pytest.param(message([DEL_OBJS, 1, 77]), 'Object not found: 77', id='object'),
+    pytest.param(message([APPLY, 9, 0]), 'Call 9 has no buffer', id='no-buffer'),
+    pytest.param(
+        message([DEL_OBJS, 200, 1]), 'List of 200 ids does not fit into the 1 bytes of its head', id='short-list'
+    ),
+    pytest.param(
+        message([DEL_OBJS] + [0xFF] * 9), 'List of {} ids is longer than the limit of 65536'.format(2**64 - 1), id='list'
+    ),
+    pytest.param(
+        frame(bytes([APPLY, 0, 0]), True) + header(0, True) * 1024,
+        'Message of 1025 frames is longer than the limit of 1024',
+        id='frames',
+    ),
+    *(
+        pytest.param(
+            header(length),
+            'Message head of {} bytes is larger than the limit of {}'.format(length, MAX_HEAD),
+            id='head-of-{}'.format(length),
+        )
+        for length in (MAX_HEAD + 1, 1 << 32, 1 << 62, MAX_LENGTH)
+    ),
+    *(
+        pytest.param(
+            frame(bytes([APPLY, 0, 0]), True) + header(length),
+            'Message of {} bytes is larger than the limit of {}'.format(length + 3, MAX_MESSAGE),
+            id='buffer-of-{}'.format(length),
+        )
+        for length in (MAX_MESSAGE - 2, 1 << 32, 1 << 62, MAX_LENGTH)
+    ),
+]
+
+
+# ---- to acrossd ----
+
+
+@pytest.mark.parametrize(('data', 'reason'), STRANGERS)
+def test_a_stranger_is_refused(daemon, honest, data, reason):
+    with Raw.to(daemon) as raw:
+        raw.send(data)
+        expect_warning(daemon, reason, before='(Local across [0-9.]+ )?')
+        raw.read_to_end()
+
+
+@pytest.mark.parametrize(('data', 'reason'), MESSAGES)
+def test_a_bad_message_ends_its_connection(daemon, honest, data, reason):
+    with Raw.to(daemon) as raw:
+        raw.greet()
+        raw.send(data)
+        expect_warning(daemon, reason)
+        assert raw.read_to_end() == b'', 'a peer without extensions is told nothing'
+
+
+def test_a_peer_that_knows_reasons_is_told(daemon, honest):
+    with Raw.to(daemon) as raw:
+        raw.greet(superblock(extension=1, features=1) + message([GREETING, 0]))
+        raw.send(message([RESULT, 17, SUCCESS, 0], b'N.'))
+        assert raw.read_message() == [bytes([GOODBYE, 18]) + b'Call not found: 17']
+        assert raw.read_to_end() == b''
+        expect_warning(daemon, 'Call not found: 17')
