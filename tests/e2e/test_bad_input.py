@@ -210,3 +210,192 @@ def test_a_peer_that_knows_reasons_is_told(daemon, honest):
         assert raw.read_message() == [bytes([GOODBYE, 18]) + b'Call not found: 17']
         assert raw.read_to_end() == b''
         expect_warning(daemon, 'Call not found: 17')
+
+
+CONVERSATION = HELLO + apply(0, os.getpid) + message([IDLE]) + message([GOODBYE])
+
+
+def name_cut(size):
+    """What a peer says of a stream that ends after so many bytes of the conversation."""
+    if size < 16:
+        return 'Incomplete superblock'
+    pos = 16
+    while pos + 8 <= size:
+        length = struct.unpack_from('>Q', CONVERSATION, pos)[0] // 2
+        if pos + 8 + length > size:
+            return 'Incomplete frame'
+        pos += 8 + length
+    return 'Incomplete frame size'
+
+
+def test_a_whole_conversation_ends_in_order(daemon, honest):
+    with Raw.to(daemon) as raw:
+        raw.greet(CONVERSATION)
+        raw.end()
+        answers = raw.read_to_end()
+    assert answers.endswith(message([GOODBYE]))
+
+
+def test_a_probe_that_says_nothing_is_no_warning(daemon, honest):
+    with Raw.to(daemon) as raw:
+        raw.end()
+        assert raw.read_to_end() == b''
+
+
+def test_conversations_cut_anywhere(daemon, honest):
+    for size in range(1, len(CONVERSATION)):
+        with Raw.to(daemon) as raw:
+            raw.send(CONVERSATION[:size])
+            raw.end()
+            expect_warning(daemon, name_cut(size))
+            raw.read_to_end()
+
+
+@pytest.mark.parametrize(
+    ('data', 'reason'),
+    [
+        (b'', 'Incomplete frame size'),
+        (header(5)[:7], 'Incomplete frame size'),
+        (message([APPLY, 0, 0], b'N.')[:9], 'Incomplete frame'),
+        (header(1000, True) + b'claimed', 'Incomplete frame'),
+    ],
+    ids=['at-once', 'in-header', 'in-head', 'in-long-head'],
+)
+def test_a_peer_that_vanishes(daemon, honest, data, reason):
+    with Raw.to(daemon) as raw:
+        raw.greet()
+        raw.send(data)
+    expect_warning(daemon, reason)
+
+
+def read_status(pid, name):
+    """A line of /proc/PID/status that is in kB, in bytes."""
+    with open('/proc/{}/status'.format(pid)) as file:
+        return int(re.search('^{}:\\s+([0-9]+) kB$'.format(name), file.read(), re.MULTILINE).group(1)) << 10
+
+
+def test_claimed_lengths_take_no_memory(daemon, honest):
+    """The peaks count, so nothing depends on when one looks."""
+    before = [read_status(daemon.worker, name) for name in ('VmHWM', 'VmPeak')]
+    too_large = 'Message of {} bytes is larger than the limit of {}'.format((1 << 32) + 3, MAX_MESSAGE)
+    for length, reason in ((MAX_MESSAGE - 3, 'Incomplete frame'), (1 << 32, too_large)):
+        with contextlib.ExitStack() as stack:
+            raws = [stack.enter_context(Raw.to(daemon)) for _ in range(8)]
+            for raw in raws:
+                raw.greet()
+                raw.send(frame(bytes([APPLY, 0, 0]), True) + header(length) + b'claimed')
+                raw.end()
+        for _ in raws:
+            expect_warning(daemon, reason)
+    resident, virtual = (read_status(daemon.worker, name) for name in ('VmHWM', 'VmPeak'))
+    assert resident - before[0] < 8 << 20
+    assert virtual - before[1] < MAX_MESSAGE
+
+
+def test_max_message(make_daemon):
+    daemon = make_daemon('--max-message', '64K')
+    with daemon.connect() as honest, Raw.to(daemon) as raw:
+        raw.greet()
+        raw.send(frame(bytes([APPLY, 0, 0]), True) + header(65536 - 2))
+        expect_warning(daemon, 'Message of 65537 bytes is larger than the limit of 65536')
+        assert raw.read_to_end() == b''
+        assert honest.call(tasks.length, bytes(65000)) == 65000
+
+
+def test_a_call_over_max_message_says_so(make_daemon):
+    daemon = make_daemon('--max-message', '64K')
+    conn = daemon.connect()
+    with pytest.raises(across.DisconnectError, match='larger than the limit of 65536'):
+        conn.call(tasks.length, bytes(65536))
+    with contextlib.suppress(across.ProtocolError, EOFError, OSError):
+        conn.close()
+    daemon.expect_broken()
+
+
+@pytest.mark.parametrize(
+    ('data', 'kind'),
+    [
+        (pickle.dumps((tasks.length, (tasks.Unloadable(),), {}), 4), across.OperationError),
+        (b'', across.OperationError),
+        (b'\x80\x04', across.OperationError),
+        (b'no pickle', across.OperationError),
+        (pickle.dumps(1, 4), TypeError),
+    ],
+    ids=['raises', 'empty', 'cut', 'garbage', 'no-call'],
+)
+def test_a_pickle_that_cannot_be_loaded_fails_its_call_alone(daemon, honest, data, kind):
+    with Raw.to(daemon) as raw:
+        raw.greet()
+        raw.send(message([APPLY, 5, 0], data))
+        head, record = raw.read_message()
+        assert head[:3] == bytes([RESULT, 5, EXCEPTION])
+        assert type(pickle.loads(record)[0]) is kind
+        raw.send(apply(6, os.getpid))
+        head, value = raw.read_message()
+        assert head[:3] == bytes([RESULT, 6, SUCCESS])
+        assert pickle.loads(value) == daemon.worker
+        raw.send(message([GOODBYE]))
+        assert raw.read_to_end() == message([GOODBYE])
+
+
+def test_a_short_timeout_does_not_make_a_flood(daemon, honest):
+    """A peer that asks for a sign of life every half of a millisecond gets it, but not that often."""
+    started = time.monotonic()
+    with Raw.to(daemon) as raw:
+        raw.greet(superblock() + message([GREETING, 1]))
+        for _ in range(6):
+            assert raw.read_message() == [bytes([IDLE])]
+        assert time.monotonic() - started > 3 * IDLE_FLOOR
+        raw.send(message([GOODBYE]))
+        assert raw.read_to_end().endswith(message([GOODBYE]))
+
+
+# ---- to a connection of ours ----
+
+
+@contextlib.contextmanager
+def connect_raw(greet=True):
+    """A connection of ours, and the raw end of its stream."""
+    ours, theirs = socket.socketpair()
+    conn = across.Connection.from_socket(ours)
+    try:
+        with Raw(theirs) as raw:
+            if greet:
+                raw.greet()
+            yield conn, raw
+    finally:
+        conn.cancel()
+        with contextlib.suppress(across.ProtocolError, EOFError, OSError):
+            conn.close()
+
+
+def check_failed(conn, kind, reason):
+    conn.wait()
+    with pytest.raises(across.DisconnectError):
+        conn.call(os.getpid)
+    with pytest.raises(kind) as info:
+        conn.close()
+    assert type(info.value) is kind
+    assert re.fullmatch('(Local across [0-9.]+ )?' + re.escape(reason), str(info.value))
+
+
+@pytest.mark.parametrize(('data', 'reason'), STRANGERS)
+def test_our_connection_refuses_a_stranger(honest, data, reason):
+    with connect_raw(greet=False) as (conn, raw):
+        raw.send(data)
+        check_failed(conn, across.ProtocolError, reason)
+
+
+@pytest.mark.parametrize(('data', 'reason'), MESSAGES)
+def test_our_connection_ends_with_a_bad_message(honest, data, reason):
+    with connect_raw() as (conn, raw):
+        raw.send(data)
+        check_failed(conn, across.ProtocolError, reason)
+
+
+def test_our_connection_is_cut_anywhere():
+    for size in range(CONVERSATION.index(message([GOODBYE]))):
+        with connect_raw(greet=False) as (conn, raw):
+            raw.send(CONVERSATION[:size])
+            raw.end()
+            check_failed(conn, EOFError, name_cut(size))
