@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/control.h"
@@ -205,12 +206,22 @@ static void tell(const struct worker *worker, enum ax_control_type type)
     ax_control_send(worker->control_fd, &message, -1);
 }
 
+/* Somebody may have typed the options, and any file may have that number: the log's, for one. */
+static bool is_control_socket(int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+}
+
 int ax_worker_run(const struct ax_options *options)
 {
     struct worker worker = {.control_fd = (int)options->control_fd, .lock = PTHREAD_MUTEX_INITIALIZER};
     int status;
 
-    if (worker.control_fd != AX_PROCESS_CONTROL_FD || fcntl(worker.control_fd, F_SETFD, FD_CLOEXEC) < 0) {
+    if (worker.control_fd != AX_PROCESS_CONTROL_FD || !is_control_socket(worker.control_fd) ||
+        fcntl(worker.control_fd, F_SETFD, FD_CLOEXEC) < 0) {
         ax_log(AX_LOG_ERROR, "--role is for acrossd's own use: leave it out");
         return 2;
     }

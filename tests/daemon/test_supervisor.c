@@ -215,6 +215,17 @@ static void test_wrong_arguments_are_one_line(void **state)
 
 /* ---- handshakes ---- */
 
+/* Whatever descriptor happens to have the number of the control socket: without a supervisor it is none. */
+static void test_a_worker_without_a_supervisor_refuses_to_start(void **state)
+{
+    static const char *const words[] = {"--role=worker", "--control-fd=3", NULL};
+    (void)state;
+
+    program_start(&program, WITH_PIPES, words);
+    assert_int_equal(program_wait(&program), 2);
+    assert_string_equal(program.log, "acrossd: --role is for acrossd's own use: leave it out\n");
+}
+
 static void test_a_peer_that_fails_its_handshake_is_logged(void **state)
 {
     static const char future[] = "\xe3\x5b\x9e\x78\0\3\0\0\0\0\0\0\0\0\0\0";
@@ -436,6 +447,7 @@ int main(void)
         TEST(test_a_socket_in_use_is_left_alone),
         TEST(test_addresses_that_others_can_reach_are_refused),
         TEST(test_wrong_arguments_are_one_line),
+        TEST(test_a_worker_without_a_supervisor_refuses_to_start),
         TEST(test_a_peer_that_fails_its_handshake_is_logged),
         TEST(test_a_slow_handshake_is_ended),
         TEST(test_waits_when_descriptors_run_out),
