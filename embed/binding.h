@@ -30,6 +30,7 @@ struct ax_module {
     PyObject *load_error;
     PyObject *describe_error;
     PyObject *make_connection;
+    PyObject *run_call;
 };
 
 /* The module's definition, for PyImport_AppendInittab() and the extension's entry point. */

@@ -48,13 +48,13 @@ static struct ax_message *receive_result(struct ax_module *module, struct ax_con
 {
     int error;
     do {
-        Py_BEGIN_ALLOW_THREADS
-        error = ax_connection_await(connection, pending);
-        Py_END_ALLOW_THREADS
-        if (error != 0 && PyErr_CheckSignals() != 0) {
+        if (PyErr_CheckSignals() != 0) { /* before the wait, too: a signal that has come already interrupts nothing */
             ax_connection_abandon(connection, pending);
             return NULL;
         }
+        Py_BEGIN_ALLOW_THREADS
+        error = ax_connection_await(connection, pending);
+        Py_END_ALLOW_THREADS
     } while (error != 0);
     if (pending->message == NULL)
         ax_raise_disconnected(module, connection);
@@ -137,7 +137,8 @@ static PyObject *open_request(struct ax_module *module, struct ax_request *reque
     return call;
 }
 
-static PyObject *run(struct ax_connection *connection, PyObject *call)
+/* Calls the function through one of the package's, so that functions which look at the frame of their caller find one. */
+static PyObject *run(struct ax_module *module, struct ax_connection *connection, PyObject *call)
 {
     if (!PyTuple_Check(call) || PyTuple_GET_SIZE(call) != 3 || !PyTuple_Check(PyTuple_GET_ITEM(call, 1)) ||
         !PyDict_Check(PyTuple_GET_ITEM(call, 2))) {
@@ -146,7 +147,7 @@ static PyObject *run(struct ax_connection *connection, PyObject *call)
     }
     struct ax_scope scope;
     ax_scope_enter(&scope, connection, AX_SCOPE_CALL);
-    PyObject *value = PyObject_Call(PyTuple_GET_ITEM(call, 0), PyTuple_GET_ITEM(call, 1), PyTuple_GET_ITEM(call, 2));
+    PyObject *value = PyObject_Call(module->run_call, call, NULL);
     ax_scope_leave(&scope);
     return value;
 }
@@ -232,7 +233,7 @@ static void serve_call(struct ax_module *module, struct ax_request *request)
         answer_failure(module, request, false);
         return;
     }
-    PyObject *value = run(request->connection, call);
+    PyObject *value = run(module, request->connection, call);
     Py_DECREF(call);
     if (value == NULL)
         answer_failure(module, request, true);

@@ -168,7 +168,7 @@ bool ax_connection_fail(struct ax_connection *connection, int io_error, const ch
 
 /* ---- waiting; without the GIL, and not in the loop's thread ---- */
 
-/* Blocks until the phase is at least this one: 0, or -EINTR after a signal handler ran in this thread. */
+/* Blocks until the phase is at least this one: 0, or -EINTR after a signal handler may have run in this thread. */
 int ax_connection_wait(struct ax_connection *connection, enum ax_phase phase);
 
 enum ax_phase ax_connection_phase(struct ax_connection *connection);

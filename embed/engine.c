@@ -165,9 +165,9 @@ void ax_engine_stop(void)
     struct ax_engine *engine = engine_of_process;
     if (engine == NULL)
         return;
+    ax_loop_stop(&engine->loop); /* first: it gives the executor its work */
     if (ax_executor_stop(&engine->executor, 10000) > 0)
-        return; /* a thread is stuck in a call: everything stays as it is */
-    ax_loop_stop(&engine->loop);
+        return; /* a thread is stuck in a call: its memory stays */
     pthread_cond_destroy(&engine->quiet);
     pthread_mutex_destroy(&engine->lock);
     free(engine);

@@ -83,7 +83,7 @@ void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *
 void ax_executor_wait_begin(struct ax_executor *executor);
 void ax_executor_wait_end(struct ax_executor *executor);
 
-/* Lets every thread end that has no work, and waits for those that end; returns how many are left, stuck in jobs. */
+/* When nobody submits any more: lets every thread end that has no work, and waits for those that end; returns how many are left, stuck in jobs. */
 uint32_t ax_executor_stop(struct ax_executor *executor, uint32_t timeout_ms);
 
 #endif

@@ -50,7 +50,7 @@ void ax_loop_stop(struct ax_loop *loop);
  * retry. Returns false when it was queued already: then it runs once, after this call, all the same. */
 bool ax_loop_post(struct ax_loop *loop, struct ax_task *task);
 
-/* Blocks until the waiter is posted (0) or a signal handler ran (-EINTR). Any thread but the loop's; without the GIL and
+/* Blocks until the waiter is posted (0) or a signal handler may have run (-EINTR; see waiter.h). Any thread but the loop's; without the GIL and
  * without any lock. */
 int ax_loop_wait(struct ax_loop *loop, struct ax_waiter *waiter);
 

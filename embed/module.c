@@ -34,11 +34,12 @@ static PyObject *install(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     struct ax_module *module = ax_module_state(self);
     PyObject *operation_error, *disconnect_error, *protocol_error;
-    PyObject *dump_error, *load_error, *describe_error, *make_connection;
-    static char *names[] = {"OperationError", "DisconnectError", "ProtocolError",   "dump_error",
-                            "load_error",     "describe_error",  "make_connection", NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOO", names, &operation_error, &disconnect_error,
-                                     &protocol_error, &dump_error, &load_error, &describe_error, &make_connection))
+    PyObject *dump_error, *load_error, *describe_error, *make_connection, *run_call;
+    static char *names[] = {"OperationError", "DisconnectError", "ProtocolError", "dump_error", "load_error",
+                            "describe_error", "make_connection", "run_call",      NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOO", names, &operation_error, &disconnect_error,
+                                     &protocol_error, &dump_error, &load_error, &describe_error, &make_connection,
+                                     &run_call))
         return NULL;
     Py_XSETREF(module->operation_error, Py_NewRef(operation_error));
     Py_XSETREF(module->disconnect_error, Py_NewRef(disconnect_error));
@@ -47,6 +48,7 @@ static PyObject *install(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_XSETREF(module->load_error, Py_NewRef(load_error));
     Py_XSETREF(module->describe_error, Py_NewRef(describe_error));
     Py_XSETREF(module->make_connection, Py_NewRef(make_connection));
+    Py_XSETREF(module->run_call, Py_NewRef(run_call));
     Py_RETURN_NONE;
 }
 
@@ -252,6 +254,7 @@ static int module_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(module->load_error);
     Py_VISIT(module->describe_error);
     Py_VISIT(module->make_connection);
+    Py_VISIT(module->run_call);
     return 0;
 }
 
@@ -274,6 +277,7 @@ static int module_clear(PyObject *self)
     Py_CLEAR(module->load_error);
     Py_CLEAR(module->describe_error);
     Py_CLEAR(module->make_connection);
+    Py_CLEAR(module->run_call);
     return 0;
 }
 

@@ -2,7 +2,10 @@
 #include "embed/waiter.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
+#include <unistd.h>
 
 void ax_waiter_init(struct ax_waiter *waiter)
 {
@@ -15,9 +18,34 @@ void ax_waiter_post(struct ax_waiter *waiter)
     sem_post(&waiter->posted);
 }
 
+static bool in_main_thread(void)
+{
+    static _Thread_local pid_t id;
+    if (id == 0)
+        id = gettid();
+    return id == getpid();
+}
+
+/* On the system's clock, since that is the one that all C libraries wait by: when it is set back, a slice is longer. */
+static struct timespec slice_end(void)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_REALTIME, &at);
+    at.tv_nsec += AX_WAITER_SLICE_MS * 1000000L;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}
+
 int ax_waiter_wait(struct ax_waiter *waiter)
 {
-    return sem_wait(&waiter->posted) == 0 ? 0 : -EINTR; /* EINTR is the only error that a valid semaphore has */
+    /* A valid semaphore has no other errors than EINTR and ETIMEDOUT. */
+    if (!in_main_thread())
+        return sem_wait(&waiter->posted) == 0 ? 0 : -EINTR;
+    struct timespec end = slice_end();
+    return sem_timedwait(&waiter->posted, &end) == 0 ? 0 : -EINTR;
 }
 
 void ax_waiter_fini(struct ax_waiter *waiter)

@@ -10,6 +10,9 @@
 
 #include <semaphore.h>
 
+#define AX_WAITER_SLICE_MS                                                                                             \
+    100 /* how late a signal may be noticed; ten wake-ups a second of a process that waits anyway */
+
 struct ax_waiter {
     sem_t posted;
     struct ax_waiter *next; /* for the list of whoever will post it */
@@ -20,7 +23,12 @@ void ax_waiter_init(struct ax_waiter *waiter);
 /* Ends the wait, now or before it begins. Any thread, once; does not touch the waiter after the wait has ended. */
 void ax_waiter_post(struct ax_waiter *waiter);
 
-/* Blocks until posted: 0; or -EINTR after a signal handler ran, and then it may be called again. Without the GIL. */
+/*
+ * Blocks until posted: 0; or -EINTR after a signal handler ran, and then it may be called again. Without the GIL.
+ *
+ * A signal that arrives just before the wait begins does not interrupt it. In the process's main thread, which is where
+ * Python's handlers run, -EINTR is therefore also returned after AX_WAITER_SLICE_MS, so that the caller looks again.
+ */
 int ax_waiter_wait(struct ax_waiter *waiter);
 
 void ax_waiter_fini(struct ax_waiter *waiter);

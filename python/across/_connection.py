@@ -20,7 +20,7 @@ from ._log import logger
 from ._options import Options
 from ._proxies import Local
 from ._records import dump_error, load_error
-from ._remote import _apply_ref, _execute
+from ._remote import _apply_ref, _execute, run_call
 
 _T = TypeVar('_T')
 _StrOrBytes = Union[str, bytes]
@@ -253,6 +253,7 @@ _engine.install(
     load_error=load_error,
     describe_error=describe_error,
     make_connection=_make_connection,
+    run_call=run_call,
 )
 
 Connection.__module__ = get_connection.__module__ = 'across'

@@ -13,6 +13,11 @@ from ._proxies import Local
 from ._snippets import run
 
 
+def run_call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function for the peer: the engine calls this, so that the function has a Python frame below it."""
+    return func(*args, **kwargs)
+
+
 def _apply_ref(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Local:
     """Call a function and keep its result here."""
     return Local(func(*args, **kwargs))

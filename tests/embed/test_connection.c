@@ -66,6 +66,26 @@ static void freed(void *above)
 
 static const struct ax_connection_ops ops = {.serve = serve, .drop = drop, .finished = finished, .freed = freed};
 
+/* ---- waiting on, where Python would have looked for signals ---- */
+
+static int wait_phase(struct ax_connection *connection, enum ax_phase phase)
+{
+    int error;
+    do
+        error = ax_connection_wait(connection, phase);
+    while (error == -EINTR);
+    return error;
+}
+
+static int await(struct ax_connection *connection, struct ax_pending *pending)
+{
+    int error;
+    do
+        error = ax_connection_await(connection, pending);
+    while (error == -EINTR);
+    return error;
+}
+
 /* ---- pairs ---- */
 
 struct pair {
@@ -88,8 +108,8 @@ static void start_pair(struct pair *pair, const int near_fds[2], const int far_f
     pair->far = new_connection(AX_ACCEPTOR);
     assert_int_equal(ax_connection_start(pair->near, near_fds[0], near_fds[1], NULL, 0), 0);
     assert_int_equal(ax_connection_start(pair->far, far_fds[0], far_fds[1], NULL, 0), 0);
-    assert_int_equal(ax_connection_wait(pair->near, AX_PHASE_RUNNING), 0);
-    assert_int_equal(ax_connection_wait(pair->far, AX_PHASE_RUNNING), 0);
+    assert_int_equal(wait_phase(pair->near, AX_PHASE_RUNNING), 0);
+    assert_int_equal(wait_phase(pair->far, AX_PHASE_RUNNING), 0);
     assert_int_equal(ax_connection_phase(pair->near), AX_PHASE_RUNNING);
     assert_int_equal(ax_connection_phase(pair->far), AX_PHASE_RUNNING);
 }
@@ -118,8 +138,8 @@ static int tear_down(void **state)
 {
     struct pair *pair = *state;
     ax_connection_close(pair->near, NULL);
-    assert_int_equal(ax_connection_wait(pair->near, AX_PHASE_FINISHED), 0);
-    assert_int_equal(ax_connection_wait(pair->far, AX_PHASE_FINISHED), 0);
+    assert_int_equal(wait_phase(pair->near, AX_PHASE_FINISHED), 0);
+    assert_int_equal(wait_phase(pair->far, AX_PHASE_FINISHED), 0);
     wait_for(&finished_event, 2);
     assert_int_equal(ax_objects_count(&pair->near->objects) + ax_objects_count(&pair->far->objects), 0);
     ax_connection_unref(pair->near);
@@ -145,7 +165,7 @@ static void send_call(struct ax_connection *connection, const void *data, size_t
 /* Takes the result of a call, which must be the bytes that were sent. */
 static void expect_echo(struct ax_connection *connection, struct ax_pending *pending, const void *data, size_t size)
 {
-    assert_int_equal(ax_connection_await(connection, pending), 0);
+    assert_int_equal(await(connection, pending), 0);
     assert_non_null(pending->message);
     assert_int_equal(pending->message->kind, AX_RESULT_SUCCESS);
     assert_int_equal(pending->message->buffers[0].size, size);
@@ -200,7 +220,7 @@ static void a_failed_call_has_its_text(void **state)
     struct pair *pair = *state;
     struct ax_pending pending;
     send_call(pair->near, "f", 1, &pending);
-    assert_int_equal(ax_connection_await(pair->near, &pending), 0);
+    assert_int_equal(await(pair->near, &pending), 0);
     assert_int_equal(pending.message->kind, AX_RESULT_OPERATION_ERROR);
     assert_int_equal(pending.message->text_size, 11);
     assert_memory_equal(pending.message->text, "as you wish", 11);
@@ -298,10 +318,10 @@ static void releasing_what_is_not_there_breaks_the_connection(void **state)
 {
     struct pair *pair = *state;
     release(pair->near, 77);
-    assert_int_equal(ax_connection_wait(pair->far, AX_PHASE_STOPPING), 0);
+    assert_int_equal(wait_phase(pair->far, AX_PHASE_STOPPING), 0);
     assert_int_equal(pair->far->end, AX_END_FAILED);
     assert_string_equal(ax_session_reason(&pair->far->session), "Object not found: 77");
-    assert_int_equal(ax_connection_wait(pair->near, AX_PHASE_STOPPING), 0);
+    assert_int_equal(wait_phase(pair->near, AX_PHASE_STOPPING), 0);
     assert_string_equal(ax_session_reason(&pair->near->session), "Object not found: 77"); /* the peer was told */
 }
 
@@ -321,8 +341,8 @@ static void closing_ends_both_sides_in_order(void **state)
 {
     struct pair *pair = *state;
     ax_connection_close(pair->near, "done");
-    assert_int_equal(ax_connection_wait(pair->far, AX_PHASE_FINISHED), 0);
-    assert_int_equal(ax_connection_wait(pair->near, AX_PHASE_FINISHED), 0);
+    assert_int_equal(wait_phase(pair->far, AX_PHASE_FINISHED), 0);
+    assert_int_equal(wait_phase(pair->near, AX_PHASE_FINISHED), 0);
     assert_int_equal(pair->near->end, AX_END_CLOSED);
     assert_int_equal(pair->far->end, AX_END_REMOTE);
     assert_string_equal(ax_session_reason(&pair->far->session), "done");
@@ -340,7 +360,7 @@ static void a_call_that_waits_ends_with_the_connection(void **state)
     send_call(pair->near, "s", 1, &pending);
     wait_for(&stuck, 1);
     ax_connection_close(pair->far, NULL);
-    assert_int_equal(ax_connection_await(pair->near, &pending), 0);
+    assert_int_equal(await(pair->near, &pending), 0);
     assert_null(pending.message);
     sem_post(&unstick); /* its result goes nowhere */
 }
@@ -353,7 +373,7 @@ static void cancelling_ends_it_at_once(void **state)
     wait_for(&stuck, 1);
     ax_connection_cancel(pair->near);
     ax_connection_cancel(pair->near);
-    assert_int_equal(ax_connection_await(pair->near, &pending), 0);
+    assert_int_equal(await(pair->near, &pending), 0);
     assert_null(pending.message);
     assert_int_equal(pair->near->end, AX_END_CANCELLED);
     sem_post(&unstick);
@@ -382,7 +402,7 @@ static struct ax_connection *start_alone(enum ax_role role, int *peer)
 
 static void finish_alone(struct ax_connection *connection)
 {
-    assert_int_equal(ax_connection_wait(connection, AX_PHASE_FINISHED), 0);
+    assert_int_equal(wait_phase(connection, AX_PHASE_FINISHED), 0);
     wait_for(&finished_event, 1);
     ax_connection_unref(connection);
     assert_true(ax_engine_wait_quiet(ax_engine_get(), UINT32_MAX));
@@ -394,7 +414,7 @@ static void garbage_breaks_a_connection(void **state)
     int peer;
     struct ax_connection *connection = start_alone(AX_ACCEPTOR, &peer);
     assert_int_equal(write(peer, "GET / HTTP/1.1\r\n\r\n", 18), 18);
-    assert_int_equal(ax_connection_wait(connection, AX_PHASE_STOPPING), 0);
+    assert_int_equal(wait_phase(connection, AX_PHASE_STOPPING), 0);
     assert_int_equal(connection->session.error, AX_EPROTOCOL);
     assert_string_equal(ax_session_reason(&connection->session), "Invalid magic: 0x47455420");
     close(peer);
@@ -407,7 +427,7 @@ static void a_peer_that_goes_breaks_a_connection(void **state)
     int peer;
     struct ax_connection *connection = start_alone(AX_OPENER, &peer);
     close(peer);
-    assert_int_equal(ax_connection_wait(connection, AX_PHASE_STOPPING), 0);
+    assert_int_equal(wait_phase(connection, AX_PHASE_STOPPING), 0);
     assert_int_equal(connection->end, AX_END_FAILED);
     finish_alone(connection);
 }
@@ -418,7 +438,7 @@ static void a_connection_may_end_before_it_starts(void **state)
     struct ax_connection *connection = new_connection(AX_OPENER);
     int fds[2];
     assert_true(ax_connection_fail(connection, ECONNREFUSED, "refused"));
-    assert_int_equal(ax_connection_wait(connection, AX_PHASE_FINISHED), 0);
+    assert_int_equal(wait_phase(connection, AX_PHASE_FINISHED), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     assert_int_equal(ax_connection_start(connection, fds[0], fds[0], NULL, 0), 0); /* closes the descriptor */
     char byte;
@@ -471,7 +491,7 @@ static void *send_until_it_fails(void *arg)
         sem_post(&sender->blocked_soon);
     }
     for (int i = 0; i < sender->sent; i++) {
-        assert_int_equal(ax_connection_await(sender->connection, &pendings[i]), 0);
+        assert_int_equal(await(sender->connection, &pendings[i]), 0);
         assert_null(pendings[i].message);
     }
     free(pendings);
@@ -487,7 +507,7 @@ static void sender_that_is_held_back_is_woken_when_it_ends(void **state)
     sem_init(&sender.blocked_soon, 0, 0);
     sender.connection = start_alone(AX_OPENER, &peer);
     shake_hands(peer);
-    assert_int_equal(ax_connection_wait(sender.connection, AX_PHASE_RUNNING), 0);
+    assert_int_equal(wait_phase(sender.connection, AX_PHASE_RUNNING), 0);
     pthread_create(&sender.thread, NULL, send_until_it_fails, &sender);
     /* Bounded: beyond max_queued the sender waits, as a watcher of the connection. */
     for (;;) {
@@ -526,8 +546,8 @@ static void starting_and_ending_may_race(void **state)
         assert_int_equal(ax_connection_start(near, fds[0], fds[0], NULL, 0), 0);
         assert_int_equal(ax_connection_start(far, fds[1], fds[1], NULL, 0), 0);
         pthread_join(canceller, NULL);
-        assert_int_equal(ax_connection_wait(near, AX_PHASE_FINISHED), 0);
-        assert_int_equal(ax_connection_wait(far, AX_PHASE_FINISHED), 0);
+        assert_int_equal(wait_phase(near, AX_PHASE_FINISHED), 0);
+        assert_int_equal(wait_phase(far, AX_PHASE_FINISHED), 0);
         wait_for(&finished_event, 2);
         ax_connection_unref(near);
         ax_connection_unref(far);
