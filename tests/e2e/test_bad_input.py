@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -157,7 +158,9 @@ MESSAGES = [
         message([DEL_OBJS, 200, 1]), 'List of 200 ids does not fit into the 1 bytes of its head', id='short-list'
     ),
     pytest.param(
-        message([DEL_OBJS] + [0xFF] * 9), 'List of {} ids is longer than the limit of 65536'.format(2**64 - 1), id='list'
+        message([DEL_OBJS] + [0xFF] * 9),
+        'List of {} ids is longer than the limit of 65536'.format(2**64 - 1),
+        id='list',
     ),
     pytest.param(
         frame(bytes([APPLY, 0, 0]), True) + header(0, True) * 1024,
@@ -309,7 +312,7 @@ def test_a_call_over_max_message_says_so(make_daemon):
         conn.call(tasks.length, bytes(65536))
     with contextlib.suppress(across.ProtocolError, EOFError, OSError):
         conn.close()
-    daemon.expect_broken()
+    expect_warning(daemon, 'larger than the limit of 65536', before='Message of [0-9]+ bytes is ')
 
 
 @pytest.mark.parametrize(
@@ -399,3 +402,22 @@ def test_our_connection_is_cut_anywhere():
             raw.send(CONVERSATION[:size])
             raw.end()
             check_failed(conn, EOFError, name_cut(size))
+
+
+@pytest.mark.parametrize(
+    ('answer', 'reason'),
+    [
+        (message([RESULT, 0, 1, 0], b'N.'), 'Result of call {} has an unknown kind: 1'),
+        (message([RESULT, 0, SUCCESS, 0]), 'Result of call {} has no buffer'),
+    ],
+    ids=['kind', 'no-buffer'],
+)
+def test_a_bad_result_fails_the_call_that_waits(answer, reason):
+    with connect_raw() as (conn, raw), ThreadPoolExecutor(1) as pool:
+        call = pool.submit(conn.call, os.getpid)
+        head, _ = raw.read_message()
+        assert head[0] == APPLY and head[1] <= 0xFC
+        raw.send(answer[:9] + head[1:2] + answer[10:])
+        with pytest.raises(across.DisconnectError, match=reason.format(head[1])):
+            call.result(LIMIT)
+        check_failed(conn, across.ProtocolError, reason.format(head[1]))
