@@ -287,12 +287,13 @@ def test_claimed_lengths_take_no_memory(daemon, honest):
             for raw in raws:
                 raw.greet()
                 raw.send(frame(bytes([APPLY, 0, 0]), True) + header(length) + b'claimed')
+            for raw in raws:
                 raw.end()
         for _ in raws:
             expect_warning(daemon, reason)
     resident, virtual = (read_status(daemon.worker, name) for name in ('VmHWM', 'VmPeak'))
     assert resident - before[0] < 8 << 20
-    assert virtual - before[1] < MAX_MESSAGE
+    assert virtual - before[1] < 2 * MAX_MESSAGE  # eight claims at a time; threads account for some hundred MiB
 
 
 def test_max_message(make_daemon):
