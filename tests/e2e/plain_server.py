@@ -8,8 +8,9 @@ import signal
 import socket
 import sys
 
-import across
 import across.servers
+
+import across
 
 
 class AnnouncedSocket(socket.socket):

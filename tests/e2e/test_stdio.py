@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: MIT
+"""`acrossd --stdio`: user code may use the standard streams, and its output goes to standard error."""
+
+import os
+import subprocess
+
+import pytest
+
+import across
+
+from . import daemon as daemons
+from . import remote_tasks as tasks
+from .waiting import LIMIT
+
+NOISE = b'\0\xff' * 1000 + b'\n'
+
+
+class Stdio:
+    """A connection to `acrossd --stdio`, whose standard error is read line by line."""
+
+    def __init__(self):
+        command = [daemons.ACROSSD, '--stdio']
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=daemons.environment(),
+        )
+        self.lines = daemons.Lines(self.process.stderr)
+        self.expect = self.lines.expect
+        self.conn = across.Connection.from_pipes(self.process.stdout, self.process.stdin)
+
+    def stop(self):
+        """It has to end well, and to have said nothing that the test did not expect."""
+        try:
+            self.conn.close()
+            assert self.process.wait(LIMIT) == 0
+        finally:
+            self.process.kill()
+            self.process.wait()
+        assert self.lines.rest() == []
+
+
+@pytest.fixture
+def stdio():
+    stdio = Stdio()
+    yield stdio
+    stdio.stop()
+
+
+@pytest.fixture
+def conn(stdio):
+    """A connection that still has to work when the test is over."""
+    yield stdio.conn
+    assert stdio.conn.call(tasks.add, 1, 2) == 3
+
+
+def test_printed_text_arrives_on_standard_error(conn, stdio):
+    conn.call(tasks.print_text, 'printed with ümlaut')
+    stdio.expect('printed with ümlaut')
+    conn.execute('import sys; sys.stderr.write("to standard error\\n")')
+    stdio.expect('to standard error')
+
+
+def test_text_that_was_not_flushed_arrives_at_the_end(stdio):
+    with stdio.conn as conn:
+        conn.call(tasks.write_stdout_without_flush, 'late text\n')
+    stdio.expect('late text')
+
+
+@pytest.mark.parametrize('fd', [1, 2])
+def test_bytes_written_to_a_standard_descriptor_arrive_on_standard_error(conn, stdio, fd):
+    assert conn.call(tasks.write_fd, fd, b'raw bytes\n') == len(b'raw bytes\n')
+    stdio.expect('raw bytes')
+
+
+def test_output_of_children_arrives_on_standard_error(conn, stdio):
+    assert conn.call(tasks.run_command, 'echo from a child; echo as error >&2; (echo from a grandchild)') == 0
+    for line in ('from a child', 'as error', 'from a grandchild'):
+        stdio.expect(line)
+
+
+def test_large_output_does_not_mix_with_messages(conn, stdio):
+    line = 'x' * 999
+    for _ in range(20):
+        conn.call(tasks.print_text, line)
+        assert conn.call(tasks.echo, line) == line
+    assert conn.call(tasks.run_command, 'i=0; while [ $i -lt 20 ]; do echo {}; i=$((i+1)); done'.format(line)) == 0
+    for _ in range(40):
+        stdio.expect(line)
+
+
+def test_standard_input_is_empty(conn):
+    assert conn.call(tasks.read_stdin) == ('', b'')
+    value = os.urandom(100000)
+    assert conn.call(tasks.echo, value) == value
+
+
+def test_children_do_not_read_messages(conn):
+    assert conn.call(tasks.run_command, 'test -z "$(cat)"') == 0
+    value = os.urandom(100000)
+    assert conn.call(tasks.echo, value) == value
+
+
+def test_closed_standard_streams_harm_nothing(conn):
+    conn.execute('import os, sys; sys.stdin.close(); os.close(1)')
+    assert conn.call(tasks.echo, 'still here') == 'still here'
+
+
+def test_only_messages_are_on_standard_output():
+    """Seen from outside: with noise by user code, each byte on standard output belongs to the protocol."""
+    process = subprocess.Popen(
+        [daemons.ACROSSD, '--stdio'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=daemons.environment(),
+    )
+    with across.Connection.from_pipes(process.stdout, process.stdin) as conn:
+        assert conn.call(tasks.write_fd, 1, NOISE) == len(NOISE)
+        assert conn.call(tasks.run_command, "printf 'noise\\n'") == 0
+        assert conn.call(tasks.echo, NOISE) == NOISE
+    with process.stderr:
+        assert process.stderr.read() == NOISE + b'noise\n'
+    assert process.wait(LIMIT) == 0
+
+
+@pytest.mark.parametrize('stream', ['stdin', 'stdout'])
+def test_a_file_or_device_is_no_connection(stream):
+    """It says so, and fails, instead of waiting for a client."""
+    streams = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, stream: subprocess.DEVNULL}
+    process = subprocess.Popen([daemons.ACROSSD, '--stdio'], stderr=subprocess.PIPE, **streams)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode not in (0, None) and process.returncode > 0
+    assert err and b'Traceback' not in err
