@@ -160,14 +160,21 @@ void ax_engine_for_each(struct ax_engine *engine, void (*each)(struct ax_connect
     free(all);
 }
 
+void ax_engine_quiesce(void)
+{
+    if (engine_of_process != NULL)
+        ax_executor_stop(&engine_of_process->executor, false, 1000);
+}
+
 void ax_engine_stop(void)
 {
     struct ax_engine *engine = engine_of_process;
     if (engine == NULL)
         return;
     ax_loop_stop(&engine->loop); /* first: it gives the executor its work */
-    if (ax_executor_stop(&engine->executor, 10000) > 0)
+    if (ax_executor_stop(&engine->executor, true, 10000) > 0)
         return; /* a thread is stuck in a call: its memory stays */
+    ax_executor_fini(&engine->executor);
     pthread_cond_destroy(&engine->quiet);
     pthread_mutex_destroy(&engine->lock);
     free(engine);

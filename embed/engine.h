@@ -54,6 +54,12 @@ bool ax_engine_wait_quiet(struct ax_engine *engine, uint32_t timeout_ms);
 /* Calls `each` for every connection, with a reference held and no lock. */
 void ax_engine_for_each(struct ax_engine *engine, void (*each)(struct ax_connection *connection, void *arg), void *arg);
 
+/*
+ * Lets all threads without a job end, and waits for that, so that none is in the middle of entering an interpreter which is about
+ * to end. Work that comes later still finds a thread. Without the GIL.
+ */
+void ax_engine_quiesce(void);
+
 /* Ends the threads of the present engine and forgets it, when all is quiet; for tests that look for leaks. */
 void ax_engine_stop(void);
 

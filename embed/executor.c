@@ -143,9 +143,13 @@ static void run_job(struct ax_executor *executor, struct ax_job *job)
 {
     bool is_call = job->kind != AX_JOB_SERVICE;
     calling = is_call ? executor : NULL;
+    executor->in_jobs++;
+    if (executor->stopping)
+        pthread_cond_signal(&executor->ended);
     pthread_mutex_unlock(&executor->lock);
     job->run(job); /* which may free the job */
     pthread_mutex_lock(&executor->lock);
+    executor->in_jobs--;
     executor->in_calls -= is_call;
     calling = NULL;
 }
@@ -317,7 +321,7 @@ void ax_executor_wait_end(struct ax_executor *executor)
     pthread_mutex_unlock(&executor->lock);
 }
 
-uint32_t ax_executor_stop(struct ax_executor *executor, uint32_t timeout_ms)
+uint32_t ax_executor_stop(struct ax_executor *executor, bool wait_for_jobs, uint32_t timeout_ms)
 {
     struct timespec deadline = deadline_after(timeout_ms);
     pthread_mutex_lock(&executor->lock);
@@ -325,17 +329,22 @@ uint32_t ax_executor_stop(struct ax_executor *executor, uint32_t timeout_ms)
     for (struct ax_executor_thread *thread = executor->idle; thread != NULL; thread = thread->next)
         pthread_cond_signal(&thread->given);
     int timed_out = 0;
-    while (executor->threads > 0 && timed_out == 0)
+    while (executor->threads > (wait_for_jobs ? 0U : executor->in_jobs) && timed_out == 0)
         timed_out = pthread_cond_timedwait(&executor->ended, &executor->lock, &deadline);
     uint32_t left = executor->threads;
-    struct ax_executor_thread *spare = executor->spare;
-    executor->spare = NULL;
     pthread_mutex_unlock(&executor->lock);
+    return left;
+}
+
+void ax_executor_fini(struct ax_executor *executor)
+{
+    struct ax_executor_thread *spare = executor->spare;
     while (spare != NULL) {
         struct ax_executor_thread *next = spare->next;
         pthread_cond_destroy(&spare->given);
         free(spare);
         spare = next;
     }
-    return left;
+    pthread_cond_destroy(&executor->ended);
+    pthread_mutex_destroy(&executor->lock);
 }

@@ -58,12 +58,13 @@ struct ax_executor {
     struct ax_executor_thread *idle;  /* the one that was busy last is first */
     struct ax_executor_thread *spare; /* records of threads that have ended */
     uint32_t threads;                 /* all, including those that are being started */
+    uint32_t in_jobs;                 /* that run a job */
     uint32_t in_calls;                /* that run a call */
     uint32_t waiting;                 /* of in_calls: that wait for a peer */
     struct ax_job_queue calls;
     struct ax_job_queue services;
     bool stopping;
-    pthread_cond_t ended; /* a thread has ended while stopping */
+    pthread_cond_t ended; /* while stopping: a thread has ended, or begun a job */
 };
 
 /* Starts the first thread; the others come as they are needed. `max_threads` 0 takes the default. 0, or -EAGAIN when there
@@ -83,7 +84,13 @@ void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *
 void ax_executor_wait_begin(struct ax_executor *executor);
 void ax_executor_wait_end(struct ax_executor *executor);
 
-/* When nobody submits any more: lets every thread end that has no work, and waits for those that end; returns how many are left, stuck in jobs. */
-uint32_t ax_executor_stop(struct ax_executor *executor, uint32_t timeout_ms);
+/*
+ * Lets every thread end that has no work; those that begin or end a job after this do so, too. Waits until only threads are left
+ * that are in the middle of a job; with wait_for_jobs, until those have ended as well; at most timeout_ms. Returns how many are left.
+ */
+uint32_t ax_executor_stop(struct ax_executor *executor, bool wait_for_jobs, uint32_t timeout_ms);
+
+/* Frees what is left when ax_executor_stop() has returned 0 and nobody submits any more. */
+void ax_executor_fini(struct ax_executor *executor);
 
 #endif

@@ -175,6 +175,15 @@ static PyObject *spawn(PyObject *self, PyObject *func)
     Py_RETURN_NONE;
 }
 
+static PyObject *shut_down(PyObject *self, PyObject *unused)
+{
+    (void)self, (void)unused;
+    Py_BEGIN_ALLOW_THREADS
+    ax_engine_quiesce();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"install", (PyCFunction)(void (*)(void))install, METH_VARARGS | METH_KEYWORDS,
      "Names what the engine needs from the package."},
@@ -184,6 +193,7 @@ static PyMethodDef functions[] = {
     {"lookup", lookup, METH_O, "The object with this id. KeyError when there is none."},
     {"claim", claim, METH_O, "A handle for the peer's object with this id."},
     {"spawn", spawn, METH_O, "Runs a function in a thread of the engine."},
+    {"shut_down", shut_down, METH_NOARGS, "Ends threads that have no work, before the interpreter ends."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -240,6 +240,7 @@ def _close_all() -> None:
             conn.close()
         except Exception as error:
             print('Exception ignored while closing {!r}: {}'.format(conn, describe_error(error)), file=sys.stderr)
+    _engine.shut_down()
 
 
 atexit.register(_close_all)

@@ -65,7 +65,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    assert_int_equal(ax_executor_stop(&executor, 60000), 0);
+    assert_int_equal(ax_executor_stop(&executor, true, 60000), 0);
+    ax_executor_fini(&executor);
     assert_int_equal(threads_started, threads_ended);
     return 0;
 }
@@ -197,6 +198,23 @@ static void background_work_is_never_refused(void **state)
     open_and_wait(jobs + 1, THREADS - 1);
 }
 
+static void stopping_leaves_threads_that_run_a_job(void **state)
+{
+    (void)state;
+    struct gated jobs[2], later;
+    for (int i = 0; i < 2; i++) {
+        gated_init(&jobs[i], false);
+        ax_executor_submit(&executor, &jobs[i].job);
+        wait_for(&jobs[i].begun, 1);
+    }
+    assert_int_equal(ax_executor_stop(&executor, false, 60000), 2);
+    gated_init(&later, false); /* what comes later runs all the same */
+    ax_executor_submit(&executor, &later.job);
+    wait_for(&later.begun, 1);
+    open_and_wait(&later, 1);
+    open_and_wait(jobs, 2);
+}
+
 #define SUBMITTERS 4
 #define SUBMITS 5000
 
@@ -262,6 +280,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(services_get_through_when_all_threads_are_stuck, set_up, tear_down),
         cmocka_unit_test_setup_teardown(background_work_is_never_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stopping_leaves_threads_that_run_a_job, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_job_runs_once, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
