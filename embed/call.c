@@ -176,7 +176,7 @@ static int answer(struct ax_module *module, struct ax_request *request, enum ax_
 }
 
 /* The last resort: the peer gets at least the text of the exception. */
-static void answer_text(struct ax_module *module, struct ax_request *request, PyObject *error)
+static void answer_text(struct ax_request *request, PyObject *error)
 {
     PyObject *text = PyObject_Str(error);
     const char *utf8 = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
@@ -186,7 +186,6 @@ static void answer_text(struct ax_module *module, struct ax_request *request, Py
         text = PyUnicode_FromString("The call failed, and its exception can be neither pickled nor printed");
         utf8 = text != NULL ? PyUnicode_AsUTF8(text) : "Out of memory";
     }
-    (void)module;
     ax_request_fail(request, utf8);
     Py_XDECREF(text);
 }
@@ -216,7 +215,7 @@ static void answer_failure(struct ax_module *module, struct ax_request *request,
     error = ax_error_take(); /* why that could not be pickled */
     if (answer_error(module, request, error, false) != 0) {
         PyErr_Clear();
-        answer_text(module, request, error);
+        answer_text(request, error);
     }
     Py_DECREF(error);
 }

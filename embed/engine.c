@@ -3,9 +3,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "embed/connection.h"
+#include "embed/deadline.h"
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the three below; taken before any other lock */
 static struct ax_engine *engine_of_process;
@@ -32,11 +32,7 @@ static struct ax_engine *engine_new(void)
     if (engine == NULL)
         return NULL;
     pthread_mutex_init(&engine->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&engine->quiet, &attr);
-    pthread_condattr_destroy(&attr);
+    ax_deadline_cond_init(&engine->quiet);
     int error = ax_loop_start(&engine->loop);
     if (error != 0)
         goto fail;
@@ -123,12 +119,7 @@ void ax_engine_call_ends(struct ax_engine *engine)
 
 bool ax_engine_wait_quiet(struct ax_engine *engine, uint32_t timeout_ms)
 {
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += timeout_ms / 1000;
-    deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    deadline.tv_sec += deadline.tv_nsec / 1000000000;
-    deadline.tv_nsec %= 1000000000;
+    struct timespec deadline = ax_deadline_after(timeout_ms);
     int error = 0;
     pthread_mutex_lock(&engine->lock);
     while ((engine->connection_count > 0 || engine->calls_running > 0) && error == 0) {

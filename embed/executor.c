@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "embed/deadline.h"
 
 struct ax_executor_thread {
     struct ax_executor *executor;
@@ -58,28 +59,6 @@ static void refuse_all(struct ax_job_queue *queue)
         job->refuse(job);
 }
 
-static void cond_init_monotonic(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
-static struct timespec deadline_after(uint32_t ms)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += ms / 1000;
-    at.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
-}
-
 static bool start_thread(struct ax_executor *executor, struct ax_job *job);
 
 int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hooks *hooks, uint32_t max_threads)
@@ -90,7 +69,7 @@ int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hoo
         .max_queued = AX_EXECUTOR_MAX_QUEUED,
     };
     pthread_mutex_init(&executor->lock, NULL);
-    cond_init_monotonic(&executor->ended);
+    ax_deadline_cond_init(&executor->ended);
     /* One thread from the start, which never ends: a service always finds somebody, whatever the machine is short of. */
     pthread_mutex_lock(&executor->lock);
     bool started = start_thread(executor, NULL);
@@ -112,7 +91,7 @@ static void forget_idle(struct ax_executor *executor, struct ax_executor_thread 
 /* Waits until the thread is given a job; false when it has been idle for too long, or all are to stop. With the lock. */
 static bool wait_for_job(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
-    struct timespec deadline = deadline_after(AX_EXECUTOR_IDLE_MS);
+    struct timespec deadline = ax_deadline_after(AX_EXECUTOR_IDLE_MS);
     thread->next = executor->idle;
     executor->idle = thread;
     thread->idle = true;
@@ -197,7 +176,7 @@ static struct ax_executor_thread *take_record(struct ax_executor *executor)
     if (thread == NULL)
         return NULL;
     thread->executor = executor;
-    cond_init_monotonic(&thread->given);
+    ax_deadline_cond_init(&thread->given);
     return thread;
 }
 
@@ -323,7 +302,7 @@ void ax_executor_wait_end(struct ax_executor *executor)
 
 uint32_t ax_executor_stop(struct ax_executor *executor, bool wait_for_jobs, uint32_t timeout_ms)
 {
-    struct timespec deadline = deadline_after(timeout_ms);
+    struct timespec deadline = ax_deadline_after(timeout_ms);
     pthread_mutex_lock(&executor->lock);
     executor->stopping = true;
     for (struct ax_executor_thread *thread = executor->idle; thread != NULL; thread = thread->next)
