@@ -18,11 +18,11 @@ SIZE = 64 << 20
 
 
 def connect(address: str) -> across.Connection:
-    kind, _, rest = address.partition(":")
-    if kind == "unix":
+    kind, _, rest = address.partition(':')
+    if kind == 'unix':
         return across.Connection.from_unix(rest)
-    if kind == "tcp":
-        host, _, port = rest.rpartition(":")
+    if kind == 'tcp':
+        host, _, port = rest.rpartition(':')
         return across.Connection.from_tcp(host, int(port))
     return across.Connection.from_command(json.loads(rest))
 
@@ -31,17 +31,17 @@ def calls(address: str, count: int) -> list[float]:
     times = []
     with connect(address) as conn:
         for _ in range(min(count, 200)):
-            conn.call(len, "")
+            conn.call(len, '')
         for _ in range(count):
             begin = time.perf_counter()
-            conn.call(len, "")
+            conn.call(len, '')
             times.append(time.perf_counter() - begin)
     return times
 
 
 def transfer(address: str, count: int) -> list[float]:
     times = []
-    data = b"x" * SIZE
+    data = b'x' * SIZE
     with connect(address) as conn:
         conn.call(bytes, data)
         for _ in range(count):
@@ -49,7 +49,7 @@ def transfer(address: str, count: int) -> list[float]:
             back = conn.call(bytes, data)
             times.append(time.perf_counter() - begin)
             if back != data:
-                raise SystemExit("what came back is not what was sent")
+                raise SystemExit('what came back is not what was sent')
     return times
 
 
@@ -58,14 +58,14 @@ def first_result(address: str, count: int) -> list[float]:
     for _ in range(count):
         begin = time.perf_counter()
         conn = connect(address)
-        conn.call(len, "")
+        conn.call(len, '')
         times.append(time.perf_counter() - begin)
         conn.close()
     return times
 
 
-MEASURES = {"calls": calls, "transfer": transfer, "connect": first_result}
+MEASURES = {'calls': calls, 'transfer': transfer, 'connect': first_result}
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     for taken in MEASURES[sys.argv[1]](sys.argv[2], int(sys.argv[3])):
-        print(f"{taken * 1e6:.2f}")
+        print(f'{taken * 1e6:.2f}')

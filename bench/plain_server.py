@@ -7,11 +7,11 @@ import across
 from across.servers import LocalConnectionHandler, run_tcp, run_unix
 
 address = sys.argv[1]
-if address == "stdio":
+if address == 'stdio':
     with across.Connection.from_stdio() as conn:
         conn.wait()
-elif address.startswith("unix:"):
+elif address.startswith('unix:'):
     run_unix(address[5:], handler=LocalConnectionHandler())
 else:
-    host, _, port = address[4:].rpartition(":")
+    host, _, port = address[4:].rpartition(':')
     run_tcp(host, int(port), handler=LocalConnectionHandler())

@@ -135,7 +135,7 @@ class Daemon:
         return across.Connection.from_tcp(host.strip('[]'), port, options=options)
 
     def check_quiet(self):
-        """When the test's connections have closed, descriptors, processes and the supervisor's threads are as before."""
+        """When the test's connections have closed, descriptors, processes and the daemon's threads are as before."""
         for pid, (sockets, others) in self._before.items():
             wait_until(
                 lambda pid=pid, most=sockets: count_sockets(pid) <= most,

@@ -8,9 +8,8 @@ import signal
 import socket
 import sys
 
-import across.servers
-
 import across
+import across.servers
 
 
 class AnnouncedSocket(socket.socket):

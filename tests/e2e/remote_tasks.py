@@ -131,7 +131,7 @@ def raise_with_context():
     try:
         raise KeyError('context')
     except KeyError:
-        raise ValueError('effect')
+        raise ValueError('effect')  # noqa: B904 - the context is what is wanted
 
 
 def raise_without_context():
@@ -354,8 +354,7 @@ def sum_of(items):
 
 
 def generate(count):
-    for number in range(count):
-        yield number
+    yield from range(count)
 
 
 class Manager:

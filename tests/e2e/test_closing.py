@@ -304,7 +304,7 @@ conn.close()
 
 
 def test_a_client_that_exits_without_close_ends_well(daemon):
-    assert run_client(daemon, "print(conn.call(tasks.add, 1, 2))") == ['3']
+    assert run_client(daemon, 'print(conn.call(tasks.add, 1, 2))') == ['3']
 
 
 def test_a_client_that_exits_while_a_call_waits_ends_well(daemon):
@@ -326,7 +326,7 @@ started.wait(30)
 
 def test_a_client_that_is_killed_disturbs_nobody(daemon, tmp_path):
     with daemon.connect() as honest:
-        client = start_client(daemon, "print(conn.call(tasks.add, 1, 2), flush=True); conn.wait()")
+        client = start_client(daemon, 'print(conn.call(tasks.add, 1, 2), flush=True); conn.wait()')
         assert client.stdout.readline() == b'3\n'
         client.kill()
         client.communicate()

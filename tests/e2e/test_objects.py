@@ -237,7 +237,7 @@ def test_proxies_dropped_in_other_threads_and_by_the_collector_during_calls(conn
             gc.collect(0)
 
     def run(number):
-        for turn in range(60):
+        for _ in range(60):
             proxies = conn.call(tasks.make_counted, 10)
             cycle = [proxies[:5]]
             cycle.append(cycle)

@@ -58,7 +58,8 @@ def plain_server(plain_across, *args):
 
 def test_the_plain_package_is_what_it_says(plain_across):
     code = 'import across; print(across.__version__, across.__file__)'
-    found = subprocess.check_output([sys.executable, '-c', code], env=environment(plain_across)).decode().split(maxsplit=1)
+    output = subprocess.check_output([sys.executable, '-c', code], env=environment(plain_across))
+    found = output.decode().split(maxsplit=1)
     assert found[0] == '0.1.0'
     assert os.path.samefile(found[1].strip(), os.path.join(plain_across, 'across', '__init__.py'))
     assert not os.path.samefile(found[1].strip(), across.__file__)
