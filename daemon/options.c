@@ -10,6 +10,7 @@
 
 #define DAY_MS 86400000u
 #define KIB ((uint64_t)1024)
+#define NUMBER_MAX 1000000u
 
 /* The kinds of values: how each is read from text, written as text, and what its place in struct ax_options is. */
 enum kind {
@@ -20,8 +21,9 @@ enum kind {
     DURATION,  /* uint32_t milliseconds; seconds in text */
     LIMIT,     /* the same, where `none` and 0 mean that there is no limit */
     SIZE,      /* uint64_t bytes; K, M, G in text */
+    BOUND,     /* the same, where `none` and 0 mean that there is no limit */
     MODE,      /* mode_t; octal in text */
-    NUMBER,    /* uint32_t */
+    NUMBER,    /* uint32_t, from `least` to `most` */
     ISOLATION,
     ROLE,
 };
@@ -34,39 +36,55 @@ struct option {
     unsigned who;
     const char *fallback; /* the default, as text; NULL: the zero of its type */
     const char *help;     /* NULL: hidden */
+    uint32_t least, most; /* of a NUMBER */
 };
 
 #define AT(field) offsetof(struct ax_options, field)
+
+#define BOTH (AX_OPTION_SUPERVISOR | AX_OPTION_WORKER)
 
 static const struct option table[] = {
     {"listen", "ADDRESS", ADDRESSES, AT(listen), AX_OPTION_SUPERVISOR, NULL,
      "serve on unix:PATH, tcp:HOST:PORT or tcp:[IPv6]:PORT; repeatable; port 0: any"},
     {"stdio", NULL, FLAG, AT(use_stdio), AX_OPTION_SUPERVISOR, NULL,
      "serve one connection over standard input and output, then exit"},
-    {"isolation", "MODE", ISOLATION, AT(isolation), AX_OPTION_SUPERVISOR, "shared",
-     "shared: all connections in one interpreter"},
-    {"grace", "SECONDS", DURATION, AT(grace_ms), AX_OPTION_SUPERVISOR, "10",
-     "how long running calls may go on when acrossd is told to stop, or the client of --stdio is gone"},
-    {"handshake-timeout", "SECONDS", LIMIT, AT(handshake_timeout_ms), AX_OPTION_SUPERVISOR | AX_OPTION_WORKER, "10",
+    {"isolation", "MODE", ISOLATION, AT(isolation), BOTH, "shared",
+     "process: a worker process for each connection; shared: all connections in one"},
+    {"spare-workers", "N", NUMBER, AT(spare_workers), AX_OPTION_SUPERVISOR, "1",
+     "how many workers wait ahead of demand, with --isolation process", 0, 64},
+    {"max-connections", "N", NUMBER, AT(max_connections), AX_OPTION_SUPERVISOR, NULL,
+     "refuse connections beyond so many; 0: 1024 with --isolation process, 16384 with shared", 0, NUMBER_MAX},
+    {"max-handshakes", "N", NUMBER, AT(max_handshakes), AX_OPTION_SUPERVISOR, "1024",
+     "of more handshakes at a time than this, the oldest goes", 1, NUMBER_MAX},
+    {"grace", "SECONDS", DURATION, AT(grace_ms), BOTH, "10",
+     "how long running calls may go on when acrossd is told to stop, or their client is gone"},
+    {"handshake-timeout", "SECONDS", LIMIT, AT(handshake_timeout_ms), BOTH, "10",
      "how long a handshake may take; none: for ever"},
-    {"timeout", "SECONDS", LIMIT, AT(timeout_ms), AX_OPTION_WORKER, "60",
+    {"timeout", "SECONDS", LIMIT, AT(timeout_ms), BOTH, "60",
      "a peer that is silent for so long is gone; none: it never is"},
-    {"max-message", "SIZE", SIZE, AT(max_message), AX_OPTION_WORKER, NULL,
+    {"max-message", "SIZE", SIZE, AT(max_message), BOTH, NULL,
      "the largest message that is received, in bytes or with K, M or G"},
+    {"worker-memory", "SIZE", BOUND, AT(worker_memory), BOTH, NULL,
+     "the most memory that a worker may have; none: no limit"},
+    {"allow-uid", "USER", TEXTS, AT(allow_uid), AX_OPTION_SUPERVISOR, NULL,
+     "serve this user, by name or number, and no other that is not allowed, too; repeatable; unix sockets only"},
+    {"allow-gid", "GROUP", TEXTS, AT(allow_gid), AX_OPTION_SUPERVISOR, NULL,
+     "the same for the members of a group; repeatable"},
     {"socket-mode", "MODE", MODE, AT(socket_mode), AX_OPTION_SUPERVISOR, "600",
      "permissions of unix sockets, in octal"},
+    {"socket-group", "GROUP", TEXT, AT(socket_group), AX_OPTION_SUPERVISOR, NULL,
+     "the group that unix sockets belong to, by name or number"},
     {"insecure", NULL, FLAG, AT(insecure), AX_OPTION_SUPERVISOR, NULL,
      "allow TCP addresses that other hosts can reach: whoever connects may run anything"},
-    {"venv", "DIR", TEXT, AT(venv), AX_OPTION_SUPERVISOR | AX_OPTION_WORKER, NULL,
-     "run calls in this virtual environment"},
-    {"preload", "MODULE", TEXTS, AT(preload), AX_OPTION_WORKER, NULL, "import this module at the start; repeatable"},
-    {"chdir", "DIR", TEXT, AT(chdir), AX_OPTION_SUPERVISOR | AX_OPTION_WORKER, NULL, "run calls in this folder"},
-    {"verbose", NULL, FLAG, AT(verbose), AX_OPTION_SUPERVISOR | AX_OPTION_WORKER, NULL,
-     "log each connection's coming and going"},
+    {"user", "NAME", TEXT, AT(user), BOTH, NULL, "run calls as this user; only root may say so"},
+    {"venv", "DIR", TEXT, AT(venv), BOTH, NULL, "run calls in this virtual environment"},
+    {"preload", "MODULE", TEXTS, AT(preload), BOTH, NULL, "import this module at the start; repeatable"},
+    {"chdir", "DIR", TEXT, AT(chdir), BOTH, NULL, "run calls in this folder"},
+    {"verbose", NULL, FLAG, AT(verbose), BOTH, NULL, "log each connection's coming and going"},
     {"help", NULL, FLAG, AT(help), AX_OPTION_SUPERVISOR, NULL, "print this and exit"},
     {"version", NULL, FLAG, AT(version), AX_OPTION_SUPERVISOR, NULL, "print the version and exit"},
     {"role", "ROLE", ROLE, AT(role), AX_OPTION_WORKER, NULL, NULL},
-    {"control-fd", "FD", NUMBER, AT(control_fd), AX_OPTION_WORKER, NULL, NULL},
+    {"control-fd", "FD", NUMBER, AT(control_fd), AX_OPTION_WORKER, NULL, NULL, 0, NUMBER_MAX},
 };
 
 #define TABLE_SIZE (sizeof table / sizeof table[0])
@@ -134,7 +152,8 @@ static int set_duration(uint32_t *place, const struct option *option, const char
     return 0;
 }
 
-static int set_size(uint64_t *place, const char *value, char *error, size_t size)
+/* 0 if it is no size. */
+static uint64_t read_size(const char *value)
 {
     static const char units[] = "KMG";
     const char *end = value;
@@ -149,9 +168,21 @@ static int set_size(uint64_t *place, const char *value, char *error, size_t size
             bytes = bytes > INT64_MAX / KIB ? 0 : bytes * KIB;
         end++;
     }
-    if (*end != '\0' || bytes == 0)
-        return ax_sentence(error, size,
-                           "--max-message %s is no size: write bytes, or a number with K, M or G, like 64M", value);
+    return *end == '\0' ? bytes : 0;
+}
+
+static int set_size(uint64_t *place, const struct option *option, const char *value, char *error, size_t size)
+{
+    bool may_be_none = option->kind == BOUND;
+    uint64_t bytes = read_size(value);
+
+    if (may_be_none && (strcmp(value, "none") == 0 || strcmp(value, "0") == 0)) {
+        *place = 0;
+        return 0;
+    }
+    if (bytes == 0)
+        return ax_sentence(error, size, "--%s %s is no size: write bytes, or a number with K, M or G, like 64M%s",
+                           option->name, value, may_be_none ? ", or none" : "");
     *place = bytes;
     return 0;
 }
@@ -166,30 +197,42 @@ static int set_mode(mode_t *place, const char *value, char *error, size_t size)
     return 0;
 }
 
+/* The texts of enum ax_isolation and enum ax_process, by their values. */
+static const char *const isolations[] = {"process", "shared"};
+static const char *const roles[] = {"main", "worker", "zygote"};
+
 static int set_isolation(enum ax_isolation *place, const char *value, char *error, size_t size)
 {
-    if (strcmp(value, "process") == 0)
-        return ax_sentence(error, size,
-                           "--isolation process is not in this version of acrossd: write --isolation shared");
-    if (strcmp(value, "shared") != 0)
-        return ax_sentence(error, size, "--isolation %s is not known: write --isolation shared", value);
-    *place = AX_ISOLATION_SHARED;
+    if (strcmp(value, isolations[AX_ISOLATION_PROCESS]) == 0)
+        *place = AX_ISOLATION_PROCESS;
+    else if (strcmp(value, isolations[AX_ISOLATION_SHARED]) == 0)
+        *place = AX_ISOLATION_SHARED;
+    else
+        return ax_sentence(error, size, "--isolation %s is not known: write --isolation shared or --isolation process",
+                           value);
     return 0;
 }
 
 static int set_role(enum ax_process *place, const char *value, char *error, size_t size)
 {
-    if (strcmp(value, "worker") != 0)
+    if (strcmp(value, roles[AX_PROCESS_WORKER]) == 0)
+        *place = AX_PROCESS_WORKER;
+    else if (strcmp(value, roles[AX_PROCESS_ZYGOTE]) == 0)
+        *place = AX_PROCESS_ZYGOTE;
+    else
         return ax_sentence(error, size, "--role is for acrossd's own use: leave it out");
-    *place = AX_PROCESS_WORKER;
     return 0;
 }
 
 static int set_number(uint32_t *place, const struct option *option, const char *value, char *error, size_t size)
 {
-    if (value[0] == '\0' || strlen(value) > 9 || strspn(value, "0123456789") != strlen(value))
-        return ax_sentence(error, size, "--%s %s is no number", option->name, value);
-    *place = (uint32_t)strtoul(value, NULL, 10);
+    unsigned long number = strtoul(value, NULL, 10);
+
+    if (value[0] == '\0' || strlen(value) > 9 || strspn(value, "0123456789") != strlen(value) ||
+        number < option->least || number > option->most)
+        return ax_sentence(error, size, "--%s %s is no number that will do: write one from %u to %u", option->name,
+                           value, option->least, option->most);
+    *place = (uint32_t)number;
     return 0;
 }
 
@@ -244,7 +287,8 @@ static int set(struct ax_options *options, const struct option *option, const ch
     case LIMIT:
         return set_duration(place, option, value, error, size);
     case SIZE:
-        return set_size(place, value, error, size);
+    case BOUND:
+        return set_size(place, option, value, error, size);
     case MODE:
         return set_mode(place, value, error, size);
     case NUMBER:
@@ -272,7 +316,11 @@ void ax_options_init(struct ax_options *options)
 void ax_options_fini(struct ax_options *options)
 {
     ax_texts_fini(&options->listen);
+    ax_texts_fini(&options->allow_uid);
+    ax_texts_fini(&options->allow_gid);
     ax_texts_fini(&options->preload);
+    free(options->socket_group);
+    free(options->user);
     free(options->venv);
     free(options->chdir);
     memset(options, 0, sizeof *options);
@@ -452,6 +500,7 @@ static int add_option(struct ax_texts *arguments, const struct option *option, c
         snprintf(text, sizeof text, "%u.%03u", number / 1000, number % 1000);
         break;
     case SIZE:
+    case BOUND:
         if (*(const uint64_t *)place == 0)
             return 0;
         snprintf(text, sizeof text, "%llu", (unsigned long long)*(const uint64_t *)place);
@@ -463,12 +512,12 @@ static int add_option(struct ax_texts *arguments, const struct option *option, c
         snprintf(text, sizeof text, "%u", *(const uint32_t *)place);
         break;
     case ISOLATION:
-        snprintf(text, sizeof text, "shared");
+        snprintf(text, sizeof text, "%s", isolations[*(const enum ax_isolation *)place]);
         break;
     case ROLE:
         if (*(const enum ax_process *)place == AX_PROCESS_MAIN)
             return 0;
-        snprintf(text, sizeof text, "worker");
+        snprintf(text, sizeof text, "%s", roles[*(const enum ax_process *)place]);
         break;
     }
     return add_argument(arguments, option->name, text);

@@ -18,10 +18,13 @@
 
 #define AX_DURATION_NONE 0u /* milliseconds: no limit */
 
-enum ax_isolation { AX_ISOLATION_SHARED };
+enum ax_isolation {
+    AX_ISOLATION_PROCESS, /* a worker for each connection */
+    AX_ISOLATION_SHARED,  /* one for all */
+};
 
 /* What kind of process this is. All but the first are started by acrossd itself. */
-enum ax_process { AX_PROCESS_MAIN, AX_PROCESS_WORKER };
+enum ax_process { AX_PROCESS_MAIN, AX_PROCESS_WORKER, AX_PROCESS_ZYGOTE };
 
 /* A list of texts, owned; NULL-terminated once it has one. */
 struct ax_texts {
@@ -33,15 +36,23 @@ struct ax_options {
     struct ax_texts listen;
     bool use_stdio;
     enum ax_isolation isolation;
+    uint32_t spare_workers;
+    uint32_t max_connections; /* 0: as many as suit the isolation */
+    uint32_t max_handshakes;  /* at least 1 */
     uint32_t grace_ms;
     uint32_t handshake_timeout_ms; /* or AX_DURATION_NONE */
     uint32_t timeout_ms;           /* or AX_DURATION_NONE */
     uint64_t max_message;          /* bytes; 0: the engine's default */
+    uint64_t worker_memory;        /* bytes; 0: no limit */
+    struct ax_texts allow_uid;     /* names or numbers of users; empty: everyone whom the socket's mode lets in */
+    struct ax_texts allow_gid;     /* the same of groups */
     mode_t socket_mode;
+    char *socket_group; /* owned; NULL: the process's own */
     bool insecure;
     char *venv; /* owned; NULL: none */
     struct ax_texts preload;
     char *chdir; /* owned; NULL: none */
+    char *user;  /* owned: a name or number; NULL: whoever started acrossd */
     bool verbose;
     bool help;
     bool version;
@@ -52,7 +63,7 @@ struct ax_options {
 
 /* Who needs a setting. */
 #define AX_OPTION_SUPERVISOR 0x1u
-#define AX_OPTION_WORKER 0x2u
+#define AX_OPTION_WORKER 0x2u /* the zygote, and the workers that it forks */
 
 /* Sets every default. */
 void ax_options_init(struct ax_options *options);

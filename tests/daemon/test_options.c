@@ -197,8 +197,13 @@ static void test_says_what_to_write_instead(void **state)
     assert_refused("-x", "acrossd --help");
     assert_refused("unix:/x", "write --listen unix:/x");
     assert_refused("--stdio=maybe", "write --stdio");
-    assert_refused("--isolation process --stdio", "write --isolation shared");
-    assert_refused("--isolation thread --stdio", "write --isolation shared");
+    assert_refused("--isolation thread --stdio", "write --isolation shared or --isolation process");
+    assert_refused("--stdio --worker-memory 1T", "--worker-memory 1T is no size");
+    assert_refused("--stdio --worker-memory lots", "or none");
+    assert_refused("--stdio --spare-workers 65", "from 0 to 64");
+    assert_refused("--stdio --max-handshakes 0", "from 1 to");
+    assert_refused("--stdio --max-connections many", "is no number");
+    assert_refused("--stdio --max-connections 9999999999", "is no number");
     assert_refused("--venv= --stdio", "write --venv DIR");
 }
 
