@@ -61,8 +61,7 @@ def make_daemon(tmp_path):
     yield make
     try:
         for daemon in started:
-            if daemon.process.poll() is None:
-                daemon.stop()
+            daemon.finish()
     finally:
         for daemon in started:
             daemon.kill()

@@ -91,6 +91,7 @@ class Daemon:
         self.expect = self.lines.expect
         self.addresses = []
         self._allowed = []
+        self._is_over = False  # the test has seen to its end
         try:
             self.addresses = [self.expect('listening on (.*)').group(1) for _ in range(listens)]
             self.worker = self.find_worker()
@@ -152,6 +153,7 @@ class Daemon:
     def stop(self, status=0, check=True):
         """Stop it in an orderly way. A call that still runs shows as a warning on standard error."""
         try:
+            self._check_running()
             if check:
                 self.check_quiet()
             self.process.send_signal(signal.SIGTERM)
@@ -159,17 +161,30 @@ class Daemon:
         finally:
             self.kill()
 
+    def _check_running(self):
+        if self.process.poll() is not None:
+            status, lines = self.process.returncode, self.lines.rest()
+            raise AssertionError('acrossd ended by itself with status {} and said {!r}'.format(status, lines))
+
     def join(self, status=0):
         """Wait for its end; then nothing may be left of it."""
-        assert self.process.wait(LIMIT) == status
+        self._is_over = True
+        ended = self.process.wait(LIMIT)
+        assert ended == status, 'status {}, not {}; it said {!r}'.format(ended, status, self.lines.rest())
         wait_until(lambda: in_session(self.process.pid) == [], 'the end of all its processes')
         assert [line for line in self.lines.rest() if not any(re.fullmatch(p, line) for p in self._allowed)] == []
 
     def kill(self):
         """End it and everything that it started, whatever state it is in."""
+        self._is_over = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def finish(self):
+        """At the end of a test: stop it, unless the test has seen to its end."""
+        if not self._is_over:
+            self.stop()
 
     def __enter__(self):
         return self
@@ -177,8 +192,8 @@ class Daemon:
     def __exit__(self, kind, *_):
         if kind is not None:
             self.kill()
-        elif self.process.poll() is None:
-            self.stop()
+        else:
+            self.finish()
 
 
 class Stdio:
