@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/account.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "daemon/sentence.h"
+
+/* Bytes of an entry. A group's lists its members: the largest has room for more than a hundred thousand of them. */
+#define FIRST_ENTRY_SIZE 1024u
+#define ENTRY_SIZE_MAX (4096u * FIRST_ENTRY_SIZE)
+
+/* The largest number means "no change" or "an error" to the system's calls. */
+#define NUMBER_MAX (UINT32_MAX - 1)
+
+static_assert(sizeof(uid_t) == sizeof(uint32_t) && sizeof(gid_t) == sizeof(uint32_t), "the range of a number");
+
+/* ---- entries ---- */
+
+static bool is_number(const char *text)
+{
+    return text[0] != '\0' && strspn(text, "0123456789") == strlen(text);
+}
+
+/* -1: it is out of range. */
+static int read_number(uint32_t *number, const char *text)
+{
+    uint64_t value = 0;
+
+    for (; *text != '\0'; text++) {
+        value = value * 10 + (uint64_t)(*text - '0');
+        if (value > NUMBER_MAX)
+            return -1;
+    }
+    *number = (uint32_t)value;
+    return 0;
+}
+
+/* An entry, with the texts that it points to. */
+struct entry {
+    union {
+        struct passwd user;
+        struct group group;
+    } of;
+    char *texts; /* owned */
+};
+
+/* Fills in the entry for this text. 0 when *found says whether there is one, or a positive errno. */
+typedef int look_up_fn(struct entry *entry, size_t texts_size, const char *text, bool *found);
+
+static int look_up_user(struct entry *entry, size_t texts_size, const char *text, bool *found)
+{
+    struct passwd *result = NULL;
+    int code = getpwnam_r(text, &entry->of.user, entry->texts, texts_size, &result);
+
+    *found = result != NULL;
+    return code;
+}
+
+static int look_up_user_number(struct entry *entry, size_t texts_size, const char *text, bool *found)
+{
+    struct passwd *result = NULL;
+    uint32_t uid;
+    int code;
+
+    *found = false;
+    if (read_number(&uid, text) < 0)
+        return 0;
+    code = getpwuid_r(uid, &entry->of.user, entry->texts, texts_size, &result);
+    *found = result != NULL;
+    return code;
+}
+
+static int look_up_group(struct entry *entry, size_t texts_size, const char *text, bool *found)
+{
+    struct group *result = NULL;
+    int code = getgrnam_r(text, &entry->of.group, entry->texts, texts_size, &result);
+
+    *found = result != NULL;
+    return code;
+}
+
+/* What the calls return when there is no such entry: not all of them say 0 then (getpwnam(3)). */
+static bool means_unknown(int code)
+{
+    return code == 0 || code == ENOENT || code == ESRCH || code == EBADF || code == EPERM;
+}
+
+/* Asks with more and more room. 0 and the caller frees entry->texts, or -1 with a sentence. `kind` is for that. */
+static int look_up(struct entry *entry, look_up_fn *ask, const char *kind, const char *text, char *error, size_t size)
+{
+    size_t room = FIRST_ENTRY_SIZE;
+    bool found = false;
+    int code = ERANGE;
+
+    entry->texts = NULL;
+    for (; (code == ERANGE && room <= ENTRY_SIZE_MAX) || code == EINTR; room = code == ERANGE ? room * 4 : room) {
+        free(entry->texts);
+        entry->texts = malloc(room);
+        if (entry->texts == NULL)
+            return ax_sentence(error, size, "out of memory");
+        code = ask(entry, room, text, &found);
+    }
+    if (found)
+        return 0;
+    free(entry->texts);
+    entry->texts = NULL;
+    if (means_unknown(code))
+        return ax_sentence(error, size, "this system has no %s \"%s\"", kind, text);
+    return ax_sentence(error, size, "cannot look up the %s \"%s\": %s", kind, text, strerror(code));
+}
+
+/* ---- finding ---- */
+
+static int find_number(uint32_t *number, const char *kind, const char *text, char *error, size_t size)
+{
+    if (read_number(number, text) < 0)
+        return ax_sentence(error, size, "%s is no number of a %s: the largest one is %u", text, kind, NUMBER_MAX);
+    return 0;
+}
+
+int ax_account_find_user(const char *text, uid_t *uid, char *error, size_t error_size)
+{
+    struct entry entry;
+
+    if (is_number(text))
+        return find_number(uid, "user", text, error, error_size);
+    if (look_up(&entry, look_up_user, "user", text, error, error_size) < 0)
+        return -1;
+    *uid = entry.of.user.pw_uid;
+    free(entry.texts);
+    return 0;
+}
+
+int ax_account_find_group(const char *text, gid_t *gid, char *error, size_t error_size)
+{
+    struct entry entry;
+
+    if (is_number(text))
+        return find_number(gid, "group", text, error, error_size);
+    if (look_up(&entry, look_up_group, "group", text, error, error_size) < 0)
+        return -1;
+    *gid = entry.of.group.gr_gid;
+    free(entry.texts);
+    return 0;
+}
+
+/* ---- becoming ---- */
+
+static bool is_user(uid_t uid)
+{
+    uid_t real, effective, saved;
+
+    return getresuid(&real, &effective, &saved) == 0 && real == uid && effective == uid && saved == uid;
+}
+
+static bool is_group(gid_t gid)
+{
+    gid_t real, effective, saved;
+
+    return getresgid(&real, &effective, &saved) == 0 && real == gid && effective == gid && saved == gid;
+}
+
+/* Groups before the user: afterwards it is too late. */
+static int change(const struct passwd *user, char *error, size_t size)
+{
+    const char *name = user->pw_name;
+
+    if (initgroups(name, user->pw_gid) < 0)
+        return ax_sentence(error, size, "cannot get the groups of user %s: %s", name, strerror(errno));
+    if (setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0)
+        return ax_sentence(error, size, "cannot become group %lu of user %s: %s", (unsigned long)user->pw_gid, name,
+                           strerror(errno));
+    if (setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
+        return ax_sentence(error, size, "cannot become user %s: %s", name, strerror(errno));
+    /* A process with odd capabilities could go back, and so could the code that it is going to run. */
+    if (!is_group(user->pw_gid) || !is_user(user->pw_uid) || setresuid((uid_t)-1, 0, (uid_t)-1) == 0)
+        return ax_sentence(error, size, "cannot become user %s for good: root's rights remain", name);
+    return 0;
+}
+
+static int tell_environment(const struct passwd *user, char *error, size_t size)
+{
+    const char *shell = user->pw_shell != NULL && user->pw_shell[0] != '\0' ? user->pw_shell : "/bin/sh";
+
+    if (setenv("HOME", user->pw_dir, 1) < 0 || setenv("USER", user->pw_name, 1) < 0 ||
+        setenv("LOGNAME", user->pw_name, 1) < 0 || setenv("SHELL", shell, 1) < 0)
+        return ax_sentence(error, size, "out of memory");
+    return 0;
+}
+
+static int become(const struct passwd *user, char *error, size_t size)
+{
+    if (is_user(user->pw_uid))
+        return 0;
+    if (geteuid() != 0)
+        return ax_sentence(error, size, "only root may become user %s, and acrossd runs as user %lu", user->pw_name,
+                           (unsigned long)geteuid());
+    if (change(user, error, size) < 0)
+        return -1;
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    return tell_environment(user, error, size);
+}
+
+int ax_account_become(const char *user, char *error, size_t error_size)
+{
+    struct entry entry;
+    int result;
+
+    if (look_up(&entry, is_number(user) ? look_up_user_number : look_up_user, "user", user, error, error_size) < 0)
+        return -1;
+    result = become(&entry.of.user, error, error_size);
+    free(entry.texts);
+    return result;
+}
