@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netdb.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -97,29 +99,20 @@ static int remove_stale(const struct ax_listener *listener, char *error, size_t 
     return 0;
 }
 
-/* The file gets its permissions when it is made, not later: the mask is the process's, which has one thread. */
-static int bind_and_listen(struct ax_listener *listener, mode_t mode)
+/*
+ * The file gets its permissions when it is made, not later: the mask is the process's, which has one thread. Nobody gets
+ * through before listen().
+ */
+static int bind_unix(struct ax_listener *listener, mode_t mode)
 {
     mode_t mask = umask(0777 & ~mode);
     int result = bind(listener->fd, &listener->bound.of.any, listener->bound.size);
     int code = errno;
+    struct stat status;
 
     umask(mask);
     if (result < 0)
         return -code;
-    return listen(listener->fd, SOMAXCONN) < 0 ? -errno : 0;
-}
-
-static int open_unix_locked(struct ax_listener *listener, mode_t mode, char *error, size_t size)
-{
-    struct stat status;
-    int code;
-
-    if (remove_stale(listener, error, size) < 0)
-        return -1;
-    code = bind_and_listen(listener, mode);
-    if (code < 0)
-        return ax_sentence(error, size, "cannot listen on unix:%s: %s", listener->address.name, strerror(-code));
     if (lstat(listener->address.name, &status) == 0) {
         listener->device = status.st_dev;
         listener->inode = status.st_ino;
@@ -127,7 +120,43 @@ static int open_unix_locked(struct ax_listener *listener, mode_t mode, char *err
     return 0;
 }
 
-static int open_unix(struct ax_listener *listener, mode_t mode, char *error, size_t size)
+/* Of the file just made, and of none that somebody who may write to its folder has put there instead. */
+static int set_group(const struct ax_listener *listener, gid_t group)
+{
+    int fd = open(listener->address.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat status;
+    int code = 0;
+
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &status) < 0 || status.st_dev != listener->device || status.st_ino != listener->inode)
+        code = -ENOENT;
+    else if (fchownat(fd, "", (uid_t)-1, group, AT_EMPTY_PATH) < 0)
+        code = -errno;
+    close(fd);
+    return code;
+}
+
+static int open_unix_locked(struct ax_listener *listener, mode_t mode, gid_t group, char *error, size_t size)
+{
+    const char *path = listener->address.name;
+    int code;
+
+    if (remove_stale(listener, error, size) < 0)
+        return -1;
+    code = bind_unix(listener, mode);
+    if (code == 0 && group != AX_LISTENER_OWN_GROUP) {
+        code = set_group(listener, group);
+        if (code < 0)
+            return ax_sentence(error, size, "cannot give unix:%s to group %lu: %s", path, (unsigned long)group,
+                               strerror(-code));
+    }
+    if (code == 0 && listen(listener->fd, SOMAXCONN) < 0)
+        code = -errno;
+    return code == 0 ? 0 : ax_sentence(error, size, "cannot listen on unix:%s: %s", path, strerror(-code));
+}
+
+static int open_unix(struct ax_listener *listener, mode_t mode, gid_t group, char *error, size_t size)
 {
     int lock = lock_folder(listener->address.name);
     int result;
@@ -135,7 +164,7 @@ static int open_unix(struct ax_listener *listener, mode_t mode, char *error, siz
     if (lock < 0)
         return ax_sentence(error, size, "cannot use the folder of unix:%s: %s", listener->address.name,
                            strerror(-lock));
-    result = open_unix_locked(listener, mode, error, size);
+    result = open_unix_locked(listener, mode, group, error, size);
     close(lock);
     return result;
 }
@@ -232,7 +261,7 @@ static int open_tcp(struct ax_listener *listeners, size_t *count, const struct a
     }
 }
 
-/* ---- both ---- */
+/* ---- opening ---- */
 
 static int check_is_local(const struct ax_address *address, const struct ax_sockaddr *resolved, int count, char *error,
                           size_t size)
@@ -252,8 +281,8 @@ static int check_is_local(const struct ax_address *address, const struct ax_sock
 }
 
 enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENERS_MAX], size_t *count,
-                                         const struct ax_address *address, bool insecure, mode_t mode, char *error,
-                                         size_t error_size)
+                                         const struct ax_address *address, bool insecure, mode_t mode, gid_t group,
+                                         char *error, size_t error_size)
 {
     struct ax_sockaddr resolved[AX_ADDRESS_RESOLVED_MAX];
     int resolved_count = ax_address_resolve(address, resolved, error, error_size);
@@ -272,7 +301,7 @@ enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENE
     if (result < 0)
         ax_sentence(error, error_size, "cannot make a socket: %s", strerror(-result));
     else
-        result = open_unix(&listeners[0], mode, error, error_size);
+        result = open_unix(&listeners[0], mode, group, error, error_size);
     if (result < 0) {
         ax_listener_close(&listeners[0]);
         return AX_LISTENER_FAILED;
@@ -280,6 +309,110 @@ enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENE
     *count = 1;
     return AX_LISTENER_OK;
 }
+
+/* ---- sockets that were open already ---- */
+
+static int socket_option(int fd, int name)
+{
+    int value = -1;
+    socklen_t size = sizeof value;
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &size) < 0 ? -1 : value;
+}
+
+/* Whether it is a listening stream socket of a family that acrossd knows. */
+static int check_kind(int fd, char *error, size_t size)
+{
+    int family = socket_option(fd, SO_DOMAIN);
+
+    if (family < 0)
+        return ax_sentence(error, size, "the inherited descriptor %d is no socket: %s", fd, strerror(errno));
+    if (family != AF_UNIX && family != AF_INET && family != AF_INET6)
+        return ax_sentence(error, size, "the inherited descriptor %d is neither a unix nor a TCP socket", fd);
+    if (socket_option(fd, SO_TYPE) != SOCK_STREAM)
+        return ax_sentence(error, size,
+                           "the inherited descriptor %d is no stream socket: a unit has to name it with "
+                           "ListenStream=",
+                           fd);
+    if (family != AF_UNIX && socket_option(fd, SO_PROTOCOL) != IPPROTO_TCP)
+        return ax_sentence(error, size, "the inherited descriptor %d is no TCP socket", fd);
+    if (socket_option(fd, SO_ACCEPTCONN) != 1)
+        return ax_sentence(error, size,
+                           "the inherited descriptor %d is no listening socket: a unit needs Accept=no, or "
+                           "a service that starts acrossd --stdio",
+                           fd);
+    return 0;
+}
+
+/* `PATH`, or `@NAME` for an abstract name, whose bytes may be any. */
+static void name_unix(struct ax_listener *listener)
+{
+    const char *path = listener->bound.of.un.sun_path;
+    size_t length = listener->bound.size - offsetof(struct sockaddr_un, sun_path);
+    char *name = listener->address.name;
+
+    if (path[0] != '\0')
+        length = strnlen(path, length); /* a path may fill its field, without a final NUL */
+    memcpy(name, path, length);
+    name[length] = '\0';
+    for (size_t i = 0; i < length; i++)
+        if (name[i] == '\0')
+            name[i] = '@';
+}
+
+/* Sets the address as it could have been written. */
+static int name_socket(struct ax_listener *listener, int fd)
+{
+    struct ax_address *address = &listener->address;
+    struct ax_sockaddr *bound = &listener->bound;
+
+    *listener = (struct ax_listener){.bound.size = sizeof bound->of, .fd = -1};
+    if (getsockname(fd, &bound->of.any, &bound->size) < 0)
+        return -1;
+    if (bound->of.any.sa_family == AF_UNIX) {
+        /* Of a path that fills its field, the kernel tells a size with a final NUL, which it would not accept. */
+        if (bound->size > sizeof bound->of.un)
+            bound->size = sizeof bound->of.un;
+        address->kind = AX_ADDRESS_UNIX;
+        name_unix(listener);
+        return 0;
+    }
+    address->kind = AX_ADDRESS_TCP;
+    address->port = ax_sockaddr_port(bound);
+    return getnameinfo(&bound->of.any, bound->size, address->name, sizeof address->name, NULL, 0, NI_NUMERICHOST) == 0
+               ? 0
+               : -1;
+}
+
+enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, bool insecure, char *error,
+                                          size_t error_size)
+{
+    char text[AX_ADDRESS_TEXT];
+    int flags = fcntl(fd, F_GETFL);
+
+    if (check_kind(fd, error, error_size) < 0)
+        return AX_LISTENER_REFUSED;
+    if (name_socket(listener, fd) < 0) {
+        ax_sentence(error, error_size, "cannot tell the address of the inherited socket %d", fd);
+        return AX_LISTENER_FAILED;
+    }
+    if (!insecure && !ax_sockaddr_is_local(&listener->bound)) {
+        ax_listener_format(text, listener);
+        ax_sentence(error, error_size,
+                    "the inherited socket %s can be reached from other hosts, and whoever connects may run anything: "
+                    "name another address in its unit, or add --insecure if everyone who can reach it may do so",
+                    text);
+        return AX_LISTENER_REFUSED;
+    }
+    if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+        ax_sentence(error, error_size, "cannot use the inherited socket %d: %s", fd, strerror(errno));
+        return AX_LISTENER_FAILED;
+    }
+    listener->fd = fd;
+    return AX_LISTENER_OK;
+}
+
+/* ---- the end ---- */
 
 /* While the socket is still open, so that nobody takes its file for a stale one. */
 static void remove_file(const struct ax_listener *listener)

@@ -370,7 +370,7 @@ static int open_listeners(const struct ax_options *options, struct ax_listener *
 
         if (ax_address_parse(&address, options->listen.items[i], error, sizeof error) == 0)
             result = ax_listener_open(*listeners + *count, &opened, &address, options->insecure, options->socket_mode,
-                                      error, sizeof error);
+                                      AX_LISTENER_OWN_GROUP, error, sizeof error);
         *count += opened;
         if (result == AX_LISTENER_OK)
             continue;

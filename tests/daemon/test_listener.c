@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "testing.h"
 
+#include <fcntl.h>
+#include <grp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -12,13 +14,14 @@
 static struct ax_listener listeners[AX_LISTENERS_MAX];
 static size_t count;
 static char error[AX_SENTENCE_SIZE];
+static gid_t group = AX_LISTENER_OWN_GROUP;
 
 static enum ax_listener_result try_open(const char *text, bool insecure)
 {
     struct ax_address address;
 
     assert_int_equal(ax_address_parse(&address, text, error, sizeof error), 0);
-    return ax_listener_open(listeners, &count, &address, insecure, 0640, error, sizeof error);
+    return ax_listener_open(listeners, &count, &address, insecure, 0640, group, error, sizeof error);
 }
 
 static void open_ok(const char *text)
@@ -83,6 +86,57 @@ static void test_makes_a_socket_with_its_mode_and_removes_it(void **state)
     assert_string_equal(text, "unix:a.sock");
     close_all();
     assert_int_equal(access("a.sock", F_OK), -1);
+}
+
+/* A group other than the process's own that it may give to files, or AX_LISTENER_OWN_GROUP. */
+static gid_t find_other_group(void)
+{
+    gid_t groups[256];
+    int found = getgroups((int)COUNT_OF(groups), groups);
+
+    for (int i = 0; i < found; i++)
+        if (groups[i] != getegid())
+            return groups[i];
+    return geteuid() == 0 ? getegid() + 1 : AX_LISTENER_OWN_GROUP;
+}
+
+static void test_gives_the_socket_to_a_group(void **state)
+{
+    struct stat status;
+    (void)state;
+
+    group = find_other_group();
+    if (group == AX_LISTENER_OWN_GROUP)
+        skip();
+    open_ok("unix:a.sock");
+    assert_int_equal(stat("a.sock", &status), 0);
+    assert_int_equal(status.st_gid, group);
+    assert_int_equal(status.st_uid, geteuid());
+    assert_int_equal(status.st_mode & 07777, 0640);
+    assert_true(is_reachable(&listeners[0]));
+    close_all();
+    group = AX_LISTENER_OWN_GROUP;
+}
+
+/* Only root may give files to any group, so the test stops to be root. */
+static void test_a_group_that_is_not_allowed_is_an_error(void **state)
+{
+    int status;
+    (void)state;
+
+    assert_int_equal(chmod(".", 0777), 0);
+    if (fork() == 0) {
+        if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setgid(65534) < 0 || setuid(65534) < 0))
+            _exit(2);
+        group = 1;
+        if (try_open("unix:a.sock", false) != AX_LISTENER_FAILED || count != 0)
+            _exit(3);
+        if (strcmp(error, "cannot give unix:a.sock to group 1: Operation not permitted") != 0)
+            _exit(4);
+        _exit(access("a.sock", F_OK) == 0 ? 5 : 0);
+    }
+    assert_true(wait(&status) > 0);
+    assert_int_equal(status, 0);
 }
 
 static void leave_stale_socket(const char *path)
@@ -258,6 +312,154 @@ static void test_other_hosts_need_permission(void **state)
     close_all();
 }
 
+/* ---- inherited sockets ---- */
+
+static int bind_any(int family, int type, const struct sockaddr *address, socklen_t size)
+{
+    int fd = socket(family, type, 0); /* inheritable, and blocking, as a service manager makes them */
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, address, size), 0);
+    return fd;
+}
+
+/* `text` is a path, or `@NAME`. */
+static int bind_unix(const char *text, int type)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    memcpy(address.sun_path, text, strlen(text));
+    if (text[0] == '@')
+        address.sun_path[0] = '\0';
+    return bind_any(AF_UNIX, type, (struct sockaddr *)&address,
+                    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(text)));
+}
+
+static int bind_inet(in_addr_t host, int type)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(host)};
+
+    return bind_any(AF_INET, type, (struct sockaddr *)&address, sizeof address);
+}
+
+static void adopt_ok(int fd, bool insecure)
+{
+    assert_int_equal(listen(fd, 16), 0);
+    if (ax_listener_adopt(&listeners[0], fd, insecure, error, sizeof error) != AX_LISTENER_OK)
+        fail_msg("%s", error);
+    count = 1;
+    assert_int_equal(listeners[0].fd, fd);
+    assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    assert_true(is_reachable(&listeners[0]));
+}
+
+static void assert_formatted(const char *wanted)
+{
+    char text[AX_ADDRESS_TEXT];
+
+    ax_listener_format(text, &listeners[0]);
+    assert_string_equal(text, wanted);
+}
+
+static void test_adopts_a_unix_socket_and_leaves_its_file(void **state)
+{
+    (void)state;
+    adopt_ok(bind_unix("a.sock", SOCK_STREAM), false);
+    assert_formatted("unix:a.sock");
+    close_all();
+    assert_int_equal(unlink("a.sock"), 0); /* it is still there */
+}
+
+/* A path may fill its field in the address, so that there is no room for a final NUL. */
+static void test_adopts_a_unix_socket_with_the_longest_path(void **state)
+{
+    char path[sizeof((struct sockaddr_un *)0)->sun_path + 1], wanted[AX_ADDRESS_TEXT];
+    (void)state;
+
+    memset(path, 'x', sizeof path - 1);
+    path[sizeof path - 1] = '\0';
+    adopt_ok(bind_unix(path, SOCK_STREAM), false);
+    snprintf(wanted, sizeof wanted, "unix:%s", path);
+    assert_formatted(wanted);
+    close_all();
+    assert_int_equal(unlink(path), 0);
+}
+
+static void test_adopts_an_abstract_socket(void **state)
+{
+    char name[64], wanted[AX_ADDRESS_TEXT];
+    (void)state;
+
+    snprintf(name, sizeof name, "@acrossd-test-listener-%ld", (long)getpid());
+    adopt_ok(bind_unix(name, SOCK_STREAM), false);
+    snprintf(wanted, sizeof wanted, "unix:%s", name);
+    assert_formatted(wanted);
+    close_all();
+}
+
+static void test_adopts_tcp_sockets(void **state)
+{
+    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    char wanted[AX_ADDRESS_TEXT];
+    (void)state;
+
+    adopt_ok(bind_inet(INADDR_LOOPBACK, SOCK_STREAM), false);
+    snprintf(wanted, sizeof wanted, "tcp:127.0.0.1:%u", ax_sockaddr_port(&listeners[0].bound));
+    assert_formatted(wanted);
+    close_all();
+    adopt_ok(bind_any(AF_INET6, SOCK_STREAM, (struct sockaddr *)&address, sizeof address), false);
+    snprintf(wanted, sizeof wanted, "tcp:[::1]:%u", ax_sockaddr_port(&listeners[0].bound));
+    assert_formatted(wanted);
+    close_all();
+}
+
+/* Takes the socket. */
+static void check_refused(int fd, const char *wanted)
+{
+    struct ax_listener listener;
+    int status = fcntl(fd, F_GETFL), flags = fcntl(fd, F_GETFD);
+
+    assert_int_equal(ax_listener_adopt(&listener, fd, false, error, sizeof error), AX_LISTENER_REFUSED);
+    assert_contains(error, wanted);
+    assert_int_equal(fcntl(fd, F_GETFL), status); /* it is as it was */
+    assert_int_equal(fcntl(fd, F_GETFD), flags);
+    close(fd);
+}
+
+static void test_inherited_sockets_for_other_hosts_need_permission(void **state)
+{
+    int fd = bind_inet(INADDR_ANY, SOCK_STREAM);
+    (void)state;
+
+    assert_int_equal(listen(fd, 16), 0);
+    check_refused(fd, "can be reached from other hosts");
+    assert_contains(error, "tcp:0.0.0.0:");
+    assert_contains(error, "--insecure");
+    adopt_ok(bind_inet(INADDR_ANY, SOCK_STREAM), true);
+    close_all();
+}
+
+static void test_other_inherited_descriptors_are_refused(void **state)
+{
+    int fds[2];
+    (void)state;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    check_refused(fds[0], "is no listening socket");
+    close(fds[1]);
+    assert_int_equal(pipe(fds), 0);
+    check_refused(fds[0], "is no socket: Socket operation on non-socket");
+    close(fds[1]);
+    assert_int_equal(fcntl(fds[1], F_GETFD), -1);
+    check_refused(fds[1], "is no socket: Bad file descriptor");
+    check_refused(bind_inet(INADDR_LOOPBACK, SOCK_STREAM), "is no listening socket");
+    check_refused(bind_inet(INADDR_LOOPBACK, SOCK_DGRAM), "is no stream socket");
+    check_refused(bind_unix("a.sock", SOCK_SEQPACKET), "is no stream socket");
+    assert_int_equal(unlink("a.sock"), 0);
+    check_refused(socket(AF_NETLINK, SOCK_RAW, 0), "is neither a unix nor a TCP socket");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -274,6 +476,14 @@ int main(void)
         TEST(test_all_addresses_of_a_name_share_a_port),
         TEST(test_a_port_in_use_is_an_error),
         TEST(test_other_hosts_need_permission),
+        TEST(test_gives_the_socket_to_a_group),
+        TEST(test_a_group_that_is_not_allowed_is_an_error),
+        TEST(test_adopts_a_unix_socket_and_leaves_its_file),
+        TEST(test_adopts_a_unix_socket_with_the_longest_path),
+        TEST(test_adopts_an_abstract_socket),
+        TEST(test_adopts_tcp_sockets),
+        TEST(test_inherited_sockets_for_other_hosts_need_permission),
+        TEST(test_other_inherited_descriptors_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
