@@ -41,12 +41,6 @@ def nothing_left_here(engine_is_running):
 
 
 @pytest.fixture
-def remote_path(monkeypatch):
-    """Processes that the package starts find the tests' remote functions."""
-    monkeypatch.setenv('PYTHONPATH', daemons.environment()['PYTHONPATH'])
-
-
-@pytest.fixture
 def make_daemon(tmp_path):
     """Starts daemons that are stopped and checked at the end."""
     started = []
@@ -77,8 +71,7 @@ def daemon(make_daemon):
 def server(request):
     """acrossd on every transport: a Daemon, or a Stdio."""
     if request.param == 'stdio':
-        request.getfixturevalue('remote_path')
-        stdio = daemons.Stdio(request.getfixturevalue('capfd'))
+        stdio = daemons.Stdio()
         yield stdio
         stdio.stop()
         return

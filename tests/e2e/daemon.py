@@ -90,7 +90,7 @@ class Daemon:
         self.lines = Lines(self.process.stderr)
         self.expect = self.lines.expect
         self.addresses = []
-        self._allowed = []
+        self._may_break = 0
         self._is_over = False  # the test has seen to its end
         try:
             self.addresses = [self.expect('listening on (.*)').group(1) for _ in range(listens)]
@@ -111,9 +111,9 @@ class Daemon:
         for _ in range(count):
             self.expect(BROKEN)
 
-    def allow_broken(self):
-        """Take those warnings at the end, however many there are: clients may break before they were noticed."""
-        self._allowed.append(BROKEN)
+    def allow_broken(self, most):
+        """Take up to so many of those warnings at the end: clients may break before they were noticed."""
+        self._may_break = most
 
     def expect_killed(self):
         """The worker was killed by the test, and has to have been replaced."""
@@ -172,7 +172,9 @@ class Daemon:
         ended = self.process.wait(LIMIT)
         assert ended == status, 'status {}, not {}; it said {!r}'.format(ended, status, self.lines.rest())
         wait_until(lambda: in_session(self.process.pid) == [], 'the end of all its processes')
-        assert [line for line in self.lines.rest() if not any(re.fullmatch(p, line) for p in self._allowed)] == []
+        lines = self.lines.rest()
+        broken = [line for line in lines if re.fullmatch(BROKEN, line)]
+        assert lines == broken and len(lines) <= self._may_break, 'it said {!r}'.format(lines)
 
     def kill(self):
         """End it and everything that it started, whatever state it is in."""
@@ -197,43 +199,68 @@ class Daemon:
 
 
 class Stdio:
-    """`acrossd --stdio`, one for each connection, with the interface of Daemon. `capfd` captures standard error."""
+    """`acrossd --stdio`, one process for each connection, with the interface of Daemon."""
 
-    def __init__(self, capfd, *options):
-        self._capfd = capfd
+    def __init__(self, *options):
         self._options = options
-        self._seen = ''
-        self._broken = False
-        self._pids = []
+        self._started = []
+        self._broken = range(1)
 
     def connect(self, options=None):
-        before = set(children())
-        conn = across.Connection.from_command([ACROSSD, '--stdio', *self._options], options=options)
-        self._pids += set(children()) - before
-        return conn
+        self._started.append(StdioProcess(self._options))
+        return across.Connection.from_process(self._started[-1].process, options=options)
 
     @property
     def worker(self):
-        return self._pids[-1]
+        return self._started[-1].process.pid
 
     def expect(self, pattern):
-        return wait_until(lambda: self._find(pattern), lambda: 'line {!r} among {!r}'.format(pattern, self._seen))
-
-    def _find(self, pattern):
-        self._seen += self._capfd.readouterr().err
-        match = re.search('^{}$'.format(pattern), self._seen, re.MULTILINE)
-        if match:
-            self._seen = self._seen[: match.start()] + self._seen[match.end() + 1 :]
-        return match
+        """Wait for a line of the process that was started last, and take it."""
+        return self._started[-1].lines.expect(pattern)
 
     def expect_broken(self, count=1):
-        """Take the lines about so many connections that their client broke. A killed process cannot write any."""
-        self._broken = True
+        """So many processes end otherwise than well: the connection broke, or its client killed them."""
+        self._broken = range(count, count + 1)
 
-    allow_broken = expect_killed = expect_broken
+    def allow_broken(self, most):
+        """So many processes may."""
+        self._broken = range(most + 1)
+
+    expect_killed = expect_broken
 
     def stop(self):
-        wait_until(lambda: not set(children()) & set(self._pids), 'the end of all processes')
-        self._find('$.')
-        lines = self._seen.splitlines()
-        assert [line for line in lines if not (self._broken and re.fullmatch(BROKEN, line))] == []
+        """The connections have ended: so have their processes, and said why when they did not end well."""
+        try:
+            broken = [process.has_broken() for process in self._started]
+            assert sum(broken) in self._broken, '{} of {} connections broke'.format(sum(broken), len(broken))
+        finally:
+            for process in self._started:
+                process.kill()
+
+
+class StdioProcess:
+    """One `acrossd --stdio`."""
+
+    def __init__(self, options):
+        self.process = subprocess.Popen(
+            [ACROSSD, '--stdio', *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+        self.lines = Lines(self.process.stderr)
+
+    def has_broken(self):
+        """How it ended: False when it ended well. It has to have said why, or nothing where it could not."""
+        status, lines = self.process.wait(LIMIT), self.lines.rest()
+        reasons = [line for line in lines if re.fullmatch(BROKEN, line)]
+        expected = {0: [0], 1: [1], -signal.SIGKILL: [0, 1]}.get(status, [])
+        assert lines == reasons and len(lines) in expected, 'status {}; it said {!r}'.format(status, lines)
+        return status != 0
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            pipe.close()

@@ -15,36 +15,9 @@ from .waiting import LIMIT
 NOISE = b'\0\xff' * 1000 + b'\n'
 
 
-class Stdio:
-    """A connection to `acrossd --stdio`, whose standard error is read line by line."""
-
-    def __init__(self):
-        command = [daemons.ACROSSD, '--stdio']
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=daemons.environment(),
-        )
-        self.lines = daemons.Lines(self.process.stderr)
-        self.expect = self.lines.expect
-        self.conn = across.Connection.from_pipes(self.process.stdout, self.process.stdin)
-
-    def stop(self):
-        """It has to end well, and to have said nothing that the test did not expect."""
-        try:
-            self.conn.close()
-            assert self.process.wait(LIMIT) == 0
-        finally:
-            self.process.kill()
-            self.process.wait()
-        assert self.lines.rest() == []
-
-
 @pytest.fixture
 def stdio():
-    stdio = Stdio()
+    stdio = daemons.Stdio()
     yield stdio
     stdio.stop()
 
@@ -52,8 +25,9 @@ def stdio():
 @pytest.fixture
 def conn(stdio):
     """A connection that still has to work when the test is over."""
-    yield stdio.conn
-    assert stdio.conn.call(tasks.add, 1, 2) == 3
+    with stdio.connect() as conn:
+        yield conn
+        assert conn.call(tasks.add, 1, 2) == 3
 
 
 def test_printed_text_arrives_on_standard_error(conn, stdio):
@@ -64,7 +38,7 @@ def test_printed_text_arrives_on_standard_error(conn, stdio):
 
 
 def test_text_that_was_not_flushed_arrives_at_the_end(stdio):
-    with stdio.conn as conn:
+    with stdio.connect() as conn:
         conn.call(tasks.write_stdout_without_flush, 'late text\n')
     stdio.expect('late text')
 
