@@ -6,15 +6,20 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static int log_fd = STDERR_FILENO;
 static bool log_is_socket;
 static int log_reopened = -1; /* our own, non-blocking description of the same pipe or terminal; or -1 */
+static bool log_is_journal;
+static bool log_has_times;
 static enum ax_log_level log_least = AX_LOG_INFO;
+static atomic_bool is_torn; /* the newest line got through in part: the next one begins with a line's end */
 static atomic_uint_fast64_t lost_total;
 static atomic_uint_fast64_t lost_unreported;
 
@@ -31,6 +36,16 @@ static int reopen(int fd)
     return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
+/* The journal names its stream by the numbers of its file, as descriptors may have been redirected since. */
+static bool is_journal(const struct stat *status)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    char own[64];
+
+    snprintf(own, sizeof own, "%llu:%llu", (unsigned long long)status->st_dev, (unsigned long long)status->st_ino);
+    return stream != NULL && strcmp(stream, own) == 0;
+}
+
 void ax_log_init(int fd, enum ax_log_level least)
 {
     struct stat status;
@@ -41,8 +56,15 @@ void ax_log_init(int fd, enum ax_log_level least)
     if (fstat(fd, &status) < 0)
         return;
     log_is_socket = S_ISSOCK(status.st_mode);
+    log_is_journal = is_journal(&status);
     if (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode))
         log_reopened = reopen(fd); /* on failure (another user's terminal) lines are written as they always were */
+}
+
+void ax_log_start_times(void)
+{
+    tzset(); /* reads the time zone's file now, not amid a request or in a folder that has none */
+    log_has_times = true;
 }
 
 void ax_log_fini(void)
@@ -51,6 +73,9 @@ void ax_log_fini(void)
         close(log_reopened);
     log_reopened = -1;
     log_is_socket = false;
+    log_is_journal = false;
+    log_has_times = false;
+    is_torn = false;
     log_fd = STDERR_FILENO;
 }
 
@@ -59,7 +84,7 @@ uint64_t ax_log_lost(void)
     return lost_total;
 }
 
-static bool write_line(const char *line, size_t size)
+static ssize_t write_once(const char *line, size_t size)
 {
     ssize_t written;
 
@@ -69,28 +94,30 @@ static bool write_line(const char *line, size_t size)
         else
             written = write(log_reopened >= 0 ? log_reopened : log_fd, line, size);
     } while (written < 0 && errno == EINTR);
-    return written == (ssize_t)size;
+    return written;
 }
 
-static void emit(const char *line, size_t size)
+/* The line begins with a byte that is not part of it, which may become the end of a torn one. */
+static bool write_line(char *line, size_t size)
 {
-    char note[64];
-    uint64_t lost = atomic_exchange(&lost_unreported, 0);
+    bool torn = atomic_exchange(&is_torn, false);
+    ssize_t written;
 
-    if (lost > 0) {
-        int length =
-            snprintf(note, sizeof note, "acrossd: %llu lines of the log were lost\n", (unsigned long long)lost);
-        if (!write_line(note, (size_t)length)) {
-            atomic_fetch_add(&lost_unreported, lost + 1);
-            atomic_fetch_add(&lost_total, 1);
-            return;
-        }
+    line[0] = '\n';
+    if (!torn) {
+        line++;
+        size--;
     }
-    if (!write_line(line, size)) {
-        atomic_fetch_add(&lost_unreported, 1);
-        atomic_fetch_add(&lost_total, 1);
-    }
+    written = write_once(line, size);
+    if (written == (ssize_t)size)
+        return true;
+    /* A line is open if some of this one got through, or if nothing has ended the one before. */
+    if (torn ? written != 1 : written > 0)
+        is_torn = true;
+    return false;
 }
+
+/* ---- lines ---- */
 
 /* Appends text to the line, which keeps room for its newline. Returns the new length. */
 static size_t append_clean(char *line, size_t length, const char *text)
@@ -109,18 +136,68 @@ static size_t append_clean(char *line, size_t length, const char *text)
     return length;
 }
 
-__attribute__((format(printf, 2, 0))) static void format_line(const char *prefix, const char *format, va_list values)
+/* Appends the local time with milliseconds and a space. */
+static size_t append_time(char *line, size_t length)
+{
+    struct timespec now;
+    struct tm local;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (localtime_r(&now.tv_sec, &local) == NULL)
+        return length;
+    length += strftime(line + length, AX_LOG_LINE - length, "%Y-%m-%d %H:%M:%S", &local);
+    return length + (size_t)snprintf(line + length, AX_LOG_LINE - length, ".%03ld ", now.tv_nsec / 1000000);
+}
+
+/* Whether the line got through. */
+static bool put(enum ax_log_level level, bool bare, const char *text)
+{
+    static const char *const priorities[] = {
+        [AX_LOG_ERROR] = "<3>", [AX_LOG_WARNING] = "<4>", [AX_LOG_INFO] = "<6>", [AX_LOG_DEBUG] = "<7>"};
+    char line[AX_LOG_LINE];
+    size_t length = 1; /* after the byte that write_line() needs */
+
+    if (log_is_journal)
+        length = append_clean(line, length, priorities[level]);
+    else if (log_has_times && !bare)
+        length = append_time(line, length);
+    if (!bare)
+        length = append_clean(line, length, "acrossd: ");
+    length = append_clean(line, length, text);
+    line[length++] = '\n';
+    return write_line(line, length);
+}
+
+static void count_lost(uint64_t unreported, uint64_t lost)
+{
+    atomic_fetch_add(&lost_unreported, unreported);
+    atomic_fetch_add(&lost_total, lost);
+}
+
+static void put_or_count(enum ax_log_level level, bool bare, const char *text)
+{
+    uint64_t lost = atomic_exchange(&lost_unreported, 0);
+    char note[64];
+
+    if (lost > 0) {
+        snprintf(note, sizeof note, "%llu lines of the log were lost", (unsigned long long)lost);
+        if (!put(AX_LOG_WARNING, false, note)) {
+            count_lost(lost + 1, 1);
+            return;
+        }
+    }
+    if (!put(level, bare, text))
+        count_lost(1, 1);
+}
+
+__attribute__((format(printf, 3, 0))) static void format_and_put(enum ax_log_level level, bool bare, const char *format,
+                                                                 va_list values)
 {
     char text[AX_LOG_LINE];
-    char line[AX_LOG_LINE];
-    size_t length;
     int saved = errno;
 
     vsnprintf(text, sizeof text, format, values);
-    length = append_clean(line, 0, prefix);
-    length = append_clean(line, length, text);
-    line[length++] = '\n';
-    emit(line, length);
+    put_or_count(level, bare, text);
     errno = saved;
 }
 
@@ -131,7 +208,7 @@ void ax_log(enum ax_log_level level, const char *format, ...)
     if (level > log_least)
         return;
     va_start(values, format);
-    format_line("acrossd: ", format, values);
+    format_and_put(level, false, format, values);
     va_end(values);
 }
 
@@ -140,6 +217,6 @@ void ax_log_bare(const char *format, ...)
     va_list values;
 
     va_start(values, format);
-    format_line("", format, values);
+    format_and_put(AX_LOG_INFO, true, format, values);
     va_end(values);
 }
