@@ -115,6 +115,9 @@ class Daemon:
         """Take up to so many of those warnings at the end: clients may break before they were noticed."""
         self._may_break = most
 
+    def expect_cancelled(self, count=1):
+        """Clients cancelled so many connections: they said goodbye before, and that is no warning."""
+
     def expect_killed(self):
         """The worker was killed by the test, and has to have been replaced."""
         self.expect('.*the worker, process {}, was killed by signal 9 .*'.format(self.worker))
@@ -225,6 +228,10 @@ class Stdio:
     def allow_broken(self, most):
         """So many processes may."""
         self._broken = range(most + 1)
+
+    def expect_cancelled(self, count=1):
+        """The client kills a process whose connection it cancels, if that did not end at once."""
+        self.allow_broken(count)
 
     expect_killed = expect_broken
 

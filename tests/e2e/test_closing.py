@@ -81,7 +81,7 @@ def test_a_cancelled_connection_says_so(server):
     conn.close()
     with pytest.raises(ValueError, match='^{}$'.format(CLOSED)):
         conn.__enter__()
-    server.allow_broken(1)
+    server.expect_cancelled(1)
 
 
 def test_close_without_any_use(server):
@@ -116,7 +116,7 @@ def test_cancel_fails_pending_calls(server):
         error = call.join()
         assert type(error) is across.DisconnectError and str(error) == CANCELLED
     conn.close()
-    server.allow_broken(1)
+    server.expect_cancelled(1)
 
 
 def test_close_from_several_threads(server):
@@ -321,7 +321,6 @@ started.wait(30)
     run_client(daemon, source)
     with daemon.connect() as conn:
         conn.call(tasks.set_event, 'exit')
-    daemon.allow_broken(1)
 
 
 def test_a_client_that_is_killed_disturbs_nobody(daemon, tmp_path):

@@ -121,4 +121,4 @@ def test_connections_come_and_go_while_others_work(daemon):
             + [lambda: come_and_break(6)]
         )
     check_nothing_lives(daemon)
-    daemon.allow_broken(TURNS)
+    daemon.expect_cancelled(TURNS)
