@@ -13,7 +13,7 @@ import threading
 
 import across
 
-from .waiting import LIMIT, children, count_fds, count_sockets, count_threads, in_session, list_fds, wait_until
+from .waiting import LIMIT, Family, children, count_fds, count_sockets, count_threads, list_fds, wait_until
 
 BUILD = os.environ.get('AX_BUILD_DIR', '')
 ACROSSD = os.path.join(BUILD, 'acrossd')
@@ -87,6 +87,7 @@ class Daemon:
             cwd=cwd,
             start_new_session=True,
         )
+        self._family = Family(self.process.pid)
         self.lines = Lines(self.process.stderr)
         self.expect = self.lines.expect
         self.addresses = []
@@ -159,10 +160,15 @@ class Daemon:
             self._check_running()
             if check:
                 self.check_quiet()
-            self.process.send_signal(signal.SIGTERM)
+            self.send_signal(signal.SIGTERM)
             self.join(status)
         finally:
             self.kill()
+
+    def send_signal(self, number):
+        """Send a signal that may end it. What belongs to it now has to be gone when it is joined."""
+        self._family.look()
+        self.process.send_signal(number)
 
     def _check_running(self):
         if self.process.poll() is not None:
@@ -172,9 +178,10 @@ class Daemon:
     def join(self, status=0):
         """Wait for its end; then nothing may be left of it."""
         self._is_over = True
+        self._family.look()
         ended = self.process.wait(LIMIT)
         assert ended == status, 'status {}, not {}; it said {!r}'.format(ended, status, self.lines.rest())
-        wait_until(lambda: in_session(self.process.pid) == [], 'the end of all its processes')
+        wait_until(lambda: not self._family.alive(), lambda: 'the end of {}'.format(self._family.alive()))
         lines = self.lines.rest()
         broken = [line for line in lines if re.fullmatch(BROKEN, line)]
         assert lines == broken and len(lines) <= self._may_break, 'it said {!r}'.format(lines)
@@ -182,9 +189,12 @@ class Daemon:
     def kill(self):
         """End it and everything that it started, whatever state it is in."""
         self._is_over = True
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._family.look()
+        self.process.kill()
         self.process.wait()
+        for pid in self._family.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def finish(self):
         """At the end of a test: stop it, unless the test has seen to its end."""

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Waiting for what happens in other threads and processes, and looking at them in /proc."""
 
+import contextlib
 import os
 import time
 
 LIMIT = 8  # seconds; only a test that fails waits that long
+GONE = (FileNotFoundError, ProcessLookupError)  # what reading about a process raises when it has ended
 
 
 def wait_until(condition, what):
@@ -53,37 +55,53 @@ def count_threads(pid='self'):
 def children(pid='self'):
     """The child processes of a process, zombies included."""
     found = []
-    for task in os.listdir('/proc/{}/task'.format(pid)):
-        try:
-            with open('/proc/{}/task/{}/children'.format(pid, task)) as file:
+    with contextlib.suppress(*GONE):
+        for task in os.listdir('/proc/{}/task'.format(pid)):
+            with contextlib.suppress(*GONE), open('/proc/{}/task/{}/children'.format(pid, task)) as file:
                 found += map(int, file.read().split())
-        except FileNotFoundError:
-            pass
     return found
+
+
+def name_of(pid):
+    """What a process calls itself; nothing when it is gone."""
+    with contextlib.suppress(*GONE), open('/proc/{}/comm'.format(pid)) as file:
+        return file.read().rstrip('\n')
+    return ''
+
+
+def start_of(pid):
+    """When a process was started, which tells it from others with its id. None when it does not run any more."""
+    with contextlib.suppress(*GONE), open('/proc/{}/stat'.format(pid)) as file:
+        state, *fields = file.read().rpartition(')')[2].split()
+        if state not in ('Z', 'X'):
+            return int(fields[18])
+    return None
 
 
 def is_alive(pid):
     """Whether a process runs: a zombie does not."""
-    try:
-        with open('/proc/{}/stat'.format(pid)) as file:
-            return file.read().rpartition(')')[2].split()[0] not in ('Z', 'X')
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return start_of(pid) is not None
 
 
-def in_session(session):
-    """The processes that run in a session."""
-    found = []
-    for name in os.listdir('/proc'):
-        if name.isdigit():
-            try:
-                with open('/proc/{}/stat'.format(name)) as file:
-                    fields = file.read().rpartition(')')[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[3]) == session and fields[0] not in ('Z', 'X'):
-                found.append(int(name))
-    return found
+class Family:
+    """A process and all below it, as they were whenever somebody looked."""
+
+    def __init__(self, pid):
+        self._pid = pid
+        self._members = {}
+
+    def look(self):
+        """Remember all who run now."""
+        pids = [self._pid]
+        for pid in pids:
+            self._members[pid, start_of(pid)] = name_of(pid)
+            pids += children(pid)
+
+    def alive(self):
+        """Those who still run, by process id, and their names."""
+        return {
+            pid: name for (pid, start), name in self._members.items() if start is not None and start_of(pid) == start
+        }
 
 
 def memory(pid):
