@@ -4,6 +4,7 @@
 Every line on standard error has to be expected by the test. That catches warnings, tracebacks and sanitizers' reports.
 """
 
+import collections
 import contextlib
 import os
 import re
@@ -13,11 +14,23 @@ import threading
 
 import across
 
-from .waiting import LIMIT, Family, children, count_fds, count_sockets, count_threads, list_fds, wait_until
+from .waiting import (
+    LIMIT,
+    Family,
+    children,
+    count_fds,
+    count_sockets,
+    count_threads,
+    is_alive,
+    list_fds,
+    name_of,
+    wait_until,
+)
 
 BUILD = os.environ.get('AX_BUILD_DIR', '')
 ACROSSD = os.path.join(BUILD, 'acrossd')
-BROKEN = '.*(connection [0-9]+ from .* (broke|was refused)|the connection broke): .*'
+LOG = r'(?:[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3} )?acrossd: '  # how lines of its log begin
+BROKEN = LOG + '(connection [0-9]+ from .* (broke|was refused)|the connection broke): .*'
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -75,10 +88,17 @@ class Lines:
 
 
 class Daemon:
-    """A listening acrossd. As a context manager it is stopped, and has to have kept everything clean."""
+    """A listening acrossd. As a context manager it is stopped, and has to have kept everything clean.
 
-    def __init__(self, *options, command=(ACROSSD,), env=None, cwd=None, warm=True):
+    With the isolation `shared`, `worker` is the process id of its only worker. With `process`, each connection takes a
+    worker of its own, and one spare worker waits for the next.
+    """
+
+    def __init__(self, *options, isolation='shared', command=(ACROSSD,), env=None, cwd=None, warm=True):
         listens = sum(option.startswith('--listen') for option in options)
+        options = ['--isolation', isolation, *options]
+        if isolation == 'process':
+            options += ['--spare-workers', '1']
         self.process = subprocess.Popen(
             [*command, *options],
             stdin=subprocess.DEVNULL,
@@ -95,15 +115,17 @@ class Daemon:
         self._is_over = False  # the test has seen to its end
         try:
             self.addresses = [self.expect('listening on (.*)').group(1) for _ in range(listens)]
-            self.worker = self.find_worker()
+            worker = self.find_worker()
         except BaseException:
             self.kill()
             raise
-        sockets = {pid: count_sockets(pid) for pid in (self.process.pid, self.worker)}
+        self.worker = worker if isolation == 'shared' else None
+        self._children = self.count_children()
+        sockets = {pid: count_sockets(pid) for pid in (self.process.pid, self.worker) if pid}
         if warm:  # the engine's loop opens descriptors of its own with the first connection
             with self.connect() as conn:
                 conn.call(os.getpid)
-            wait_until(lambda: count_sockets(self.worker) == sockets[self.worker], 'the end of the first connection')
+            self._wait_for_end_of_connections(sockets)
         self._before = {pid: (sockets[pid], count_fds(pid) - count_sockets(pid)) for pid in sockets}
         self._threads = count_threads(self.process.pid)
 
@@ -119,18 +141,33 @@ class Daemon:
     def expect_cancelled(self, count=1):
         """Clients cancelled so many connections: they said goodbye before, and that is no warning."""
 
-    def expect_killed(self):
-        """The worker was killed by the test, and has to have been replaced."""
-        self.expect('.*the worker, process {}, was killed by signal 9 .*'.format(self.worker))
-        wait_until(lambda: children(self.process.pid) not in ([], [self.worker]), 'a new worker')
-        self.worker = self.find_worker()
-        with self.connect() as conn:
-            conn.call(os.getpid)
-        self._before = {self.process.pid: self._before[self.process.pid]}
+    def expect_killed(self, pid):
+        """The worker was killed by the test. The one that all connections share has to be replaced."""
+        self.expect(LOG + '.* process {}, was killed by signal 9 .*'.format(pid))
+        if self.worker:
+            self.worker = self.find_worker()
+            with self.connect() as conn:
+                conn.call(os.getpid)
+            self._before = {self.process.pid: self._before[self.process.pid]}
+
+    def workers(self):
+        return [pid for pid in children(self.process.pid) if name_of(pid) == 'acrossd-worker']
 
     def find_worker(self):
-        (worker,) = children(self.process.pid)
-        return worker
+        """Wait until there is exactly one worker that runs; that may be another one than before."""
+        return wait_until(self._find_worker, lambda: 'one worker among {}'.format(self.count_children()))
+
+    def _find_worker(self):
+        workers = self.workers()
+        return workers[0] if len(workers) == 1 and is_alive(workers[0]) else None
+
+    def find_zygote(self):
+        (zygote,) = [pid for pid in children(self.process.pid) if name_of(pid) == 'acrossd-zygote']
+        return zygote
+
+    def count_children(self):
+        """How many processes of each name the supervisor has. What workers leave behind may be among them."""
+        return collections.Counter(map(name_of, children(self.process.pid)))
 
     def connect(self, options=None, address=None):
         address = address or self.addresses[0]
@@ -141,18 +178,28 @@ class Daemon:
 
     def check_quiet(self):
         """When the test's connections have closed, descriptors, processes and the daemon's threads are as before."""
-        for pid, (sockets, others) in self._before.items():
-            wait_until(
-                lambda pid=pid, most=sockets: count_sockets(pid) <= most,
-                lambda pid=pid, most=sockets: 'closing all but {} sockets of {}'.format(most, list_fds(pid)),
-            )
+        self._wait_for_end_of_connections({pid: sockets for pid, (sockets, _) in self._before.items()})
+        for pid, (_, others) in self._before.items():
             wait_until(
                 lambda pid=pid, most=others: count_fds(pid) - count_sockets(pid) <= most,
                 lambda pid=pid, most=others: 'closing all but {} others of {}'.format(most, list_fds(pid)),
             )
-        wait_until(lambda: children(self.process.pid) == [self.worker], 'the end of other processes')
-        wait_until(lambda: children(self.worker) == [], "the end of the worker's children")
+        if self.worker:
+            assert self.find_worker() == self.worker
+            wait_until(lambda: children(self.worker) == [], "the end of the worker's children")
         assert count_threads(self.process.pid) == self._threads
+
+    def _wait_for_end_of_connections(self, before):
+        """Their sockets are closed, and their workers gone, where each had its own."""
+        for pid, sockets in before.items():
+            wait_until(
+                lambda pid=pid, most=sockets: count_sockets(pid) <= most,
+                lambda pid=pid, most=sockets: 'closing all but {} sockets of {}'.format(most, list_fds(pid)),
+            )
+        wait_until(
+            lambda: self.count_children() == self._children,
+            lambda: 'going back from {} to {}'.format(self.count_children(), self._children),
+        )
 
     def stop(self, status=0, check=True):
         """Stop it in an orderly way. A call that still runs shows as a warning on standard error."""
@@ -243,7 +290,9 @@ class Stdio:
         """The client kills a process whose connection it cancels, if that did not end at once."""
         self.allow_broken(count)
 
-    expect_killed = expect_broken
+    def expect_killed(self, pid):
+        """The process was killed by the test."""
+        self.expect_broken(1)
 
     def stop(self):
         """The connections have ended: so have their processes, and said why when they did not end well."""

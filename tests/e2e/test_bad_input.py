@@ -19,6 +19,7 @@ import pytest
 import across
 
 from . import remote_tasks as tasks
+from .daemon import LOG
 from .waiting import LIMIT
 
 GREETING, APPLY, RESULT, GOODBYE, DEL_OBJS, IDLE = range(6)
@@ -127,7 +128,7 @@ def honest(daemon):
 
 def expect_warning(daemon, reason, before=''):
     """Take the warning about one broken connection. `before` is a pattern for what precedes the reason."""
-    daemon.expect('acrossd: connection [0-9]+ from .* (broke|was refused): {}{}'.format(before, re.escape(reason)))
+    daemon.expect(LOG + 'connection [0-9]+ from .* (broke|was refused): {}{}'.format(before, re.escape(reason)))
 
 
 STRANGERS = [

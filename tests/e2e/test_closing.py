@@ -13,7 +13,7 @@ import pytest
 import across
 
 from . import remote_tasks as tasks
-from .daemon import environment
+from .daemon import LOG, environment
 from .waiting import LIMIT, is_alive, join, wait_until
 
 CLOSED = 'Connection is closed'
@@ -173,14 +173,15 @@ def test_a_local_function_that_closes_its_connection(server):
 def test_a_killed_daemon_is_a_disconnect(server):
     conn = server.connect()
     pending = PendingCall(conn)
-    os.kill(conn.call(os.getpid), signal.SIGKILL)
+    pid = conn.call(os.getpid)
+    os.kill(pid, signal.SIGKILL)
     error = pending.join()
     assert type(error) is across.DisconnectError
     assert 'aborted due to' in str(error)
     with pytest.raises((EOFError, OSError, subprocess.CalledProcessError)):
         conn.close()
     conn.close()
-    server.expect_killed()
+    server.expect_killed(pid)
 
 
 def test_close_raises_the_fatal_error_once():
@@ -329,7 +330,7 @@ def test_a_client_that_is_killed_disturbs_nobody(daemon, tmp_path):
         assert client.stdout.readline() == b'3\n'
         client.kill()
         client.communicate()
-        daemon.expect('.*connection [0-9]+ from pid {}, uid [0-9]+ broke: .*'.format(client.pid))
+        daemon.expect(LOG + 'connection [0-9]+ from pid {}, uid [0-9]+ broke: .*'.format(client.pid))
         assert honest.call(tasks.add, 1, 2) == 3
 
 

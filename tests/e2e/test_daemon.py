@@ -15,7 +15,7 @@ import pytest
 import across
 
 from . import remote_tasks as tasks
-from .daemon import ACROSSD, environment
+from .daemon import ACROSSD, LOG, environment
 from .waiting import LIMIT, wait_until
 
 
@@ -33,7 +33,7 @@ def run_acrossd(*options):
 
 def check_failure(result, status, pattern):
     """It said nothing but one line, which matches, and ended with this status."""
-    assert re.fullmatch('acrossd: [^\n]*(?:{})[^\n]*\n'.format(pattern), result.stderr), result.stderr
+    assert re.fullmatch(LOG + '[^\n]*(?:' + pattern + ')[^\n]*\n', result.stderr), result.stderr
     assert result.stdout == ''
     assert result.returncode == status
 
@@ -176,7 +176,8 @@ def test_version_names_acrossd_its_protocols_and_python():
 def test_output_that_cannot_be_written_is_a_failure(option):
     with open('/dev/full', 'w') as full:
         result = subprocess.run([ACROSSD, option], stdout=full, stderr=subprocess.PIPE, timeout=LIMIT)
-    assert (result.returncode, result.stderr) == (1, b'acrossd: cannot write to standard output\n')
+    assert result.returncode == 1
+    assert re.fullmatch(LOG + 'cannot write to standard output\n', result.stderr.decode())
 
 
 def test_preloaded_modules_are_imported_at_the_start_and_in_order(make_daemon, tmp_path):
@@ -321,7 +322,7 @@ def test_calls_that_outlast_the_grace_period_are_cut_off(make_daemon):
         signal_and_wait(daemon)
         with pytest.raises(across.DisconnectError):
             call.result(LIMIT)
-    daemon.expect(r'acrossd: calls that still ran after 0\.010 seconds of grace, and were ended: 1')
+    daemon.expect(LOG + r'calls that still ran after 0\.010 seconds of grace, and were ended: 1')
     daemon.join(0)
     close_broken(conn)
 
@@ -334,7 +335,7 @@ def test_a_second_signal_ends_at_once(make_daemon):
     daemon.send_signal(signal.SIGTERM)
     with pytest.raises(across.DisconnectError):
         call.result()
-    daemon.expect('acrossd: the worker, process {}, was killed by signal 9 .* while it stopped'.format(daemon.worker))
+    daemon.expect(LOG + 'the worker, process {}, was killed by signal 9 .* while it stopped'.format(daemon.worker))
     daemon.join(0)
     close_broken(conn)
 
@@ -350,7 +351,7 @@ def test_a_killed_worker_is_named_and_replaced(daemon):
     with pytest.raises(across.DisconnectError):
         call.result()
     close_broken(conn)
-    daemon.expect(r'acrossd: the worker, process {}, was killed by signal 9 .*; connections lost: 1'.format(killed))
+    daemon.expect(LOG + r'the worker, process {}, was killed by signal 9 .*; connections lost: 1'.format(killed))
     with daemon.connect() as conn:  # waits for the new worker
         assert conn.call(os.getpid) == daemon.find_worker() != killed
     daemon.stop(check=False)
@@ -361,7 +362,7 @@ def test_a_worker_that_exits_is_named_and_replaced(daemon):
     with pytest.raises(across.DisconnectError):
         conn.call(os._exit, 3)
     close_broken(conn)
-    daemon.expect(r'acrossd: the worker, process {}, exited with status 3; connections lost: 1'.format(daemon.worker))
+    daemon.expect(LOG + r'the worker, process {}, exited with status 3; connections lost: 1'.format(daemon.worker))
     with daemon.connect() as conn:
         assert conn.call(os.getpid) != daemon.worker
     daemon.stop(check=False)
