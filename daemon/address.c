@@ -145,7 +145,7 @@ static int resolve_tcp(const struct ax_address *address, struct ax_sockaddr *res
     snprintf(port, sizeof port, "%u", address->port);
     code = getaddrinfo(address->name[0] ? address->name : NULL, port, &hints, &found);
     if (code != 0)
-        return ax_sentence(error, size, "the host %s of an address to listen on is not known: %s", address->name,
+        return ax_sentence(error, size, "the host %s of an address is not known: %s", address->name,
                            code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code));
     for (struct addrinfo *info = found; info != NULL && count < AX_ADDRESS_RESOLVED_MAX; info = info->ai_next) {
         if ((info->ai_family != AF_INET && info->ai_family != AF_INET6) || contains(resolved, count, info))

@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
 #include "daemon/process.h"
-#include "daemon/sentence.h"
 
 static void on_control(uv_poll_t *poll, int status, int events);
 
@@ -22,28 +22,121 @@ static void watch_control(struct ax_child *child)
     uv_poll_start(&child->control_poll, wanted, on_control);
 }
 
+/* ---- its end ---- */
+
 void ax_child_kill(struct ax_child *child)
 {
-    ax_process_signal(child->pidfd, SIGKILL);
+    child->was_killed = true;
+    if (child->keeper_fd >= 0)
+        ax_process_signal(child->keeper_fd, SIGKILL);
+    else
+        shutdown(child->control_fd, SHUT_RDWR); /* if it is being forked, it finds itself without a supervisor */
+}
+
+static void on_overdue(uv_timer_t *timer)
+{
+    struct ax_child *child = timer->data;
+
+    ax_log(AX_LOG_WARNING, "worker %ld did not end in time, and is killed", (long)child->pid);
+    ax_child_kill(child);
+}
+
+void ax_child_end_within(struct ax_child *child, uint64_t milliseconds)
+{
+    if (!uv_is_active((uv_handle_t *)&child->timer))
+        uv_timer_start(&child->timer, on_overdue, milliseconds, 0);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct ax_child *child = handle->data;
+
+    if (--child->open_handles > 0)
+        return;
+    ax_board_free(child->board, child->slots);
+    free(child->free_slots);
+    free(child);
+}
+
+/* Closing a poll handle touches whatever has its descriptor's number then: so before the descriptor is closed. */
+static void unwatch_client(struct ax_child *child)
+{
+    if (child->watches_client)
+        uv_close((uv_handle_t *)&child->client_poll, on_closed);
+    child->watches_client = false;
+}
+
+static void die(struct ax_child *child, bool in_order, const char *how)
+{
+    enum ax_child_state before = child->state;
+
+    if (before == AX_CHILD_DEAD)
+        return;
+    child->state = AX_CHILD_DEAD;
+    child->events->died(child, before, in_order, how);
+}
+
+static void take_death(struct ax_child *child, int status)
+{
+    char how[AX_SENTENCE_SIZE];
+    bool in_order = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+
+    ax_process_describe_end(status, how, sizeof how);
+    die(child, in_order, child->why[0] != '\0' ? child->why : how);
+}
+
+/* Nobody has the other end of its control socket any more. */
+static void end(struct ax_child *child)
+{
+    const char *how = child->why;
+
+    if (how[0] == '\0')
+        how = child->was_killed ? "was killed" : "ended together with its keeper";
+    die(child, false, how);
+    child->events->gone(child);
+    uv_close((uv_handle_t *)&child->control_poll, on_closed);
+    uv_close((uv_handle_t *)&child->timer, on_closed);
+    unwatch_client(child);
+    close(child->control_fd);
+    if (child->keeper_fd >= 0)
+        close(child->keeper_fd);
 }
 
 /* ---- messages ---- */
 
-static void take_message(struct ax_child *child, const struct ax_control *message)
+static void take_ready(struct ax_child *child)
 {
+    if (child->state != AX_CHILD_STARTING)
+        return;
+    child->state = AX_CHILD_READY;
+    child->events->ready(child);
+}
+
+static void take_message(struct ax_child *child, const struct ax_control *message, struct ax_control_fds *fds)
+{
+    const char *text = (const char *)message->text;
+
     switch (message->type) {
+    case AX_CONTROL_STARTED:
+        child->pid = (pid_t)message->value;
+        child->keeper = (pid_t)message->connection;
+        if (child->keeper_fd < 0) {
+            child->keeper_fd = fds->fd[0];
+            fds->fd[0] = -1;
+        }
+        break;
     case AX_CONTROL_READY:
-        if (child->state != AX_CHILD_STARTING)
-            break;
-        child->state = AX_CHILD_READY;
-        child->ready_at = uv_now(child->control_poll.loop);
-        child->events->ready(child);
+        take_ready(child);
         break;
     case AX_CONTROL_ENDED:
-        child->events->ended(child, message->connection, message->size > 0 ? (const char *)message->text : NULL);
+        child->events->ended(child, message->connection, message->size > 0 ? text : NULL);
         break;
-    case AX_CONTROL_FAILED: /* its process ends by itself */
-        child->has_explained = true;
+    case AX_CONTROL_FAILED:
+    case AX_CONTROL_DYING:
+        ax_sentence(child->why, sizeof child->why, "%s", text);
+        break;
+    case AX_CONTROL_DIED:
+        take_death(child, (int)message->value);
         break;
     default:
         break;
@@ -54,19 +147,19 @@ static void take_message(struct ax_child *child, const struct ax_control *messag
 static bool take_messages(struct ax_child *child)
 {
     struct ax_control message;
-    int result, fd;
+    struct ax_control_fds fds;
+    int result;
 
-    while ((result = ax_control_receive(child->control_fd, &message, &fd)) > 0) {
-        if (fd >= 0)
-            close(fd);
-        take_message(child, &message);
+    while ((result = ax_control_receive(child->control_fd, &message, &fds)) > 0) {
+        take_message(child, &message, &fds);
+        ax_control_close(&fds);
     }
     return result == -EAGAIN;
 }
 
 static void send_stop(struct ax_child *child)
 {
-    child->has_stop = ax_control_send(child->control_fd, &child->stop, -1) == -EAGAIN;
+    child->has_stop = ax_control_send(child->control_fd, &child->stop, NULL) == -EAGAIN;
 }
 
 static void on_control(uv_poll_t *poll, int status, int events)
@@ -74,12 +167,7 @@ static void on_control(uv_poll_t *poll, int status, int events)
     struct ax_child *child = poll->data;
 
     if (status < 0 || ((events & UV_READABLE) != 0 && !take_messages(child))) {
-        /*
-         * It is ending, which its exit will tell; or user code has closed its control socket, and nothing else can
-         * end it.
-         */
-        uv_poll_stop(poll);
-        ax_child_kill(child);
+        end(child);
         return;
     }
     if ((events & UV_WRITABLE) != 0) {
@@ -94,141 +182,142 @@ static void on_control(uv_poll_t *poll, int status, int events)
     }
 }
 
-int ax_child_give(struct ax_child *child, const struct ax_client *client)
+void ax_child_stop(struct ax_child *child, uint32_t grace_ms, const char *reason)
 {
-    struct ax_control message = {.type = AX_CONTROL_CONNECTION, .connection = client->id};
+    if (child->state > AX_CHILD_STOPPING)
+        return;
+    child->state = AX_CHILD_STOPPING;
+    child->stop = (struct ax_control){.type = AX_CONTROL_STOP, .value = grace_ms};
+    ax_control_set_sentence(&child->stop, reason);
+    send_stop(child);
+    if (child->has_stop)
+        watch_control(child);
+}
+
+/* ---- its clients ---- */
+
+int ax_child_give(struct ax_child *child, struct ax_client *client, uint32_t handshake_ms)
+{
+    struct ax_control message = {
+        .type = AX_CONTROL_CONNECTION,
+        .connection = client->id,
+        .value = handshake_ms,
+        .slot = child->free_slots[child->free_count - 1],
+    };
+    const struct ax_control_fds fds = {{client->fd, -1}};
     int result;
 
+    child->board->wires[message.slot] = AX_WIRE_BUSY;
     ax_control_set_text(&message, client->received, client->received_size);
-    result = ax_control_send(child->control_fd, &message, client->fd);
-    if (result == 0)
+    result = ax_control_send(child->control_fd, &message, &fds);
+    if (result == 0) {
         child->given++;
-    if (result == -EAGAIN) {
+        child->connections++;
+        child->free_count--;
+        client->slot = message.slot;
+    } else if (result == -EAGAIN) {
         child->wants_to_write = true;
         watch_control(child);
     }
     return result;
 }
 
-void ax_child_stop(struct ax_child *child, uint32_t grace_ms, const char *reason)
-{
-    child->state = AX_CHILD_STOPPING;
-    child->stop = (struct ax_control){.type = AX_CONTROL_STOP, .value = grace_ms};
-    ax_control_set_text(&child->stop, reason, strlen(reason));
-    send_stop(child);
-    if (child->has_stop)
-        watch_control(child);
-}
-
-/* ---- its end ---- */
-
-static void on_closed(uv_handle_t *handle)
-{
-    struct ax_child *child = handle->data;
-
-    if (--child->open_handles == 0)
-        free(child);
-}
-
-static void describe_end(int status, char *how, size_t size)
-{
-    if (WIFSIGNALED(status))
-        snprintf(how, size, "was killed by signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
-                 WCOREDUMP(status) ? ", and left a core dump" : "");
-    else
-        snprintf(how, size, "exited with status %d", WEXITSTATUS(status));
-}
-
-static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
+static void on_client_event(uv_poll_t *poll, int status, int events)
 {
     struct ax_child *child = poll->data;
-    char how[AX_SENTENCE_SIZE] = "is gone";
-    bool in_order = false;
-    int status;
 
-    (void)poll_status;
+    (void)status;
     (void)events;
-    uv_poll_stop(&child->control_poll);
-    take_messages(child); /* what it said last */
-    /* What it started and left behind. Its number is its own, and its group's, until it has been waited for. */
-    kill(-child->pid, SIGKILL);
-    if (waitpid(child->pid, &status, 0) == child->pid) {
-        describe_end(status, how, sizeof how);
-        in_order = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    }
-    uv_close((uv_handle_t *)&child->exit_poll, on_closed);
-    uv_close((uv_handle_t *)&child->control_poll, on_closed);
-    close(child->pidfd);
-    close(child->control_fd);
-    child->events->died(child, in_order, how);
+    uv_poll_stop(poll);
+    child->events->abandoned(child);
+}
+
+void ax_child_watch_client(struct ax_child *child, const struct ax_client *client)
+{
+    child->client_poll.data = child;
+    if (uv_poll_init(child->control_poll.loop, &child->client_poll, client->fd) < 0)
+        return; /* its worker looks, too */
+    child->watches_client = true;
+    child->open_handles++;
+    uv_poll_start(&child->client_poll, UV_DISCONNECT, on_client_event);
+}
+
+void ax_child_release(struct ax_child *child, const struct ax_client *client)
+{
+    child->free_slots[child->free_count++] = client->slot;
+    child->connections--;
+    unwatch_client(child);
+}
+
+bool ax_child_may_explain(const struct ax_child *child, const struct ax_client *client)
+{
+    return child->board->wires[client->slot] == AX_WIRE_EXPLAINED;
 }
 
 /* ---- its start ---- */
 
-/* Starts to watch; on an error the child is nobody's, and has to go. */
-static int watch(struct ax_child *child, uv_loop_t *loop)
+static void free_unstarted(struct ax_child *child)
 {
-    int code = uv_poll_init(loop, &child->exit_poll, child->pidfd);
-
-    child->exit_poll.data = child;
-    child->control_poll.data = child;
-    if (code == 0) {
-        child->open_handles++;
-        code = uv_poll_init(loop, &child->control_poll, child->control_fd);
-    }
-    if (code == 0) {
-        child->open_handles++;
-        code = uv_poll_start(&child->exit_poll, UV_READABLE, on_exit_readable);
-    }
-    if (code == 0)
-        watch_control(child);
-    return code;
+    if (child->board != NULL)
+        ax_board_free(child->board, child->slots);
+    free(child->free_slots);
+    free(child);
 }
 
-static void abandon(struct ax_child *child)
-{
-    ax_child_kill(child);
-    waitpid(child->pid, NULL, 0);
-    if (child->open_handles == 2)
-        uv_close((uv_handle_t *)&child->control_poll, on_closed);
-    if (child->open_handles > 0)
-        uv_close((uv_handle_t *)&child->exit_poll, on_closed);
-    close(child->pidfd);
-    close(child->control_fd);
-    if (child->open_handles == 0)
-        free(child);
-}
-
-int ax_child_start(struct ax_child **result, uv_loop_t *loop, const struct ax_texts *arguments,
-                   const struct ax_child_events *events, void *owner)
+static struct ax_child *child_new(uint32_t slots, int *board_fd)
 {
     struct ax_child *child = calloc(1, sizeof *child);
+
+    if (child == NULL)
+        return NULL;
+    child->slots = child->free_count = slots;
+    child->keeper_fd = -1;
+    child->free_slots = calloc(slots, sizeof *child->free_slots);
+    child->board = child->free_slots != NULL ? ax_board_new(slots, board_fd) : NULL;
+    if (child->board == NULL) {
+        int error = errno;
+
+        free_unstarted(child);
+        errno = error;
+        return NULL;
+    }
+    for (uint32_t i = 0; i < slots; i++)
+        child->free_slots[i] = i;
+    return child;
+}
+
+int ax_child_ask(struct ax_child **result, uv_loop_t *loop, struct ax_nursery *nursery, uint32_t slots,
+                 const struct ax_child_events *events, void *owner)
+{
+    int board_fd;
     int pair[2];
+    struct ax_child *child = child_new(slots, &board_fd);
     int code;
 
     if (child == NULL)
-        return -ENOMEM;
+        return -errno;
     code = ax_control_pair(pair);
+    if (code == 0) {
+        code = ax_nursery_fork(nursery, pair[1], board_fd);
+        close(pair[1]);
+        if (code == 0)
+            code = uv_poll_init(loop, &child->control_poll, pair[0]);
+        if (code < 0)
+            close(pair[0]);
+    }
+    close(board_fd);
     if (code < 0) {
-        free(child);
+        free_unstarted(child);
         return code;
     }
+    child->control_fd = pair[0];
     child->events = events;
     child->owner = owner;
-    child->control_fd = pair[0];
-    child->pid = ax_process_start(arguments, pair[1], &child->pidfd);
-    close(pair[1]);
-    if (child->pid < 0) {
-        code = child->pid;
-        close(pair[0]);
-        free(child);
-        return code;
-    }
-    code = watch(child, loop);
-    if (code < 0) {
-        abandon(child);
-        return code;
-    }
+    child->asked_at = uv_now(loop);
+    uv_timer_init(loop, &child->timer);
+    child->open_handles = 2;
+    child->control_poll.data = child->timer.data = child;
+    watch_control(child);
     *result = child;
     return 0;
 }

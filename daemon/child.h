@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The supervisor's side of a worker process: it is started, given connections, told to stop, and watched until it is
- * gone.
+ * The supervisor's side of a worker: it is asked for, given connections, told to stop, and watched until it is gone.
  *
- * Used in the loop's thread. Which worker a connection goes to, and what a death means, is the supervisor's business
- * (supervisor.c), which is told of events by the functions of struct ax_child_events.
+ *   STARTING  a zygote was asked to fork it
+ *   READY     it takes connections
+ *   STOPPING  it was told to stop, or ends because its connection has
+ *   DEAD      the process is gone; what it left behind is being killed
+ *
+ * Forward only. Used in the loop's thread. Which worker a connection goes to, and what a death means, is the pool's
+ * business (pool.h), which is told of events by the functions of struct ax_child_events.
  */
 #ifndef AX_DAEMON_CHILD_H
 #define AX_DAEMON_CHILD_H
@@ -16,62 +20,91 @@
 
 #include <uv.h>
 
+#include "daemon/board.h"
 #include "daemon/client.h"
 #include "daemon/control.h"
-#include "daemon/options.h"
+#include "daemon/nursery.h"
+#include "daemon/sentence.h"
 
 enum ax_child_state {
-    AX_CHILD_STARTING, /* its interpreter is being started */
-    AX_CHILD_READY,    /* it takes connections */
-    AX_CHILD_STOPPING, /* it was told to stop */
+    AX_CHILD_STARTING,
+    AX_CHILD_READY,
+    AX_CHILD_STOPPING,
+    AX_CHILD_DEAD,
 };
 
 struct ax_child_events {
     void (*ready)(struct ax_child *child);
     /* A connection of this child has ended; reason NULL: in order. */
     void (*ended)(struct ax_child *child, uint64_t id, const char *reason);
+    /* The client of this child, which serves one, has hung up. */
+    void (*abandoned)(struct ax_child *child);
     /* ax_child_give() said -EAGAIN before, and is worth trying again. */
     void (*writable)(struct ax_child *child);
     /*
-     * The process is gone; `how` is for the log: "was killed by signal 9 (Killed)". `in_order`: it exited with
-     * status 0. The child is freed after it.
+     * It is DEAD; `how` is for the log and for peers: "was killed by signal 9 (Killed)". `before` is its state until now.
+     * `in_order`: it ended by itself, after what it was told.
      */
-    void (*died)(struct ax_child *child, bool in_order, const char *how);
+    void (*died)(struct ax_child *child, enum ax_child_state before, bool in_order, const char *how);
+    /* Nothing is left of it. Freed afterwards. */
+    void (*gone)(struct ax_child *child);
 };
 
 struct ax_child {
-    pid_t pid;
-    int pidfd;      /* owned */
-    int control_fd; /* owned, non-blocking */
     enum ax_child_state state;
-    uint64_t ready_at;   /* on the loop's clock; valid from READY on */
+    pid_t pid;           /* 0 until it has been forked */
+    pid_t keeper;        /* the same */
+    int keeper_fd;       /* a pidfd of its keeper, owned; -1 until it has been forked */
+    int control_fd;      /* owned, non-blocking */
+    uint32_t generation; /* of the zygote that forked it; for the pool */
+    uint64_t asked_at;   /* on the loop's clock */
     uint64_t given;      /* connections so far */
+    uint32_t connections;
+    struct ax_board *board; /* owned */
+    uint32_t slots;         /* of the board */
+    uint32_t *free_slots;   /* owned; a stack of free_count */
+    uint32_t free_count;
     bool wants_to_write; /* events->writable is due */
-    bool has_explained;  /* it said FAILED, and why on standard error */
+    bool was_killed;     /* by us */
     bool has_stop;       /* `stop` is still to be sent */
     struct ax_control stop;
-    uv_poll_t exit_poll;
+    char why[AX_SENTENCE_SIZE]; /* what it said of its end, or why it did not start; or "" */
     uv_poll_t control_poll;
+    uv_poll_t client_poll; /* for the end of a client's stream; the descriptor is the client's */
+    bool watches_client;
+    uv_timer_t timer;                     /* its end is overdue */
     int open_handles;                     /* 0: may be freed */
     const struct ax_child_events *events; /* borrowed */
     void *owner;
     struct ax_child *next; /* in its owner's list */
 };
 
-/* Starts a worker with this command line. 0, or a negative errno. */
-int ax_child_start(struct ax_child **child, uv_loop_t *loop, const struct ax_texts *arguments,
-                   const struct ax_child_events *events, void *owner);
+/* Asks a zygote for a worker that takes up to `slots` connections. 0, or a negative errno; -EAGAIN: later. */
+int ax_child_ask(struct ax_child **child, uv_loop_t *loop, struct ax_nursery *nursery, uint32_t slots,
+                 const struct ax_child_events *events, void *owner);
 
 /*
  * Hands a client over: sends its descriptor, which the record still owns, and what was read from it. 0, or a
- * negative errno; -EAGAIN: the worker is busy, events->writable will be called.
+ * negative errno; -EAGAIN: the worker is busy, events->writable will be called. `handshake_ms`: see control.h.
  */
-int ax_child_give(struct ax_child *child, const struct ax_client *client);
+int ax_child_give(struct ax_child *child, struct ax_client *client, uint32_t handshake_ms);
+
+/* Looks for the end of this client's stream, too: for a worker that cannot. */
+void ax_child_watch_client(struct ax_child *child, const struct ax_client *client);
+
+/* A client of this child has ended: before its descriptor is closed. */
+void ax_child_release(struct ax_child *child, const struct ax_client *client);
+
+/* Whether a client's stream is whole, and may be used to explain the end of its worker. */
+bool ax_child_may_explain(const struct ax_child *child, const struct ax_client *client);
 
 /* Tells the worker to drain for so long and end. */
 void ax_child_stop(struct ax_child *child, uint32_t grace_ms, const char *reason);
 
-/* Ends it at once. */
+/* Kills it when it has not ended by then. The first such time counts. */
+void ax_child_end_within(struct ax_child *child, uint64_t milliseconds);
+
+/* Ends it and its keeper at once. What they leave behind becomes the supervisor's to kill. */
 void ax_child_kill(struct ax_child *child);
 
 #endif

@@ -115,7 +115,7 @@ size_t ax_clients_open(const struct ax_clients *all)
     return count;
 }
 
-struct ax_client *ax_client_new(struct ax_clients *all, const char *peer)
+struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64_t now)
 {
     struct ax_client *client = calloc(1, sizeof *client);
 
@@ -125,6 +125,7 @@ struct ax_client *ax_client_new(struct ax_clients *all, const char *peer)
         index_grow(all);
     client->id = ++all->last_id;
     client->fd = -1;
+    client->since = now;
     client->state = AX_CLIENT_HANDSHAKE;
     snprintf(client->peer, sizeof client->peer, "%s", peer);
     enlist(all, client);
@@ -153,16 +154,16 @@ void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_cl
     assert(state > client->state);
     log_move(client, state, reason);
     delist(all, client);
-    if (state != AX_CLIENT_WAITING && client->fd >= 0) {
-        close(client->fd);
-        client->fd = -1;
-    }
-    client->state = state;
     if (state == AX_CLIENT_ENDED) {
+        if (client->fd >= 0)
+            close(client->fd);
+        if (client->state != AX_CLIENT_SERVED && reason != NULL)
+            all->refused++;
         all->count[AX_CLIENT_ENDED]++;
         index_remove(all, client);
         free(client);
         return;
     }
+    client->state = state;
     enlist(all, client);
 }

@@ -4,7 +4,7 @@
  *
  *   HANDSHAKE  its superblock is being read          (the descriptor belongs to the handshake)
  *   WAITING    for a worker that can take it         (the descriptor is the record's)
- *   SERVED     a worker has it                       (the worker has the descriptor; the supervisor has none)
+ *   SERVED     a worker has it                       (the record keeps its copy of the descriptor)
  *   ENDED      it is gone, and the record with it
  *
  * Forward only; each of them may go to ENDED. The supervisor's one thread uses all of this.
@@ -16,9 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/peer.h"
 #include "protocol/superblock.h"
-
-#define AX_PEER_SIZE 80 /* bytes of a peer's description: an IPv6 address with scope and port */
 
 enum ax_client_state {
     AX_CLIENT_HANDSHAKE,
@@ -34,11 +33,14 @@ struct ax_child;
 struct ax_client {
     uint64_t id; /* counts from 1, never used again */
     enum ax_client_state state;
-    char peer[AX_PEER_SIZE];
-    int fd;                                     /* WAITING: owned; else -1 */
+    char peer[AX_PEER_TEXT];
+    int fd;            /* WAITING and SERVED: owned; else -1 */
+    uint64_t since;    /* on the loop's clock: when it was accepted */
+    uint64_t deadline; /* the same: when its handshake has to be done; UINT64_MAX: at any time */
     unsigned char received[AX_SUPERBLOCK_SIZE]; /* from WAITING on: what was read from it */
     size_t received_size;
     struct ax_child *child; /* SERVED: borrowed; else NULL */
+    uint32_t slot;          /* SERVED: on the board of its worker */
     /* In the list of its state, oldest first. */
     struct ax_client *next;
     struct ax_client *previous;
@@ -50,6 +52,7 @@ struct ax_clients {
     struct ax_client *first[AX_CLIENT_STATES];
     struct ax_client *last[AX_CLIENT_STATES];
     size_t count[AX_CLIENT_STATES]; /* of ENDED: since the start */
+    uint64_t refused;               /* those that ended before they were served, for a reason */
     struct ax_client **buckets;     /* by id modulo their number, a power of two */
     size_t bucket_count;
     uint64_t last_id;
@@ -62,7 +65,7 @@ int ax_clients_init(struct ax_clients *all);
 void ax_clients_fini(struct ax_clients *all);
 
 /* A new record, in HANDSHAKE. The table owns it; NULL when there is no memory. */
-struct ax_client *ax_client_new(struct ax_clients *all, const char *peer);
+struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64_t now);
 
 /*
  * Moves a client to a later state; `reason` is for the log and may be NULL. A refused or broken connection has a

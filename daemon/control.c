@@ -15,9 +15,9 @@
  */
 #define SEND_BUFFER 16384
 
-/* Room for the one descriptor of a message. The kernel fills it up to its end, so it is not larger than that. */
+/* Room for the descriptors of a message. The kernel fills it up to its end, so it is not larger than that. */
 union ancillary {
-    char bytes[CMSG_SPACE(sizeof(int))];
+    char bytes[CMSG_SPACE(AX_CONTROL_FDS * sizeof(int))];
     struct cmsghdr align;
 };
 
@@ -40,29 +40,37 @@ void ax_control_set_text(struct ax_control *message, const void *text, size_t si
     message->text[message->size] = '\0';
 }
 
-static void attach(struct msghdr *header, union ancillary *ancillary, int fd)
+void ax_control_set_sentence(struct ax_control *message, const char *text)
+{
+    ax_control_set_text(message, text, strlen(text));
+}
+
+static void attach(struct msghdr *header, union ancillary *ancillary, const struct ax_control_fds *fds)
 {
     struct cmsghdr *item;
+    size_t count = 0;
 
+    while (count < AX_CONTROL_FDS && fds->fd[count] >= 0)
+        count++;
     memset(ancillary, 0, sizeof *ancillary);
     header->msg_control = ancillary->bytes;
-    header->msg_controllen = sizeof ancillary->bytes;
+    header->msg_controllen = CMSG_SPACE(count * sizeof(int));
     item = CMSG_FIRSTHDR(header);
     item->cmsg_level = SOL_SOCKET;
     item->cmsg_type = SCM_RIGHTS;
-    item->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(item), &fd, sizeof fd);
+    item->cmsg_len = CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(item), fds->fd, count * sizeof(int));
 }
 
-int ax_control_send(int control_fd, const struct ax_control *message, int fd)
+int ax_control_send(int control_fd, const struct ax_control *message, const struct ax_control_fds *fds)
 {
     struct iovec slice = {.iov_base = (void *)(uintptr_t)message, .iov_len = HEAD_SIZE + message->size};
     struct msghdr header = {.msg_iov = &slice, .msg_iovlen = 1};
     union ancillary ancillary;
     ssize_t sent;
 
-    if (fd >= 0)
-        attach(&header, &ancillary, fd);
+    if (fds != NULL && fds->fd[0] >= 0)
+        attach(&header, &ancillary, fds);
     do
         sent = sendmsg(control_fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
@@ -71,18 +79,25 @@ int ax_control_send(int control_fd, const struct ax_control *message, int fd)
     return 0;
 }
 
-static int take_fd(struct msghdr *header)
+static void take_fds(struct msghdr *header, struct ax_control_fds *fds)
 {
     struct cmsghdr *item = CMSG_FIRSTHDR(header);
-    int fd = -1;
 
     if (item != NULL && item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_RIGHTS &&
-        item->cmsg_len == CMSG_LEN(sizeof fd))
-        memcpy(&fd, CMSG_DATA(item), sizeof fd);
-    return fd;
+        item->cmsg_len <= CMSG_LEN(sizeof fds->fd))
+        memcpy(fds->fd, CMSG_DATA(item), item->cmsg_len - CMSG_LEN(0));
 }
 
-int ax_control_receive(int control_fd, struct ax_control *message, int *fd)
+void ax_control_close(struct ax_control_fds *fds)
+{
+    for (size_t i = 0; i < AX_CONTROL_FDS; i++) {
+        if (fds->fd[i] >= 0)
+            close(fds->fd[i]);
+        fds->fd[i] = -1;
+    }
+}
+
+int ax_control_receive(int control_fd, struct ax_control *message, struct ax_control_fds *fds)
 {
     struct iovec slice = {.iov_base = message, .iov_len = HEAD_SIZE + AX_CONTROL_TEXT};
     union ancillary ancillary;
@@ -94,7 +109,7 @@ int ax_control_receive(int control_fd, struct ax_control *message, int *fd)
     };
     ssize_t received;
 
-    *fd = -1;
+    *fds = (struct ax_control_fds){{-1, -1}};
     do
         received = recvmsg(control_fd, &header, MSG_CMSG_CLOEXEC);
     while (received < 0 && errno == EINTR);
@@ -102,12 +117,10 @@ int ax_control_receive(int control_fd, struct ax_control *message, int *fd)
         return errno == ECONNRESET ? 0 : -errno;
     if (received == 0)
         return 0;
-    *fd = take_fd(&header);
+    take_fds(&header, fds);
     if ((size_t)received < HEAD_SIZE || (header.msg_flags & MSG_TRUNC) != 0 ||
         message->size != (size_t)received - HEAD_SIZE) {
-        if (*fd >= 0)
-            close(*fd);
-        *fd = -1;
+        ax_control_close(fds);
         return -EPROTO;
     }
     message->text[message->size] = '\0';

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/sentence.h"
+#include "daemon/status.h"
 
 #define MAGIC_SIZE 4
 
@@ -59,10 +60,13 @@ int ax_handshake_check(const unsigned char *received, size_t size, char *reason,
 {
     unsigned char bytes[AX_SUPERBLOCK_SIZE] = {0};
     struct ax_superblock peer;
+    enum ax_status_format ignored;
 
     if (size < MAGIC_SIZE)
         return 0;
     memcpy(bytes, received, size);
+    if (ax_status_is_request(received, size))
+        return size < AX_SUPERBLOCK_SIZE ? 0 : ax_status_request_decode(&ignored, received, reason, reason_size);
     ax_superblock_decode(&peer, bytes);
     if (peer.magic != AX_MAGIC && peer.magic != AX_MAGIC_BOOTSTRAP)
         return ax_sentence(reason, reason_size, "Invalid magic: 0x%x", peer.magic);

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* acrossd: reads its command line, and becomes the kind of process that it asks for. */
+/* acrossd: reads its settings, and becomes the kind of process that they ask for. */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "daemon/account.h"
+#include "daemon/config.h"
+#include "daemon/interpreter.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
 #include "daemon/sentence.h"
+#include "daemon/status_command.h"
 #include "daemon/stdio.h"
 #include "daemon/supervisor.h"
-#include "daemon/worker.h"
+#include "daemon/zygote.h"
 
 /* What was asked for on standard output has to arrive there. */
 static int finish_output(void)
@@ -20,8 +25,67 @@ static int finish_output(void)
     return 1;
 }
 
-static int run(const struct ax_options *options)
+/* ---- --check-config ---- */
+
+static int check_users(const struct ax_texts *names, char *error, size_t size)
 {
+    uid_t ignored;
+
+    for (size_t i = 0; i < names->count; i++)
+        if (ax_account_find_user(names->items[i], &ignored, error, size) < 0)
+            return -1;
+    return 0;
+}
+
+static int check_groups(const struct ax_texts *names, char *error, size_t size)
+{
+    gid_t ignored;
+
+    for (size_t i = 0; i < names->count; i++)
+        if (ax_account_find_group(names->items[i], &ignored, error, size) < 0)
+            return -1;
+    return 0;
+}
+
+/* What settings name has to be on this system. A server sees to it when it starts, each part to its own. */
+static int check_names(const struct ax_options *options, char *error, size_t size)
+{
+    struct ax_interpreter interpreter;
+    uid_t uid;
+    gid_t gid;
+
+    if (check_users(&options->allow_uid, error, size) < 0 || check_groups(&options->allow_gid, error, size) < 0)
+        return -1;
+    if (options->user != NULL && ax_account_find_user(options->user, &uid, error, size) < 0)
+        return -1;
+    if (options->socket_group != NULL && ax_account_find_group(options->socket_group, &gid, error, size) < 0)
+        return -1;
+    if (ax_interpreter_find(&interpreter, options, error, size) != AX_INTERPRETER_OK)
+        return -1;
+    ax_interpreter_fini(&interpreter);
+    return 0;
+}
+
+static int check_config(const struct ax_options *options)
+{
+    char error[AX_SENTENCE_SIZE];
+
+    if (check_names(options, error, sizeof error) < 0) {
+        ax_log(AX_LOG_ERROR, "%s", error);
+        return 2;
+    }
+    if (!options->print_config)
+        puts("the configuration is good");
+    return finish_output();
+}
+
+/* ---- what is asked for ---- */
+
+/* -1 when it is to serve. */
+static int answer(const struct ax_options *options)
+{
+    int status = -1;
+
     if (options->help) {
         ax_options_print_help(stdout);
         return finish_output();
@@ -30,9 +94,20 @@ static int run(const struct ax_options *options)
         printf("acrossd %s (protocol 0.1 and 0.2, Python %s)\n", AX_VERSION, AX_PYTHON_VERSION);
         return finish_output();
     }
-    if (options->role == AX_PROCESS_WORKER)
-        return ax_worker_run(options);
-    return options->use_stdio ? ax_stdio_run(options) : ax_supervisor_run(options);
+    if (options->check_config)
+        status = check_config(options);
+    if (options->print_config && status <= 0) {
+        ax_options_print(options, stdout);
+        status = finish_output();
+    }
+    return status;
+}
+
+static int serve(const struct ax_options *options, int argc, char *const *argv)
+{
+    if (options->role == AX_PROCESS_ZYGOTE)
+        return ax_zygote_run(options);
+    return options->use_stdio ? ax_stdio_run(options) : ax_supervisor_run(options, argc, argv);
 }
 
 int main(int argc, char **argv)
@@ -42,14 +117,17 @@ int main(int argc, char **argv)
     int status = 2;
 
     ax_process_open_standard_fds();
+    if (argc > 1 && strcmp(argv[1], AX_STATUS_COMMAND) == 0)
+        return ax_status_command(argc, argv);
     ax_log_init(STDERR_FILENO, AX_LOG_INFO);
-    ax_options_init(&options);
-    if (ax_options_parse(&options, argc, argv, error, sizeof error) < 0) {
+    if (ax_config_load(&options, argc, argv, environ, false, error, sizeof error) < 0) {
         ax_log(AX_LOG_ERROR, "%s", error);
     } else {
         if (options.verbose)
             ax_log_init(STDERR_FILENO, AX_LOG_DEBUG);
-        status = run(&options);
+        status = answer(&options);
+        if (status < 0)
+            status = serve(&options, argc, argv);
     }
     ax_options_fini(&options);
     ax_log_fini();

@@ -104,6 +104,11 @@ void ax_notify_fini(void)
     has_warned = false;
 }
 
+bool ax_notify_is_wanted(void)
+{
+    return notify_fd >= 0;
+}
+
 uint64_t ax_notify_watchdog_ms(void)
 {
     return watchdog_ms;

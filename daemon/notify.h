@@ -9,6 +9,7 @@
 #ifndef AX_DAEMON_NOTIFY_H
 #define AX_DAEMON_NOTIFY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define AX_NOTIFY_STATUS_SIZE 256 /* bytes of a status, with the final NUL: it is a line that people read; cut beyond */
@@ -18,6 +19,9 @@
  * must not find them. Logs what is wrong with them. Before any thread is started.
  */
 void ax_notify_init(void);
+
+/* Whether somebody listens. */
+bool ax_notify_is_wanted(void);
 
 /* The manager ends the service when it hears no sign of life for so long: send them at half of it. 0: it does not. */
 uint64_t ax_notify_watchdog_ms(void);

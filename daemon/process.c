@@ -6,11 +6,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,12 +54,12 @@ unsigned ax_process_raise_file_limit(void)
  * thread ----
  */
 
-static void reset_signals(void)
+void ax_process_reset_signals(void)
 {
     sigset_t none;
 
     for (int number = 1; number < NSIG; number++)
-        signal(number, SIG_DFL); /* fails for the few that cannot be caught */
+        signal(number, number == SIGPIPE ? SIG_IGN : SIG_DFL); /* fails for the few that cannot be caught */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -82,7 +84,7 @@ static int place_fds(int control_fd)
 
 static void run_child(const struct ax_texts *arguments, int control_fd)
 {
-    reset_signals();
+    ax_process_reset_signals();
     setsid();
     if (place_fds(control_fd) == 0)
         execv("/proc/self/exe", arguments->items);
@@ -113,6 +115,15 @@ pid_t ax_process_start(const struct ax_texts *arguments, int control_fd, int *pi
 int ax_process_signal(int pidfd, int number)
 {
     return syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0u) < 0 ? -errno : 0;
+}
+
+void ax_process_describe_end(int status, char *how, size_t size)
+{
+    if (WIFSIGNALED(status))
+        snprintf(how, size, "was killed by signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
+                 WCOREDUMP(status) ? ", and left a core dump" : "");
+    else
+        snprintf(how, size, "exited with status %d", WEXITSTATUS(status));
 }
 
 void ax_process_die_with_parent(int control_fd)

@@ -27,8 +27,14 @@ pid_t ax_process_start(const struct ax_texts *arguments, int control_fd, int *pi
 /* The calling process is killed when its parent ends, which is at the other end of control_fd. */
 void ax_process_die_with_parent(int control_fd);
 
+/* Default dispositions for all signals but SIGPIPE, which every Python ignores; and none blocked. */
+void ax_process_reset_signals(void);
+
 /* Sends a signal by a process's descriptor. 0, or a negative errno. */
 int ax_process_signal(int pidfd, int number);
+
+/* What waitpid() says, for the log: "was killed by signal 9 (Killed)", "exited with status 3". */
+void ax_process_describe_end(int status, char *how, size_t size);
 
 /* Ends the process with this status when it has not ended by itself before; for ends that run other people's code. */
 void ax_process_exit_within(uint32_t milliseconds, int status);

@@ -16,8 +16,8 @@
 #include "daemon/drain.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
+#include "daemon/runtime.h"
 #include "daemon/sentence.h"
-#include "daemon/worker.h"
 #include "embed/host.h"
 
 #define FIRST_FD 100 /* above the numbers that scripts like to choose for themselves */
@@ -145,12 +145,12 @@ int ax_stdio_run(const struct ax_options *options)
     }
     own_pid = getpid();
     watch_signals();
-    status = ax_worker_start_interpreter(options);
+    status = ax_runtime_start(options, NULL);
     if (status != 0)
         return status;
     is_serving = true;
     watch_signals(); /* again: the interpreter may have set its own */
-    code = ax_host_add(in, out, NULL, 0, on_ended, NULL);
+    code = ax_host_add(&(struct ax_host_offer){.in_fd = in, .out_fd = out, .ended = on_ended});
     if (code < 0) {
         ax_log(AX_LOG_ERROR, "cannot serve standard input and output: %s", strerror(-code));
         return 1;

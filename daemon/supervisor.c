@@ -12,106 +12,226 @@
 
 #include "daemon/acceptor.h"
 #include "daemon/address.h"
-#include "daemon/child.h"
 #include "daemon/client.h"
+#include "daemon/config.h"
+#include "daemon/farewell.h"
 #include "daemon/handshake.h"
 #include "daemon/interpreter.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
+#include "daemon/notify.h"
+#include "daemon/peer.h"
+#include "daemon/pool.h"
 #include "daemon/process.h"
+#include "daemon/reply.h"
+#include "daemon/report.h"
 #include "daemon/sentence.h"
+#include "daemon/sockets.h"
+#include "daemon/status.h"
 
-/* Handshakes at a time, and connections that wait for a worker: each costs a descriptor, of which half may go there. */
-#define HANDSHAKES_MAX 1024u
-#define WAITING_MAX 1024u
+/* Connections at a time, where --max-connections does not say: a worker takes a megabyte, a connection kilobytes. */
+#define CONNECTIONS_PROCESS 1024u
+#define CONNECTIONS_SHARED 16384u
 
-/* A worker that dies sooner, without ever having had a connection, has failed to start. */
-#define GOOD_START_MS 10000u
-#define FAILED_STARTS_MAX 5u
-#define FIRST_RESTART_MS 100u /* after a failed start; doubles with each one */
+/* Descriptors: of a connection (its own, its worker's control socket, its keeper), and of the supervisor itself. */
+#define FILES_PROCESS 3u
+#define FILES_SHARED 1u
+#define FILES_OWN 32u
 
-/* What a worker needs beyond the grace period to say goodbye and end its interpreter (drain.c), and some more. */
-#define STOP_MARGIN_MS 6000u
+#define STATUS_MS 1000u /* between two that the service manager is told */
 
 enum state {
-    STARTING, /* no worker has been ready yet */
+    STARTING, /* no zygote has been ready yet */
     SERVING,
     STOPPING,
 };
 
 struct supervisor {
-    const struct ax_options *options;
+    const struct ax_options *options; /* borrowed */
+    struct ax_options *reloaded;      /* owned: what `options` is after a reload; or NULL */
+    struct ax_options *reloading;     /* owned: what it will be; or NULL */
+    int argc;
+    char *const *argv;
     enum state state;
     int status; /* the exit status */
+    uint64_t started_at;
+    uint64_t calls_done; /* by workers that are gone */
     uv_loop_t loop;
     struct ax_acceptor acceptor;
     struct ax_handshakes handshakes;
     struct ax_clients clients;
-    size_t waiting_limit;
-    struct ax_texts worker_arguments;
-    struct ax_child *workers; /* a list; one of them today: all connections share it */
-    unsigned failed_starts;   /* in a row */
-    uv_timer_t restart_timer;
-    uv_timer_t stop_timer;
-    uv_signal_t sigterm;
-    uv_signal_t sigint;
+    struct ax_peer_rules rules;
+    struct ax_replies replies;
+    struct ax_pool pool;
+    uv_timer_t waiting_timer;  /* for the first client that waits */
+    uv_timer_t status_timer;   /* a status is to be told */
+    uv_timer_t watchdog_timer; /* the service manager wants signs of life */
+    uv_signal_t signals[3];
 };
 
-static void start_worker(struct supervisor *supervisor);
 static void begin_stop(struct supervisor *supervisor, int status);
 
-/* ---- connections on their way to a worker ---- */
+/* ---- what the service manager is told ---- */
 
-static struct ax_child *pick_worker(const struct supervisor *supervisor)
+static void on_status_timer(uv_timer_t *timer)
 {
-    for (struct ax_child *child = supervisor->workers; child != NULL; child = child->next)
-        if (child->state == AX_CHILD_READY && !child->wants_to_write)
-            return child;
-    return NULL;
+    struct supervisor *supervisor = timer->data;
+
+    ax_notify_status("Serving; connections: %zu", supervisor->clients.count[AX_CLIENT_SERVED]);
 }
 
-/* Hands over what waits, as far as workers take it; and accepts more only while there is room to wait in. */
+static void status_changed(struct supervisor *supervisor)
+{
+    if (supervisor->state == SERVING && ax_notify_is_wanted() &&
+        !uv_is_active((uv_handle_t *)&supervisor->status_timer))
+        uv_timer_start(&supervisor->status_timer, on_status_timer, STATUS_MS, 0);
+}
+
+/* While it stops there is no zygote to answer, and no reason to end it sooner. */
+static void on_watchdog_timer(uv_timer_t *timer)
+{
+    struct supervisor *supervisor = timer->data;
+
+    if (supervisor->state == STOPPING)
+        ax_notify_watchdog();
+    else
+        ax_pool_ping(&supervisor->pool);
+}
+
+static void on_pong(struct ax_pool *pool)
+{
+    (void)pool;
+    ax_notify_watchdog();
+}
+
+/* ---- clients on their way to a worker ---- */
+
+static void end_client(struct supervisor *supervisor, struct ax_client *client, const char *reason)
+{
+    if (client->state == AX_CLIENT_SERVED)
+        ax_child_release(client->child, client);
+    ax_client_move(&supervisor->clients, client, AX_CLIENT_ENDED, reason);
+    status_changed(supervisor);
+}
+
+static void refuse(struct supervisor *supervisor, struct ax_client *client, const char *reason)
+{
+    ax_farewell_refuse(client->fd, client->received, client->received_size, reason);
+    end_client(supervisor, client, reason);
+}
+
+static void on_waiting_timer(uv_timer_t *timer);
+
+static void watch_waiting(struct supervisor *supervisor)
+{
+    const struct ax_client *first = supervisor->clients.first[AX_CLIENT_WAITING];
+    uint64_t now = uv_now(&supervisor->loop);
+
+    if (first == NULL || first->deadline == UINT64_MAX)
+        uv_timer_stop(&supervisor->waiting_timer);
+    else
+        uv_timer_start(&supervisor->waiting_timer, on_waiting_timer, first->deadline > now ? first->deadline - now : 0,
+                       0);
+}
+
+/* Hands over what waits, as far as workers take it. */
 static void dispatch(struct supervisor *supervisor)
 {
     struct ax_clients *all = &supervisor->clients;
+    uint64_t now = uv_now(&supervisor->loop);
     struct ax_client *client;
-    struct ax_child *child;
 
-    while ((client = all->first[AX_CLIENT_WAITING]) != NULL && (child = pick_worker(supervisor)) != NULL) {
-        int code = ax_child_give(child, client);
+    while ((client = all->first[AX_CLIENT_WAITING]) != NULL) {
+        uint64_t left = client->deadline == UINT64_MAX ? 0 : client->deadline - now;
+        int code;
+        struct ax_child *child =
+            ax_pool_give(&supervisor->pool, client, left > 0 && left <= UINT32_MAX ? (uint32_t)left : 0, &code);
 
-        if (code == -EAGAIN)
-            continue;
-        if (code == -EPIPE) /* it is dying, of which we shall hear */
+        if (child == NULL && code == 0)
             break;
-        if (code == 0) {
-            client->child = child;
-            ax_client_move(all, client, AX_CLIENT_SERVED, NULL);
-        } else {
-            ax_client_move(all, client, AX_CLIENT_ENDED, strerror(-code));
+        if (child == NULL) {
+            refuse(supervisor, client, strerror(-code));
+            continue;
         }
+        client->child = child;
+        ax_client_move(all, client, AX_CLIENT_SERVED, NULL);
+        status_changed(supervisor);
     }
-    if (supervisor->state != SERVING)
-        return;
-    if (all->count[AX_CLIENT_WAITING] >= supervisor->waiting_limit)
-        ax_acceptor_pause(&supervisor->acceptor);
-    else if (!supervisor->acceptor.is_short)
-        ax_acceptor_resume(&supervisor->acceptor);
+    watch_waiting(supervisor);
+    ax_pool_demand(&supervisor->pool, all->count[AX_CLIENT_WAITING]);
 }
+
+static void on_waiting_timer(uv_timer_t *timer)
+{
+    struct supervisor *supervisor = timer->data;
+    uint64_t now = uv_now(&supervisor->loop);
+    struct ax_client *client;
+
+    while ((client = supervisor->clients.first[AX_CLIENT_WAITING]) != NULL && client->deadline <= now)
+        refuse(supervisor, client, "No worker was ready in the time that a handshake may take");
+    dispatch(supervisor);
+}
+
+/* Whether a client may be served, once it has said what it is. */
+static int check_client(const struct supervisor *supervisor, const struct ax_client *client, char *reason, size_t size)
+{
+    const struct ax_clients *all = &supervisor->clients;
+    size_t open = all->count[AX_CLIENT_WAITING] + all->count[AX_CLIENT_SERVED];
+
+    if (ax_peer_check(&supervisor->rules, client->fd, reason, size) < 0)
+        return -1;
+    if (open > supervisor->pool.limit)
+        return ax_sentence(reason, size, "The server has as many connections as it may have: %zu",
+                           supervisor->pool.limit);
+    return 0;
+}
+
+/* ---- the status ---- */
+
+static void answer_status(struct supervisor *supervisor, struct ax_client *client)
+{
+    const struct ax_report_source source = {
+        .options = supervisor->options,
+        .acceptor = &supervisor->acceptor,
+        .clients = &supervisor->clients,
+        .pool = &supervisor->pool,
+        .handshake_limit = supervisor->handshakes.limit,
+        .started_at = supervisor->started_at,
+        .calls_done = supervisor->calls_done,
+        .now = uv_now(&supervisor->loop),
+        .is_stopping = supervisor->state == STOPPING,
+    };
+    char unused[AX_SENTENCE_SIZE];
+    enum ax_status_format format;
+    char *text;
+    size_t size;
+
+    if (ax_status_request_decode(&format, client->received, unused, sizeof unused) == 0 &&
+        ax_report_make(&source, format, &text, &size) == 0) {
+        ax_reply_send(&supervisor->replies, client->fd, text, size);
+        client->fd = -1;
+    }
+    end_client(supervisor, client, NULL);
+}
+
+/* ---- handshakes ---- */
 
 static void on_accepted(void *arg, int fd)
 {
     struct supervisor *supervisor = arg;
+    uint64_t now = uv_now(&supervisor->loop);
+    uint32_t timeout = supervisor->options->handshake_timeout_ms;
     struct ax_client *client;
-    char peer[AX_PEER_SIZE];
+    char peer[AX_PEER_TEXT];
 
-    ax_address_describe_peer(fd, peer, sizeof peer);
-    client = ax_client_new(&supervisor->clients, peer);
+    ax_peer_describe(fd, peer, sizeof peer);
+    client = ax_client_new(&supervisor->clients, peer, now);
     if (client == NULL) {
         ax_log(AX_LOG_WARNING, "a connection from %s was refused: out of memory", peer);
         close(fd);
         return;
     }
+    client->deadline = timeout == AX_DURATION_NONE ? UINT64_MAX : now + timeout;
     ax_handshakes_add(&supervisor->handshakes, fd, client);
 }
 
@@ -119,11 +239,16 @@ static void on_handshake_done(struct ax_handshakes *set, void *arg, int fd, cons
 {
     struct supervisor *supervisor = set->data;
     struct ax_client *client = arg;
+    char reason[AX_SENTENCE_SIZE];
 
     client->fd = fd;
     client->received_size = size;
     memcpy(client->received, received, size);
     ax_client_move(&supervisor->clients, client, AX_CLIENT_WAITING, NULL);
+    if (check_client(supervisor, client, reason, sizeof reason) < 0)
+        refuse(supervisor, client, reason);
+    else if (ax_status_is_request(received, size))
+        answer_status(supervisor, client);
     dispatch(supervisor);
     ax_acceptor_relieved(&supervisor->acceptor);
 }
@@ -132,11 +257,11 @@ static void on_handshake_failed(struct ax_handshakes *set, void *arg, const char
 {
     struct supervisor *supervisor = set->data;
 
-    ax_client_move(&supervisor->clients, arg, AX_CLIENT_ENDED, reason);
+    end_client(supervisor, arg, reason);
     ax_acceptor_relieved(&supervisor->acceptor);
 }
 
-/* ---- what workers tell ---- */
+/* ---- what the pool tells ---- */
 
 /* A name with several addresses has one line: they share a port. */
 static void announce(const struct ax_acceptor *acceptor)
@@ -152,53 +277,53 @@ static void announce(const struct ax_acceptor *acceptor)
     }
 }
 
-static void on_worker_ready(struct ax_child *child)
+static void on_started(struct ax_pool *pool)
 {
-    struct supervisor *supervisor = child->owner;
+    struct supervisor *supervisor = pool->owner;
 
-    if (supervisor->state == STARTING) {
-        supervisor->state = SERVING;
-        announce(&supervisor->acceptor);
-    }
-    dispatch(supervisor);
+    supervisor->state = SERVING;
+    announce(&supervisor->acceptor);
+    ax_notify_ready("Serving");
+    ax_acceptor_resume(&supervisor->acceptor);
 }
 
-static void on_worker_writable(struct ax_child *child)
+static void on_failed(struct ax_pool *pool)
 {
-    dispatch(child->owner);
+    begin_stop(pool->owner, 1);
 }
 
-static void on_client_ended(struct ax_child *child, uint64_t id, const char *reason)
+static void on_room(struct ax_pool *pool)
 {
-    struct supervisor *supervisor = child->owner;
+    struct supervisor *supervisor = pool->owner;
+
+    if (supervisor->state == SERVING)
+        dispatch(supervisor);
+}
+
+static void on_ended(struct ax_pool *pool, struct ax_child *child, uint64_t id, const char *reason)
+{
+    struct supervisor *supervisor = pool->owner;
     struct ax_client *client = ax_clients_find(&supervisor->clients, id);
 
     if (client != NULL && client->child == child)
-        ax_client_move(&supervisor->clients, client, AX_CLIENT_ENDED, reason);
+        end_client(supervisor, client, reason);
+    ax_acceptor_relieved(&supervisor->acceptor);
 }
 
-/* ---- workers' ends ---- */
-
-static void forget_worker(struct supervisor *supervisor, const struct ax_child *child)
+static size_t on_lost(struct ax_pool *pool, struct ax_child *child, const char *reason)
 {
-    struct ax_child **link = &supervisor->workers;
-
-    while (*link != child)
-        link = &(*link)->next;
-    *link = child->next;
-}
-
-/* Returns how many there were. */
-static size_t end_clients_of(struct supervisor *supervisor, const struct ax_child *child)
-{
+    struct supervisor *supervisor = pool->owner;
     struct ax_client *client = supervisor->clients.first[AX_CLIENT_SERVED];
     size_t count = 0;
 
+    supervisor->calls_done += child->board->tally.calls_done;
     while (client != NULL) {
         struct ax_client *next = client->next;
 
         if (client->child == child) {
-            ax_client_move(&supervisor->clients, client, AX_CLIENT_ENDED, NULL);
+            if (ax_child_may_explain(child, client))
+                ax_farewell_explain(client->fd, reason);
+            end_client(supervisor, client, NULL); /* the worker's end is one line of the log, for all of them */
             count++;
         }
         client = next;
@@ -206,121 +331,85 @@ static size_t end_clients_of(struct supervisor *supervisor, const struct ax_chil
     return count;
 }
 
-static void on_restart(uv_timer_t *timer)
-{
-    start_worker(timer->data);
-}
-
-static void replace_worker(struct supervisor *supervisor, bool started_well, const char *how)
-{
-    supervisor->failed_starts = started_well ? 0 : supervisor->failed_starts + 1;
-    if (supervisor->failed_starts == FAILED_STARTS_MAX) {
-        ax_log(AX_LOG_ERROR, "giving up: %u workers in a row failed to start, the last one %s", FAILED_STARTS_MAX, how);
-        begin_stop(supervisor, 1);
-    } else if (supervisor->failed_starts > 0) {
-        uv_timer_start(&supervisor->restart_timer, on_restart, FIRST_RESTART_MS << supervisor->failed_starts, 0);
-    } else {
-        start_worker(supervisor);
-    }
-}
-
 static void close_handles(struct supervisor *supervisor)
 {
     ax_handshakes_fini(&supervisor->handshakes);
-    uv_close((uv_handle_t *)&supervisor->restart_timer, NULL);
-    uv_close((uv_handle_t *)&supervisor->stop_timer, NULL);
-    uv_close((uv_handle_t *)&supervisor->sigterm, NULL);
-    uv_close((uv_handle_t *)&supervisor->sigint, NULL);
+    ax_replies_end(&supervisor->replies);
+    ax_pool_close(&supervisor->pool);
+    uv_close((uv_handle_t *)&supervisor->waiting_timer, NULL);
+    uv_close((uv_handle_t *)&supervisor->status_timer, NULL);
+    uv_close((uv_handle_t *)&supervisor->watchdog_timer, NULL);
+    for (size_t i = 0; i < sizeof supervisor->signals / sizeof supervisor->signals[0]; i++)
+        uv_close((uv_handle_t *)&supervisor->signals[i], NULL);
 }
 
-static void on_worker_died(struct ax_child *child, bool in_order, const char *how)
+static void on_empty(struct ax_pool *pool)
 {
-    struct supervisor *supervisor = child->owner;
-    uint64_t now = uv_now(&supervisor->loop);
-    bool started_well =
-        child->given > 0 || (child->state != AX_CHILD_STARTING && now - child->ready_at >= GOOD_START_MS);
-    size_t lost = end_clients_of(supervisor, child);
+    close_handles(pool->owner);
+}
 
-    forget_worker(supervisor, child);
-    if (supervisor->state == STOPPING) {
-        if (!in_order && child->state == AX_CHILD_STOPPING)
-            ax_log(AX_LOG_WARNING, "the worker, process %ld, %s while it stopped", (long)child->pid, how);
-        if (supervisor->workers == NULL)
-            close_handles(supervisor);
-    } else if (supervisor->state == STARTING) {
-        if (!child->has_explained)
-            ax_log(AX_LOG_ERROR, "the worker, process %ld, did not start: it %s", (long)child->pid, how);
-        begin_stop(supervisor, 1);
+/* ---- reloading ---- */
+
+static void free_options(struct ax_options *options)
+{
+    if (options == NULL)
+        return;
+    ax_options_fini(options);
+    free(options);
+}
+
+static void on_reloaded(struct ax_pool *pool, bool done)
+{
+    struct supervisor *supervisor = pool->owner;
+
+    if (done) {
+        free_options(supervisor->reloaded);
+        supervisor->options = supervisor->reloaded = supervisor->reloading;
+        supervisor->handshakes.timeout_ms = supervisor->options->handshake_timeout_ms;
+        ax_log(AX_LOG_INFO, "reloaded: new connections get new workers");
     } else {
-        ax_log(AX_LOG_WARNING, "the worker, process %ld, %s; connections lost: %zu", (long)child->pid, how, lost);
-        replace_worker(supervisor, started_well, how);
+        free_options(supervisor->reloading);
+        ax_log(AX_LOG_ERROR, "the reload failed: new connections get workers as before");
     }
+    supervisor->reloading = NULL;
+    ax_notify_ready(NULL);
 }
 
-/* ---- workers' starts ---- */
-
-static void start_worker(struct supervisor *supervisor)
+/* Returns options as they are told now, or NULL after a line in the log. */
+static struct ax_options *load_options(const struct supervisor *supervisor)
 {
-    static const struct ax_child_events events = {
-        .ready = on_worker_ready,
-        .ended = on_client_ended,
-        .writable = on_worker_writable,
-        .died = on_worker_died,
-    };
-    struct ax_child *child;
-    int code = ax_child_start(&child, &supervisor->loop, &supervisor->worker_arguments, &events, supervisor);
+    struct ax_options *options = calloc(1, sizeof *options);
+    struct ax_interpreter interpreter;
+    char error[AX_SENTENCE_SIZE] = "out of memory";
 
-    if (code == 0) {
-        child->next = supervisor->workers;
-        supervisor->workers = child;
+    if (options != NULL &&
+        ax_config_load(options, supervisor->argc, supervisor->argv, environ, true, error, sizeof error) == 0) {
+        if (ax_interpreter_find(&interpreter, options, error, sizeof error) == AX_INTERPRETER_OK) {
+            ax_interpreter_fini(&interpreter);
+            options->isolation = supervisor->options->isolation;
+            return options;
+        }
+    }
+    free_options(options);
+    ax_log(AX_LOG_ERROR, "cannot reload: %s", error);
+    return NULL;
+}
+
+static void reload(struct supervisor *supervisor)
+{
+    struct ax_options *options = load_options(supervisor);
+
+    ax_notify_reloading();
+    if (options == NULL) {
+        ax_notify_ready(NULL);
         return;
     }
-    if (supervisor->state == STARTING) {
-        ax_log(AX_LOG_ERROR, "cannot start a worker: %s", strerror(-code));
-        begin_stop(supervisor, 1);
-    } else {
-        ax_log(AX_LOG_WARNING, "cannot start a worker: %s", strerror(-code));
-        replace_worker(supervisor, false, "could not be made");
-    }
-}
-
-static int make_worker_arguments(struct supervisor *supervisor)
-{
-    struct ax_options options = *supervisor->options; /* borrows its texts */
-
-    options.role = AX_PROCESS_WORKER;
-    options.control_fd = AX_PROCESS_CONTROL_FD;
-    if (ax_texts_add(&supervisor->worker_arguments, "acrossd") < 0)
-        return -1;
-    return ax_options_to_arguments(&options, AX_OPTION_WORKER, &supervisor->worker_arguments);
+    free_options(supervisor->reloading); /* one that is not done yet */
+    supervisor->reloading = options;
+    ax_pool_reload(&supervisor->pool, options);
 }
 
 /* ---- stopping ---- */
-
-static void kill_workers(struct supervisor *supervisor)
-{
-    for (struct ax_child *child = supervisor->workers; child != NULL; child = child->next)
-        ax_child_kill(child);
-}
-
-static void on_stop_timer(uv_timer_t *timer)
-{
-    struct supervisor *supervisor = timer->data;
-
-    ax_log(AX_LOG_WARNING, "a worker did not end in time, and is killed");
-    kill_workers(supervisor);
-}
-
-static void stop_workers(struct supervisor *supervisor)
-{
-    for (struct ax_child *child = supervisor->workers; child != NULL; child = child->next) {
-        if (child->state == AX_CHILD_READY)
-            ax_child_stop(child, supervisor->options->grace_ms, "The server is stopping");
-        else
-            ax_child_kill(child);
-    }
-    uv_timer_start(&supervisor->stop_timer, on_stop_timer, (uint64_t)supervisor->options->grace_ms + STOP_MARGIN_MS, 0);
-}
 
 static void begin_stop(struct supervisor *supervisor, int status)
 {
@@ -328,15 +417,13 @@ static void begin_stop(struct supervisor *supervisor, int status)
 
     supervisor->state = STOPPING;
     supervisor->status = status;
-    uv_timer_stop(&supervisor->restart_timer);
+    ax_notify_stopping();
+    uv_timer_stop(&supervisor->waiting_timer);
     ax_acceptor_close(&supervisor->acceptor);
     ax_handshakes_fail_all(&supervisor->handshakes, NULL);
     while (all->first[AX_CLIENT_WAITING] != NULL)
-        ax_client_move(all, all->first[AX_CLIENT_WAITING], AX_CLIENT_ENDED, NULL);
-    if (supervisor->workers == NULL)
-        close_handles(supervisor);
-    else
-        stop_workers(supervisor);
+        end_client(supervisor, all->first[AX_CLIENT_WAITING], NULL);
+    ax_pool_stop(&supervisor->pool, supervisor->options->grace_ms, "The server is stopping");
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -344,46 +431,19 @@ static void on_signal(uv_signal_t *handle, int number)
     struct supervisor *supervisor = handle->data;
 
     ax_log(AX_LOG_DEBUG, "got signal %d (%s)", number, strsignal(number));
-    if (supervisor->state == STOPPING)
-        kill_workers(supervisor);
-    else
+    if (supervisor->state == STOPPING) {
+        if (number != SIGHUP)
+            ax_pool_kill(&supervisor->pool);
+    } else if (number != SIGHUP) {
         begin_stop(supervisor, 0);
+    } else if (supervisor->state == SERVING) {
+        reload(supervisor);
+    }
 }
 
 /* ---- starting ---- */
 
-/* Opens everything that is to be listened on, into an array of its own. Returns an exit status. */
-static int open_listeners(const struct ax_options *options, struct ax_listener **listeners, size_t *count)
-{
-    char error[AX_SENTENCE_SIZE];
-
-    *count = 0;
-    *listeners = calloc(options->listen.count * AX_LISTENERS_MAX, sizeof **listeners);
-    if (*listeners == NULL) {
-        ax_log(AX_LOG_ERROR, "out of memory");
-        return 1;
-    }
-    for (size_t i = 0; i < options->listen.count; i++) {
-        struct ax_address address;
-        enum ax_listener_result result = AX_LISTENER_REFUSED;
-        size_t opened = 0;
-
-        if (ax_address_parse(&address, options->listen.items[i], error, sizeof error) == 0)
-            result = ax_listener_open(*listeners + *count, &opened, &address, options->insecure, options->socket_mode,
-                                      AX_LISTENER_OWN_GROUP, error, sizeof error);
-        *count += opened;
-        if (result == AX_LISTENER_OK)
-            continue;
-        ax_log(AX_LOG_ERROR, "%s", error);
-        while (*count > 0)
-            ax_listener_close(*listeners + --*count);
-        free(*listeners);
-        return result == AX_LISTENER_REFUSED ? 2 : 1;
-    }
-    return 0;
-}
-
-/* Whether workers will find what they need. Returns an exit status. */
+/* Whether zygotes will find what they need. Returns an exit status. */
 static int check_interpreter(const struct ax_options *options)
 {
     struct ax_interpreter interpreter;
@@ -398,44 +458,92 @@ static int check_interpreter(const struct ax_options *options)
     return result == AX_INTERPRETER_REFUSED ? 2 : 1;
 }
 
-static int watch_signal(struct supervisor *supervisor, uv_signal_t *handle, int number)
+static int watch_signals(struct supervisor *supervisor)
 {
-    int code = uv_signal_init(&supervisor->loop, handle);
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    int code = 0;
 
-    handle->data = supervisor;
-    return code < 0 ? code : uv_signal_start(handle, on_signal, number);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && code == 0; i++) {
+        code = uv_signal_init(&supervisor->loop, &supervisor->signals[i]);
+        supervisor->signals[i].data = supervisor;
+        if (code == 0)
+            code = uv_signal_start(&supervisor->signals[i], on_signal, numbers[i]);
+    }
+    return code;
 }
 
-static size_t at_most_half(unsigned files, unsigned most)
+static void start_timers(struct supervisor *supervisor)
 {
-    return files / 2 < most ? files / 2 : most;
+    uint64_t interval = ax_notify_watchdog_ms() / 2;
+
+    uv_timer_init(&supervisor->loop, &supervisor->waiting_timer);
+    uv_timer_init(&supervisor->loop, &supervisor->status_timer);
+    uv_timer_init(&supervisor->loop, &supervisor->watchdog_timer);
+    supervisor->waiting_timer.data = supervisor->status_timer.data = supervisor->watchdog_timer.data = supervisor;
+    if (interval > 0)
+        uv_timer_start(&supervisor->watchdog_timer, on_watchdog_timer, interval, interval);
+}
+
+/* How many connections and handshakes there is room for: what the options say, and the descriptors allow. */
+struct room {
+    size_t connections;
+    size_t handshakes;
+};
+
+static struct room find_room(const struct ax_options *options)
+{
+    bool is_shared = options->isolation == AX_ISOLATION_SHARED;
+    size_t most = is_shared ? CONNECTIONS_SHARED : CONNECTIONS_PROCESS;
+    size_t files = ax_process_raise_file_limit();
+    size_t handshakes = options->max_handshakes < files / 4 ? options->max_handshakes : files / 4;
+    size_t left = files > handshakes + FILES_OWN ? files - handshakes - FILES_OWN : 0;
+    struct room room = {.handshakes = handshakes};
+
+    if (options->max_connections > 0)
+        most = options->max_connections;
+    room.connections = left / (is_shared ? FILES_SHARED : FILES_PROCESS);
+    if (room.connections >= most)
+        room.connections = most;
+    else
+        ax_log(AX_LOG_WARNING, "connections are limited to %zu, since this process may have only %zu open files",
+               room.connections, files);
+    if (room.connections == 0)
+        room.connections = 1;
+    return room;
 }
 
 /* Everything that the loop holds. 0, or a negative errno. */
 static int init(struct supervisor *supervisor, struct ax_listener *listeners, size_t count)
 {
-    unsigned files = ax_process_raise_file_limit();
+    static const struct ax_pool_events events = {
+        .started = on_started,
+        .failed = on_failed,
+        .room = on_room,
+        .ended = on_ended,
+        .lost = on_lost,
+        .pong = on_pong,
+        .reloaded = on_reloaded,
+        .empty = on_empty,
+    };
+    const struct ax_options *options = supervisor->options;
+    struct room room = find_room(options);
     int code = uv_loop_init(&supervisor->loop);
 
     if (code < 0)
         return code;
-    supervisor->waiting_limit = at_most_half(files, WAITING_MAX);
-    if (ax_clients_init(&supervisor->clients) < 0 || make_worker_arguments(supervisor) < 0)
+    supervisor->started_at = uv_now(&supervisor->loop);
+    supervisor->replies.loop = &supervisor->loop;
+    if (ax_clients_init(&supervisor->clients) < 0)
         return UV_ENOMEM;
     code = ax_acceptor_init(&supervisor->acceptor, &supervisor->loop, listeners, count, on_accepted, supervisor);
     if (code == 0)
-        code = ax_handshakes_init(&supervisor->handshakes, &supervisor->loop, supervisor->options->handshake_timeout_ms,
-                                  at_most_half(files, HANDSHAKES_MAX), on_handshake_done, on_handshake_failed);
+        code = ax_handshakes_init(&supervisor->handshakes, &supervisor->loop, options->handshake_timeout_ms,
+                                  room.handshakes, on_handshake_done, on_handshake_failed);
     supervisor->handshakes.data = supervisor;
-    uv_timer_init(&supervisor->loop, &supervisor->restart_timer);
-    uv_timer_init(&supervisor->loop, &supervisor->stop_timer);
-    supervisor->restart_timer.data = supervisor;
-    supervisor->stop_timer.data = supervisor;
     if (code == 0)
-        code = watch_signal(supervisor, &supervisor->sigterm, SIGTERM);
-    if (code == 0)
-        code = watch_signal(supervisor, &supervisor->sigint, SIGINT);
-    return code;
+        code = ax_pool_init(&supervisor->pool, &supervisor->loop, options, room.connections, &events, supervisor);
+    start_timers(supervisor);
+    return code == 0 ? watch_signals(supervisor) : code;
 }
 
 static void fini(struct supervisor *supervisor)
@@ -443,12 +551,27 @@ static void fini(struct supervisor *supervisor)
     uv_loop_close(&supervisor->loop);
     ax_acceptor_free_memory(&supervisor->acceptor);
     ax_clients_fini(&supervisor->clients);
-    ax_texts_fini(&supervisor->worker_arguments);
+    ax_pool_free_memory(&supervisor->pool);
+    ax_peer_rules_fini(&supervisor->rules);
+    free_options(supervisor->reloaded);
+    free_options(supervisor->reloading);
+    ax_notify_fini();
 }
 
-int ax_supervisor_run(const struct ax_options *options)
+static int find_rules(struct supervisor *supervisor)
 {
-    struct supervisor supervisor = {.options = options, .state = STARTING};
+    const struct ax_options *options = supervisor->options;
+    char error[AX_SENTENCE_SIZE];
+
+    if (ax_peer_rules_init(&supervisor->rules, &options->allow_uid, &options->allow_gid, error, sizeof error) == 0)
+        return 0;
+    ax_log(AX_LOG_ERROR, "%s", error);
+    return 2;
+}
+
+int ax_supervisor_run(const struct ax_options *options, int argc, char *const *argv)
+{
+    struct supervisor supervisor = {.options = options, .argc = argc, .argv = argv, .state = STARTING};
     struct ax_listener *listeners;
     size_t count;
     int status = check_interpreter(options);
@@ -456,9 +579,15 @@ int ax_supervisor_run(const struct ax_options *options)
 
     signal(SIGPIPE, SIG_IGN);
     if (status == 0)
-        status = open_listeners(options, &listeners, &count);
-    if (status != 0)
+        status = find_rules(&supervisor);
+    if (status == 0)
+        status = ax_sockets_open(options, &listeners, &count);
+    if (status != 0) {
+        ax_peer_rules_fini(&supervisor.rules);
         return status;
+    }
+    ax_notify_init();
+    ax_log_start_times();
     code = init(&supervisor, listeners, count);
     if (code < 0) {
         ax_log(AX_LOG_ERROR, "cannot start: %s", uv_strerror(code));
@@ -466,7 +595,7 @@ int ax_supervisor_run(const struct ax_options *options)
             ax_listener_close(&listeners[--count]);
         return 1; /* the process ends, and what was made so far with it */
     }
-    start_worker(&supervisor);
+    ax_pool_start(&supervisor.pool);
     uv_run(&supervisor.loop, UV_RUN_DEFAULT);
     fini(&supervisor);
     return supervisor.status;

@@ -13,7 +13,8 @@
 /*
  * Serves until it is told to stop. Returns the process's exit status: 0 after an orderly stop, 1 for a failure and 2
  * for settings that are not possible, each after a line on standard error that says so.
+ * The command line is read again when it is told to reload.
  */
-int ax_supervisor_run(const struct ax_options *options);
+int ax_supervisor_run(const struct ax_options *options, int argc, char *const *argv);
 
 #endif

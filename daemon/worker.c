@@ -5,22 +5,26 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include "daemon/board.h"
 #include "daemon/control.h"
 #include "daemon/drain.h"
-#include "daemon/interpreter.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/sentence.h"
 #include "embed/host.h"
+
+/* When memory runs out, the system had better kill one worker than all of them with their supervisor. */
+#define OOM_SCORE "300"
 
 /* A connection that this worker serves, and afterwards the report of its end. */
 struct served {
@@ -31,13 +35,17 @@ struct served {
 };
 
 struct worker {
+    const struct ax_options *options; /* borrowed */
     int control_fd;
-    int wake_fd; /* an eventfd: there are reports */
+    struct ax_board *board; /* mapped as long as the process lives */
+    int wake_fd;            /* an eventfd: there are reports */
     /* Reports for the supervisor, oldest first. Threads of the engine add to them, the main thread sends them. */
     pthread_mutex_t lock;
     struct served *first; /* guarded by lock */
     struct served *last;  /* guarded by lock */
 };
+
+static int dying_fd = -1; /* where ax_worker_out_of_memory() says it; set before there are threads */
 
 /* ---- reports ---- */
 
@@ -97,7 +105,7 @@ static bool send_reports(struct worker *worker)
 
         if (served->reason != NULL)
             ax_control_set_text(&message, served->reason, strlen(served->reason));
-        if (ax_control_send(worker->control_fd, &message, -1) == -EAGAIN)
+        if (ax_control_send(worker->control_fd, &message, NULL) == -EAGAIN)
             return false;
         drop_report(worker, served);
     }
@@ -109,7 +117,7 @@ static bool send_reports(struct worker *worker)
 static void serve(struct worker *worker, const struct ax_control *message, int fd)
 {
     struct served *served = calloc(1, sizeof *served);
-    int code;
+    int code = -EMFILE; /* a descriptor that does not arrive was one too many for this process */
 
     if (served == NULL) {
         ax_log(AX_LOG_WARNING, "connection %llu was dropped: out of memory", (unsigned long long)message->connection);
@@ -119,8 +127,17 @@ static void serve(struct worker *worker, const struct ax_control *message, int f
     }
     served->worker = worker;
     served->id = message->connection;
-    /* A descriptor that does not arrive was one too many for this process. */
-    code = fd < 0 ? -EMFILE : ax_host_add(fd, fd, message->text, message->size, on_ended, served);
+    if (fd >= 0)
+        code = ax_host_add(&(struct ax_host_offer){
+            .in_fd = fd,
+            .out_fd = fd,
+            .received = message->text,
+            .size = message->size,
+            .handshake_ms = message->value,
+            .wire = &worker->board->wires[message->slot],
+            .ended = on_ended,
+            .arg = served,
+        });
     if (code < 0)
         on_ended(served, strerror(-code));
 }
@@ -136,8 +153,8 @@ _Noreturn static void stop(struct worker *worker, uint32_t grace_ms, const char 
 static void take_message(struct worker *worker)
 {
     struct ax_control message;
-    int fd;
-    int result = ax_control_receive(worker->control_fd, &message, &fd);
+    struct ax_control_fds fds;
+    int result = ax_control_receive(worker->control_fd, &message, &fds);
 
     if (result == 0)
         _exit(1); /* the supervisor is gone: nobody waits for what runs here */
@@ -146,16 +163,25 @@ static void take_message(struct worker *worker)
         _exit(1);
     }
     if (message.type == AX_CONTROL_CONNECTION)
-        serve(worker, &message, fd);
-    else if (fd >= 0)
-        close(fd);
+        serve(worker, &message, fds.fd[0]);
+    else
+        ax_control_close(&fds);
     if (message.type == AX_CONTROL_STOP)
         stop(worker, message.value, (const char *)message.text);
 }
 
+/* Returns whether the worker is done: it has had the one connection that it is for. */
+static bool has_had_its_connection(const struct worker *worker, bool reported)
+{
+    return reported && worker->options->isolation == AX_ISOLATION_PROCESS;
+}
+
 _Noreturn static void run(struct worker *worker)
 {
+    bool reported = false;
+
     for (;;) {
+        bool had_report = peek_report(worker) != NULL;
         bool sent = send_reports(worker);
         struct pollfd items[] = {
             {.fd = worker->control_fd, .events = (short)(sent ? POLLIN : POLLIN | POLLOUT)},
@@ -163,6 +189,9 @@ _Noreturn static void run(struct worker *worker)
         };
         eventfd_t ignored;
 
+        reported = reported || (had_report && sent);
+        if (has_had_its_connection(worker, reported))
+            stop(worker, worker->options->grace_ms, NULL);
         if (poll(items, 2, -1) < 0)
             continue;
         if ((items[1].revents & POLLIN) != 0)
@@ -174,67 +203,55 @@ _Noreturn static void run(struct worker *worker)
 
 /* ---- start ---- */
 
-int ax_worker_start_interpreter(const struct ax_options *options)
+/* What the process inherited from the zygote, and is not to keep. */
+static void become_ordinary(const struct ax_options *options)
 {
-    static struct ax_interpreter interpreter; /* the host borrows its paths for as long as the process lives */
-    struct ax_host_config config;
-    char error[AX_SENTENCE_SIZE];
-    enum ax_interpreter_result result;
-    int code;
+    int oom_fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
-    signal(SIGPIPE, SIG_IGN); /* as in every Python; children of user code get the default back from subprocess */
-    result = ax_interpreter_find(&interpreter, options, error, sizeof error);
-    if (result != AX_INTERPRETER_OK) {
-        ax_log(AX_LOG_ERROR, "%s", error);
-        return result == AX_INTERPRETER_REFUSED ? 2 : 1;
-    }
-    if (options->chdir != NULL && chdir(options->chdir) < 0) {
-        ax_log(AX_LOG_ERROR, "--chdir %s: %s: write the name of a folder", options->chdir, strerror(errno));
-        return 2;
-    }
-    config = ax_interpreter_host_config(&interpreter, options);
-    code = ax_host_init(&config);
-    if (code < 0)
-        ax_log(AX_LOG_ERROR, "the interpreter did not start, for the reason above");
-    return code < 0 ? 1 : 0;
-}
-
-static void tell(const struct worker *worker, enum ax_control_type type)
-{
-    const struct ax_control message = {.type = type};
-
-    ax_control_send(worker->control_fd, &message, -1);
-}
-
-/* Somebody may have typed the options, and any file may have that number: the log's, for one. */
-static bool is_control_socket(int fd)
-{
-    int type;
-    socklen_t size = sizeof type;
-
-    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
-}
-
-int ax_worker_run(const struct ax_options *options)
-{
-    struct worker worker = {.control_fd = (int)options->control_fd, .lock = PTHREAD_MUTEX_INITIALIZER};
-    int status;
-
-    if (worker.control_fd != AX_PROCESS_CONTROL_FD || !is_control_socket(worker.control_fd) ||
-        fcntl(worker.control_fd, F_SETFD, FD_CLOEXEC) < 0) {
-        ax_log(AX_LOG_ERROR, "--role is for acrossd's own use: leave it out");
-        return 2;
-    }
     prctl(PR_SET_NAME, "acrossd-worker");
-    ax_process_die_with_parent(worker.control_fd);
-    worker.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (worker.wake_fd < 0) {
-        ax_log(AX_LOG_ERROR, "cannot start a worker: %s", strerror(errno));
-        return 1;
+    setsid();
+    ax_process_reset_signals();
+    if (oom_fd >= 0) {
+        (void)!write(oom_fd, OOM_SCORE, strlen(OOM_SCORE));
+        close(oom_fd);
     }
-    status = ax_worker_start_interpreter(options);
-    tell(&worker, status == 0 ? AX_CONTROL_READY : AX_CONTROL_FAILED);
-    if (status != 0)
-        return status;
+    if (options->worker_memory > 0) {
+        const struct rlimit limit = {options->worker_memory, options->worker_memory};
+
+        setrlimit(RLIMIT_DATA, &limit);
+    }
+}
+
+void ax_worker_out_of_memory(void)
+{
+    struct ax_control message = {.type = AX_CONTROL_DYING};
+
+    ax_control_set_sentence(&message, "ran out of the memory that --worker-memory allows");
+    ax_control_send(dying_fd, &message, NULL);
+    _exit(1);
+}
+
+static void tell_ready(const struct worker *worker)
+{
+    const struct ax_control message = {.type = AX_CONTROL_READY};
+
+    ax_control_send(worker->control_fd, &message, NULL);
+}
+
+_Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, int board_fd)
+{
+    struct worker worker = {.options = options, .control_fd = control_fd, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+    become_ordinary(options);
+    worker.board = ax_board_map(board_fd);
+    worker.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (worker.board == NULL || worker.wake_fd < 0) {
+        ax_log(AX_LOG_ERROR, "cannot start a worker: %s", strerror(errno));
+        _exit(1);
+    }
+    close(board_fd);
+    dying_fd = control_fd;
+    ax_host_set_tally(&worker.board->tally);
+    tell_ready(&worker);
     run(&worker);
 }

@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker: the process in which calls run. It holds an interpreter, and serves the connections that its supervisor
- * sends.
+ * A worker: the process in which calls run. It was forked from the zygote with an interpreter that is warm, and serves
+ * the connections that its supervisor sends: one, or with --isolation shared all of them.
  *
  * Its main thread waits for messages on the control socket and never needs the GIL, so that a worker takes
- * connections and stops in time while every call is stuck. It dies when its supervisor does.
+ * connections and stops in time while every call is stuck. Its keeper kills what it leaves behind.
  */
 #ifndef AX_DAEMON_WORKER_H
 #define AX_DAEMON_WORKER_H
 
 #include "daemon/options.h"
 
-/* Serves until it is told to stop. Returns an exit status, or does not return. */
-int ax_worker_run(const struct ax_options *options);
+/* Serves, in a process that was just forked with ax_host_fork(). `board_fd` is its part of a board (board.h). */
+_Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, int board_fd);
 
-/*
- * What every process with an interpreter does first: goes to its folder, finds the interpreter, and starts it. An exit
- * status, after a line on standard error unless it is 0.
- */
-int ax_worker_start_interpreter(const struct ax_options *options);
+/* A call has run out of memory: tells the supervisor, and ends the process. Any thread of a worker. */
+void ax_worker_out_of_memory(void);
 
 #endif

@@ -31,6 +31,7 @@ struct ax_module {
     PyObject *describe_error;
     PyObject *make_connection;
     PyObject *run_call;
+    void (*out_of_memory)(void); /* see struct ax_host_config; or NULL */
 };
 
 /* The module's definition, for PyImport_AppendInittab() and the extension's entry point. */

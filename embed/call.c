@@ -234,6 +234,8 @@ static void serve_call(struct ax_module *module, struct ax_request *request)
     }
     PyObject *value = run(module, request->connection, call);
     Py_DECREF(call);
+    if (value == NULL && module->out_of_memory != NULL && PyErr_ExceptionMatches(PyExc_MemoryError))
+        module->out_of_memory();
     if (value == NULL)
         answer_failure(module, request, true);
     else if (answer(module, request, AX_RESULT_SUCCESS, value) != 0)

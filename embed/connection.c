@@ -146,6 +146,16 @@ static void gather_releases(struct ax_connection *connection)
     }
 }
 
+/* Tells other processes, if any looks, whether a message may be on the stream in part. */
+static void tell_wire(struct ax_connection *connection)
+{
+    const struct ax_session *session = &connection->session;
+    bool whole = session->state == AX_STATE_READY && session->output.size == 0;
+    uint32_t state = whole && (session->features & AX_FEATURE_REASON) != 0 ? AX_WIRE_EXPLAINED : AX_WIRE_BUSY;
+    if (connection->wire != NULL && *connection->wire != state)
+        *connection->wire = state;
+}
+
 static void write_some(struct ax_connection *connection)
 {
     struct ax_slice slices[WRITE_SLICES];
@@ -155,6 +165,7 @@ static void write_some(struct ax_connection *connection)
         size_t count = ax_session_pending(&connection->session, slices, WRITE_SLICES);
         if (count == 0)
             return;
+        tell_wire(connection);
         ssize_t size = ax_stream_write(&connection->stream, slices, count);
         if (size == -EAGAIN) {
             connection->writes_blocked = true;
@@ -218,6 +229,7 @@ void ax_connection_write_locked(struct ax_connection *connection)
     bool had_room = has_room(connection);
     if (connection->stream.out_fd >= 0)
         write_some(connection);
+    tell_wire(connection);
     if (!had_room && has_room(connection))
         wake_watchers(connection);
 }

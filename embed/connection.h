@@ -29,6 +29,7 @@
 #include "embed/loop.h"
 #include "embed/objects.h"
 #include "embed/stream.h"
+#include "embed/tally.h"
 #include "embed/waiter.h"
 #include "protocol/session.h"
 
@@ -113,6 +114,7 @@ struct ax_connection {
     struct ax_session session;
     struct ax_stream stream;
     struct ax_waiter *watchers; /* who waits for a phase, or for room to send */
+    ax_wire_state *wire;        /* borrowed: where to tell others of the stream's state; NULL: nobody asks */
 
     pthread_mutex_t order_lock; /* a leaf but for the executor's and the object table's; guards the next three */
     struct ax_ticket tickets;   /* head of the ring, oldest next */

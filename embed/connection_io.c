@@ -203,14 +203,21 @@ static void finish(struct ax_connection *connection)
     ax_executor_submit_service(&connection->engine->executor, &connection->finish_job);
 }
 
+/* Processes that were forked meanwhile, and the supervisor of a worker, have copies of the socket. */
+static void hang_up(struct ax_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    ax_stream_hang_up(&connection->stream);
+    ax_stream_close(&connection->stream);
+    pthread_mutex_unlock(&connection->lock);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct ax_connection *connection = handle->data;
     if (--connection->handles > 0)
         return;
-    pthread_mutex_lock(&connection->lock);
-    ax_stream_close(&connection->stream);
-    pthread_mutex_unlock(&connection->lock);
+    hang_up(connection);
     finish(connection);
 }
 
@@ -218,9 +225,7 @@ static void detach(struct ax_connection *connection)
 {
     connection->detaching = true;
     if (connection->handles == 0) {
-        pthread_mutex_lock(&connection->lock);
-        ax_stream_close(&connection->stream);
-        pthread_mutex_unlock(&connection->lock);
+        hang_up(connection);
         finish(connection);
         return;
     }

@@ -6,11 +6,13 @@
 
 #include "embed/connection.h"
 #include "embed/deadline.h"
+#include "embed/tally.h"
 
-static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the three below; taken before any other lock */
+static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the four below; taken before any other lock */
 static struct ax_engine *engine_of_process;
 static struct ax_executor_hooks configured_hooks;
 static uint32_t configured_threads;
+static struct ax_tally *configured_tally;
 
 void ax_engine_set_hooks(const struct ax_executor_hooks *hooks)
 {
@@ -26,6 +28,13 @@ void ax_engine_set_max_threads(uint32_t max_threads)
     pthread_mutex_unlock(&start_lock);
 }
 
+void ax_engine_set_tally(struct ax_tally *tally)
+{
+    pthread_mutex_lock(&start_lock);
+    configured_tally = tally;
+    pthread_mutex_unlock(&start_lock);
+}
+
 static struct ax_engine *engine_new(void)
 {
     struct ax_engine *engine = calloc(1, sizeof *engine);
@@ -33,6 +42,7 @@ static struct ax_engine *engine_new(void)
         return NULL;
     pthread_mutex_init(&engine->lock, NULL);
     ax_deadline_cond_init(&engine->quiet);
+    engine->tally = configured_tally;
     int error = ax_loop_start(&engine->loop);
     if (error != 0)
         goto fail;
@@ -70,6 +80,18 @@ void ax_engine_after_fork(void)
     engine_of_process = NULL; /* the parent's memory is left as it is: a lock in it may be held by nobody */
 }
 
+/* The counts have changed: for those who wait, and those who look. */
+static void counted(struct ax_engine *engine)
+{
+    if (engine->connection_count == 0 && engine->calls_running == 0)
+        pthread_cond_broadcast(&engine->quiet);
+    if (engine->tally != NULL) {
+        engine->tally->connections = engine->connection_count;
+        engine->tally->calls_running = engine->calls_running;
+        engine->tally->calls_done = engine->calls_done;
+    }
+}
+
 void ax_engine_add(struct ax_engine *engine, struct ax_connection *connection)
 {
     ax_connection_ref(connection);
@@ -80,13 +102,8 @@ void ax_engine_add(struct ax_engine *engine, struct ax_connection *connection)
         engine->connections->engine_link = &connection->engine_next;
     engine->connections = connection;
     engine->connection_count++;
+    counted(engine);
     pthread_mutex_unlock(&engine->lock);
-}
-
-static void signal_if_quiet(struct ax_engine *engine)
-{
-    if (engine->connection_count == 0 && engine->calls_running == 0)
-        pthread_cond_broadcast(&engine->quiet);
 }
 
 void ax_engine_remove(struct ax_engine *engine, struct ax_connection *connection)
@@ -96,7 +113,7 @@ void ax_engine_remove(struct ax_engine *engine, struct ax_connection *connection
     if (connection->engine_next != NULL)
         connection->engine_next->engine_link = connection->engine_link;
     engine->connection_count--;
-    signal_if_quiet(engine);
+    counted(engine);
     pthread_mutex_unlock(&engine->lock);
     ax_connection_unref(connection);
 }
@@ -105,6 +122,7 @@ void ax_engine_call_begins(struct ax_engine *engine)
 {
     pthread_mutex_lock(&engine->lock);
     engine->calls_running++;
+    counted(engine);
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -113,7 +131,7 @@ void ax_engine_call_ends(struct ax_engine *engine)
     pthread_mutex_lock(&engine->lock);
     engine->calls_running--;
     engine->calls_done++;
-    signal_if_quiet(engine);
+    counted(engine);
     pthread_mutex_unlock(&engine->lock);
 }
 

@@ -16,6 +16,7 @@
 #include "embed/loop.h"
 
 struct ax_connection;
+struct ax_tally;
 
 struct ax_engine {
     struct ax_loop loop;
@@ -26,12 +27,15 @@ struct ax_engine {
     uint32_t connection_count;
     uint32_t calls_running; /* for peers */
     uint64_t calls_done;
-    pthread_cond_t quiet; /* connection_count and calls_running are both 0 */
+    pthread_cond_t quiet;   /* connection_count and calls_running are both 0 */
+    struct ax_tally *tally; /* borrowed: a copy of the counts, for others to read; or NULL */
 };
 
 /* What the engine is made with. Before the first ax_engine_get(). */
 void ax_engine_set_hooks(const struct ax_executor_hooks *hooks);
 void ax_engine_set_max_threads(uint32_t max_threads); /* 0: the default */
+
+void ax_engine_set_tally(struct ax_tally *tally); /* NULL: none */
 
 /* The engine of this process, started on first use. Any thread. NULL, with errno set, when it can't be started. */
 struct ax_engine *ax_engine_get(void);

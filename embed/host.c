@@ -23,6 +23,11 @@ static const char start_source[] =
     "gc.collect()\n"
     "gc.freeze()\n"; /* what is there now is shared with forked workers, and the collector need not look at it again */
 
+static const char reseed_source[] = "import sys as _sys\n"
+                                    "if 'numpy.random' in _sys.modules:\n"
+                                    "    _sys.modules['numpy.random'].seed()\n"
+                                    "del _sys\n";
+
 static struct ax_host_config host_config;
 static PyThreadState *main_thread; /* while it does not hold the GIL */
 static struct ax_module *host_module;
@@ -71,8 +76,10 @@ static int run_start_source(const struct ax_host_config *config)
         PyDict_SetItemString(scope, "preload", preload) == 0)
         result = PyRun_String(start_source, Py_file_input, scope, scope);
     PyObject *engine = result != NULL ? PyDict_GetItemString(scope, "engine") : NULL;
-    if (engine != NULL)
+    if (engine != NULL) {
         host_module = ax_module_state(engine); /* sys.modules keeps it */
+        host_module->out_of_memory = config->out_of_memory;
+    }
     Py_XDECREF(package_dir);
     Py_XDECREF(preload);
     Py_XDECREF(scope);
@@ -95,15 +102,29 @@ int ax_host_init(const struct ax_host_config *config)
     return 0;
 }
 
+/* Python's own generators see to it by themselves; numpy's does not. */
+static void reseed(void)
+{
+    if (PyRun_SimpleString(reseed_source) != 0)
+        fputs("acrossd: a random generator could not be seeded, for the reason above\n", stderr);
+}
+
+void ax_host_set_tally(struct ax_tally *tally)
+{
+    ax_engine_set_tally(tally);
+}
+
 pid_t ax_host_fork(void)
 {
     PyEval_RestoreThread(main_thread);
     PyOS_BeforeFork();
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
         PyOS_AfterFork_Child();
-    else
+        reseed();
+    } else {
         PyOS_AfterFork_Parent();
+    }
     main_thread = PyEval_SaveThread();
     return pid;
 }
@@ -116,19 +137,19 @@ int ax_host_fini(void)
 
 /* ---- connections ---- */
 
-static void close_both(int in_fd, int out_fd)
+static void close_both(const struct ax_host_offer *offer)
 {
-    close(in_fd);
-    if (out_fd != in_fd)
-        close(out_fd);
+    close(offer->in_fd);
+    if (offer->out_fd != offer->in_fd)
+        close(offer->out_fd);
 }
 
-int ax_host_add(int in_fd, int out_fd, const void *received, size_t size, ax_host_ended_fn *ended, void *arg)
+int ax_host_add(const struct ax_host_offer *offer)
 {
     struct ax_session_config config = {
         .role = AX_ACCEPTOR,
         .timeout_ms = host_config.timeout_ms,
-        .handshake_timeout_ms = host_config.handshake_timeout_ms,
+        .handshake_timeout_ms = offer->handshake_ms > 0 ? offer->handshake_ms : host_config.handshake_timeout_ms,
         .features = AX_FEATURE_REASON,
     };
     ax_limits_init(&config.limits);
@@ -143,12 +164,13 @@ int ax_host_add(int in_fd, int out_fd, const void *received, size_t size, ax_hos
         int error = errno != 0 ? -errno : -ENOMEM;
         if (binding != NULL)
             ax_binding_ops.freed(binding);
-        close_both(in_fd, out_fd);
+        close_both(offer);
         return error;
     }
-    binding->ended = ended;
-    binding->ended_arg = arg;
-    int error = ax_connection_start(connection, in_fd, out_fd, received, size);
+    binding->ended = offer->ended;
+    binding->ended_arg = offer->arg;
+    connection->wire = offer->wire;
+    int error = ax_connection_start(connection, offer->in_fd, offer->out_fd, offer->received, offer->size);
     ax_connection_unref(connection); /* the engine has its own reference when it has started */
     return error;
 }

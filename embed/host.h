@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "embed/tally.h"
+
 struct ax_host_config {
     const char *python;            /* the interpreter whose prefix and packages are used: its executable, or a venv's */
     const char *package_dir;       /* folder that holds the package `across`; goes first on sys.path */
@@ -22,6 +24,8 @@ struct ax_host_config {
     uint32_t handshake_timeout_ms; /* of each connection; 0: none */
     uint64_t max_message;          /* bytes of an incoming message; 0: the default of protocol/session.c */
     uint32_t max_threads;          /* threads that run calls, in this process; 0: the default of embed/executor.h */
+    /* A call has run out of memory: called with the GIL, may end the process. NULL: its peer gets the MemoryError. */
+    void (*out_of_memory)(void);
 };
 
 /*
@@ -30,19 +34,33 @@ struct ax_host_config {
  */
 int ax_host_init(const struct ax_host_config *config);
 
-/* fork() with Python's own fork hooks around it. Only before the first connection is added; main thread. */
+/*
+ * fork() with Python's own fork hooks around it, and random generators that differ from the parent's in the child. Only
+ * before the first connection is added; main thread.
+ */
 pid_t ax_host_fork(void);
+
+/* Where this process counts what it does. Borrowed for the life of the process. Before the first connection. */
+void ax_host_set_tally(struct ax_tally *tally);
 
 /* How a connection ended. Called once, in a thread of the engine that holds no lock and not the GIL. `reason` is borrowed and
  * empty for an orderly end. */
 typedef void ax_host_ended_fn(void *arg, const char *reason);
 
-/*
- * Adds a connection over descriptors that the host now owns (equal for a socket), also on failure. `received` are bytes that
- * were read from it already. The session is an acceptor: it answers the peer's superblock in the same version.
- * `ended` may be NULL. 0, or a negative errno.
- */
-int ax_host_add(int in_fd, int out_fd, const void *received, size_t size, ax_host_ended_fn *ended, void *arg);
+/* A connection to serve. */
+struct ax_host_offer {
+    int in_fd; /* the host's from now on, also on failure; equal to out_fd for a socket */
+    int out_fd;
+    const void *received; /* bytes that were read from it already */
+    size_t size;
+    uint32_t handshake_ms;   /* what is left of the handshake's time; 0: all of it */
+    ax_wire_state *wire;     /* where to tell of the stream's state, as long as the process lives; or NULL */
+    ax_host_ended_fn *ended; /* or NULL */
+    void *arg;
+};
+
+/* Serves it. The session is an acceptor: it answers the peer's superblock in the same version. 0, or a negative errno. */
+int ax_host_add(const struct ax_host_offer *offer);
 
 struct ax_host_counts {
     uint32_t connections;   /* open now */

@@ -62,6 +62,12 @@ ssize_t ax_stream_write(struct ax_stream *stream, const struct ax_slice *slices,
     }
 }
 
+void ax_stream_hang_up(struct ax_stream *stream)
+{
+    if (stream->is_socket && stream->out_fd >= 0)
+        shutdown(stream->out_fd, SHUT_RDWR);
+}
+
 void ax_stream_close(struct ax_stream *stream)
 {
     if (stream->in_fd >= 0)

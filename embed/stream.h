@@ -30,6 +30,9 @@ ssize_t ax_stream_read(struct ax_stream *stream, struct iovec *to, int count);
 /* Bytes written, -EAGAIN when there is no room. Raises no SIGPIPE on sockets; for pipes the process ignores it. */
 ssize_t ax_stream_write(struct ax_stream *stream, const struct ax_slice *slices, size_t count);
 
+/* Ends the stream for the peer, whoever else has a copy of the descriptors. Pipes end when the last copy is closed. */
+void ax_stream_hang_up(struct ax_stream *stream);
+
 /* Closes the descriptors; harmless when they are closed. */
 void ax_stream_close(struct ax_stream *stream);
 

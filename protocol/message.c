@@ -2,8 +2,10 @@
 #include "protocol/message.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "protocol/error.h"
+#include "protocol/text.h"
 
 bool ax_ids_next(struct ax_ids *ids, uint64_t *id)
 {
@@ -126,4 +128,16 @@ unsigned char *ax_put_ids(unsigned char *out, const uint64_t *ids, size_t count)
     for (size_t i = 0; i < count; i++)
         out = ax_head_put_uint(out, ids[i]);
     return out;
+}
+
+unsigned char *ax_put_goodbye(unsigned char *out, const char *reason)
+{
+    size_t length = reason ? ax_text_cut(reason, strlen(reason), AX_GOODBYE_REASON_MAX) : 0;
+
+    out = ax_head_put_uint(out, AX_GOODBYE);
+    if (length == 0)
+        return out;
+    out = ax_head_put_uint(out, length);
+    memcpy(out, reason, length);
+    return out + length;
 }

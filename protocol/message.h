@@ -90,4 +90,13 @@ void ax_message_decode(struct ax_message *message);
 size_t ax_ids_size(const uint64_t *ids, size_t count); /* of the count and the ids behind it */
 unsigned char *ax_put_ids(unsigned char *out, const uint64_t *ids, size_t count);
 
+#define AX_GOODBYE_REASON_MAX 255u /* bytes of a reason; longer ones are cut */
+#define AX_GOODBYE_SIZE_MAX (1u + 3u + AX_GOODBYE_REASON_MAX)
+
+/*
+ * The head of a GOODBYE, at most AX_GOODBYE_SIZE_MAX bytes; returns its end. `reason` is UTF-8; NULL or "" for a peer
+ * that understands none.
+ */
+unsigned char *ax_put_goodbye(unsigned char *out, const char *reason);
+
 #endif

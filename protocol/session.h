@@ -44,8 +44,8 @@
 #define AX_NEVER UINT64_MAX /* a deadline that does not come */
 
 #define AX_TIMEOUT_MIN_MS 1u
-#define AX_TIMEOUT_MAX_MS 86400000u /* one day */
-#define AX_REASON_SIZE 256          /* bytes of the longest reason, with its final NUL; longer ones are cut */
+#define AX_TIMEOUT_MAX_MS 86400000u                /* one day */
+#define AX_REASON_SIZE (AX_GOODBYE_REASON_MAX + 1) /* bytes of the longest reason, with its final NUL */
 
 /* Bodies are received into memory that grows in steps: at first this much at the most, then by doubling. */
 #define AX_BODY_FIRST_STEP (64u * 1024u)

@@ -166,16 +166,14 @@ int ax_session_queue_idle(struct ax_session *session, uint64_t now)
 
 int ax_session_queue_goodbye(struct ax_session *session, const char *reason, uint64_t now)
 {
-    size_t length = 0;
+    unsigned char goodbye[AX_GOODBYE_SIZE_MAX];
+    bool understood = (session->features & AX_FEATURE_REASON) != 0;
+    size_t size = (size_t)(ax_put_goodbye(goodbye, understood ? reason : NULL) - goodbye);
+    unsigned char *out = queue_head(session, size, now);
 
-    if (reason && (session->features & AX_FEATURE_REASON))
-        length = ax_text_cut(reason, strlen(reason), AX_REASON_SIZE - 1);
-    unsigned char *out = queue_head(session, 1 + (length ? ax_uint_size(length) + length : 0), now);
     if (!out)
         return AX_ENOMEM;
-    out = ax_head_put_uint(out, AX_GOODBYE);
-    if (length > 0)
-        put_bytes(out, reason, length);
+    memcpy(out, goodbye, size);
     return 0;
 }
 

@@ -6,6 +6,7 @@
  *   K  this process kills itself (SIGKILL)      X  this process exits with status 3
  *   B  a call begins to run                     D  it is done
  *   E  the connection ends with an error        P  prints "printed" to descriptor 1, reads from descriptor 0
+ *   M  a call runs out of memory                G  leaves a process behind, in a session of its own
  *
  * The environment variable ECHO_HOST_FAIL names a file: as long as it exists, the interpreter does not start.
  */
@@ -36,6 +37,8 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct connection *connections; /* guarded by lock */
 static struct ax_host_counts counts;   /* guarded by lock */
 static int closing[2] = {-1, -1};      /* a pipe that becomes readable when all are to be closed */
+static struct ax_tally *tally;         /* NULL: nobody looks */
+static void (*out_of_memory)(void);
 
 int ax_host_init(const struct ax_host_config *config)
 {
@@ -45,9 +48,8 @@ int ax_host_init(const struct ax_host_config *config)
         fputs("Traceback: the echo host was told to fail\n", stderr);
         return -1;
     }
-    if (config->python == NULL || config->package_dir == NULL || pipe2(closing, O_CLOEXEC) < 0)
-        return -1;
-    return 0;
+    out_of_memory = config->out_of_memory;
+    return config->python != NULL && config->package_dir != NULL ? 0 : -1;
 }
 
 pid_t ax_host_fork(void)
@@ -55,10 +57,16 @@ pid_t ax_host_fork(void)
     return fork();
 }
 
+void ax_host_set_tally(struct ax_tally *new_tally)
+{
+    tally = new_tally;
+}
+
 static void end(struct connection *connection, const char *reason)
 {
     struct connection **link = &connections;
 
+    shutdown(connection->out_fd, SHUT_RDWR);
     close(connection->in_fd);
     if (connection->out_fd != connection->in_fd)
         close(connection->out_fd);
@@ -78,8 +86,20 @@ static void count_call(int change)
 {
     pthread_mutex_lock(&lock);
     counts.calls_running = (uint32_t)((int)counts.calls_running + change);
+    if (tally != NULL)
+        tally->calls_running = counts.calls_running;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
+}
+
+/* Something that keeps the log open: a test notices when it is not killed. */
+static void leave_behind(void)
+{
+    if (fork() > 0)
+        return;
+    setsid();
+    for (;;)
+        pause();
 }
 
 static const char *act(char byte)
@@ -100,6 +120,13 @@ static const char *act(char byte)
         break;
     case 'E':
         return "broken on purpose";
+    case 'M':
+        if (out_of_memory != NULL)
+            out_of_memory();
+        break;
+    case 'G':
+        leave_behind();
+        break;
     case 'P':
         if (write(STDOUT_FILENO, "printed\n", 8) != 8 || read(STDIN_FILENO, buffer, sizeof buffer) != 0)
             return "the standard descriptors are wrong";
@@ -143,14 +170,17 @@ static void *run(void *arg)
     return NULL;
 }
 
-int ax_host_add(int in_fd, int out_fd, const void *received, size_t size, ax_host_ended_fn *ended, void *arg)
+int ax_host_add(const struct ax_host_offer *offer)
 {
     struct connection *connection = calloc(1, sizeof *connection);
     pthread_t thread;
 
-    *connection = (struct connection){.in_fd = in_fd, .out_fd = out_fd, .ended = ended, .arg = arg};
-    if (size > 0 && write(out_fd, received, size) != (ssize_t)size)
-        size = 0;
+    *connection =
+        (struct connection){.in_fd = offer->in_fd, .out_fd = offer->out_fd, .ended = offer->ended, .arg = offer->arg};
+    if (offer->size > 0 && write(offer->out_fd, offer->received, offer->size) != (ssize_t)offer->size)
+        abort();
+    if (closing[0] < 0 && pipe2(closing, O_CLOEXEC) < 0)
+        abort();
     pthread_mutex_lock(&lock);
     connection->next = connections;
     connections = connection;

@@ -33,7 +33,7 @@ static void make_wires(struct program *program, enum program_wiring wiring, int 
 
 void program_start(struct program *program, enum program_wiring wiring, const char *const *words)
 {
-    const char *executable = getenv("ACROSSD_ECHO");
+    const char *executable = getenv("AX_TEST_ECHO");
     char *argv[PROGRAM_ARGUMENTS + 2] = {(char[]){"acrossd"}};
     int theirs[2], errors[2];
 

@@ -7,6 +7,8 @@
 #include "daemon/interpreter.h"
 #include "daemon/sentence.h"
 
+static const struct ax_source command_line = {AX_LEVEL_COMMAND_LINE, 0};
+
 static char *folder;
 static char error[AX_SENTENCE_SIZE];
 
@@ -83,10 +85,10 @@ static void test_a_folder_to_run_in_must_be_there(void **state)
     (void)state;
 
     ax_options_init(&options);
-    assert_int_equal(ax_options_set(&options, "chdir", "no such folder", error, sizeof error), 0);
+    assert_int_equal(ax_options_set(&options, "--chdir", "no such folder", command_line, error, sizeof error), 0);
     assert_int_equal(ax_interpreter_find(&interpreter, &options, error, sizeof error), AX_INTERPRETER_REFUSED);
     assert_contains(error, "write the name of a folder");
-    assert_int_equal(ax_options_set(&options, "chdir", "bin/python", error, sizeof error), 0);
+    assert_int_equal(ax_options_set(&options, "--chdir", "bin/python", command_line, error, sizeof error), 0);
     assert_int_equal(ax_interpreter_find(&interpreter, &options, error, sizeof error), AX_INTERPRETER_REFUSED);
     assert_contains(error, "is no folder");
     ax_options_fini(&options);
@@ -102,8 +104,8 @@ static void test_a_venv_is_used_by_its_absolute_path(void **state)
 
     write_file("pyvenv.cfg", "version = " AX_PYTHON_VERSION ".0\n");
     ax_options_init(&options);
-    assert_int_equal(ax_options_set(&options, "venv", ".", error, sizeof error), 0);
-    assert_int_equal(ax_options_set(&options, "preload", "json", error, sizeof error), 0);
+    assert_int_equal(ax_options_set(&options, "--venv", ".", command_line, error, sizeof error), 0);
+    assert_int_equal(ax_options_set(&options, "--preload", "json", command_line, error, sizeof error), 0);
     assert_int_equal(ax_interpreter_find(&interpreter, &options, error, sizeof error), AX_INTERPRETER_OK);
     config = ax_interpreter_host_config(&interpreter, &options);
     snprintf(wanted, sizeof wanted, "%s/bin/python", folder);

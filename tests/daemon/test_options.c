@@ -6,9 +6,11 @@
 
 #define MAX_WORDS 32
 
-/* Parses the words, separated by spaces, after the program's name. */
+/* Parses the words, separated by spaces, after the program's name, on top of the defaults. */
 static int parse(struct ax_options *options, const char *line, char *error)
 {
+    struct ax_options layer = {0};
+    int result;
     char words[512];
     char *argv[MAX_WORDS + 2] = {(char[]){"acrossd"}};
     int argc = 1;
@@ -18,9 +20,11 @@ static int parse(struct ax_options *options, const char *line, char *error)
         assert_true(argc <= MAX_WORDS);
         argv[argc++] = word;
     }
-    ax_options_init(options);
     error[0] = '\0';
-    return ax_options_parse(options, argc, argv, error, AX_SENTENCE_SIZE);
+    result = ax_options_read_arguments(&layer, argc, argv, error, AX_SENTENCE_SIZE);
+    ax_options_init(options);
+    ax_options_override(options, &layer);
+    return result < 0 ? -1 : ax_options_check(options, false, error, AX_SENTENCE_SIZE);
 }
 
 static struct ax_options accepted(const char *line)
@@ -52,6 +56,10 @@ static void test_has_defaults(void **state)
 
     assert_true(options.use_stdio);
     assert_int_equal(options.isolation, AX_ISOLATION_SHARED);
+    assert_int_equal(options.spare_workers, 1);
+    assert_int_equal(options.max_connections, 0);
+    assert_int_equal(options.max_handshakes, 1024);
+    assert_int_equal(options.worker_memory, 0);
     assert_int_equal(options.grace_ms, 10000);
     assert_int_equal(options.handshake_timeout_ms, 10000);
     assert_int_equal(options.timeout_ms, 60000);
@@ -179,6 +187,74 @@ static void test_reads_modes(void **state)
     assert_refused("--stdio --socket-mode u=rw", "three octal digits");
 }
 
+static void test_reads_numbers(void **state)
+{
+    struct ax_options options = accepted("--stdio --spare-workers 64 --max-connections 0 --max-handshakes 1");
+    (void)state;
+
+    assert_int_equal(options.spare_workers, 64);
+    assert_int_equal(options.max_connections, 0);
+    assert_int_equal(options.max_handshakes, 1);
+    ax_options_fini(&options);
+    assert_refused("--stdio --spare-workers 65", "--spare-workers 65 will not do: write a number from 0 to 64");
+    assert_refused("--stdio --max-handshakes 0", "write a number from 1 to 1000000");
+    assert_refused("--stdio --max-handshakes=", "write a number");
+    assert_refused("--stdio --max-connections many", "write a number from 0 to 1000000");
+    assert_refused("--stdio --max-connections -1", "write a number");
+    assert_refused("--stdio --max-connections 1000001", "write a number");
+    assert_refused("--stdio --max-connections 18446744073709551617", "write a number");
+}
+
+static void test_the_memory_of_a_worker_may_be_unlimited(void **state)
+{
+    struct ax_options options = accepted("--stdio --worker-memory 2G");
+    (void)state;
+
+    assert_true(options.worker_memory == (uint64_t)2 << 30);
+    ax_options_fini(&options);
+    options = accepted("--stdio --worker-memory 1M --worker-memory none");
+    assert_int_equal(options.worker_memory, 0);
+    ax_options_fini(&options);
+    options = accepted("--stdio --worker-memory 1M --worker-memory 0");
+    assert_int_equal(options.worker_memory, 0);
+    ax_options_fini(&options);
+}
+
+static void test_reads_isolations(void **state)
+{
+    struct ax_options options = accepted("--stdio --isolation process");
+    (void)state;
+
+    assert_int_equal(options.isolation, AX_ISOLATION_PROCESS);
+    ax_options_fini(&options);
+    options = accepted("--stdio --isolation shared");
+    assert_int_equal(options.isolation, AX_ISOLATION_SHARED);
+    ax_options_fini(&options);
+}
+
+static void test_users_are_known_on_unix_sockets_only(void **state)
+{
+    struct ax_options options = accepted("--listen unix:a --allow-uid 0 --allow-uid nobody --allow-gid 7");
+    (void)state;
+
+    assert_int_equal(options.allow_uid.count, 2);
+    assert_string_equal(options.allow_uid.items[1], "nobody");
+    assert_int_equal(options.allow_gid.count, 1);
+    ax_options_fini(&options);
+    assert_refused("--listen unix:a --listen tcp:localhost:1 --allow-uid 0", "tcp:localhost:1 does not tell its users");
+    assert_refused("--listen tcp:localhost:1 --allow-gid 0", "tcp:localhost:1 does not tell its users");
+    assert_refused("--stdio --allow-uid 0", "leave them out");
+}
+
+static void test_what_has_no_use_does_no_harm(void **state)
+{
+    struct ax_options options = accepted("--stdio --spare-workers 3 --socket-group 7 --socket-mode 666");
+    (void)state;
+
+    assert_string_equal(options.socket_group, "7");
+    ax_options_fini(&options);
+}
+
 static void test_says_what_to_write_instead(void **state)
 {
     (void)state;
@@ -187,7 +263,7 @@ static void test_says_what_to_write_instead(void **state)
     assert_refused("--stdio --listen unix:x", "write one of them");
     assert_refused("--listen", "write --listen ADDRESS");
     assert_refused("--listen --stdio", "write --listen ADDRESS");
-    assert_refused("--listen=", "write --listen ADDRESS");
+    assert_refused("--listen=", "--listen is empty: give it a value");
     assert_refused("--listen /x", "write unix:/x");
     assert_refused("--lisen unix:x", "did you mean --listen?");
     assert_refused("--handshaketimeout 3", "did you mean --handshake-timeout?");
@@ -196,15 +272,14 @@ static void test_says_what_to_write_instead(void **state)
     assert_refused("--rol worker", "acrossd --help"); /* hidden ones are not suggested */
     assert_refused("-x", "acrossd --help");
     assert_refused("unix:/x", "write --listen unix:/x");
-    assert_refused("--stdio=maybe", "write --stdio");
-    assert_refused("--isolation thread --stdio", "write --isolation shared or --isolation process");
+    assert_refused("--stdio=maybe", "--stdio takes no value but yes or no");
+    assert_refused("--isolation thread --stdio", "--isolation thread is not known: write process or shared");
     assert_refused("--stdio --worker-memory 1T", "--worker-memory 1T is no size");
     assert_refused("--stdio --worker-memory lots", "or none");
-    assert_refused("--stdio --spare-workers 65", "from 0 to 64");
-    assert_refused("--stdio --max-handshakes 0", "from 1 to");
-    assert_refused("--stdio --max-connections many", "is no number");
-    assert_refused("--stdio --max-connections 9999999999", "is no number");
-    assert_refused("--venv= --stdio", "write --venv DIR");
+    assert_refused("--venv= --stdio", "--venv is empty: give it a value");
+    assert_refused("--venv=a\tb --stdio", "--venv has a control character");
+    assert_refused("--preload=a\x7f --stdio", "--preload has a control character");
+    assert_refused("--role main", "leave it out");
 }
 
 static void test_help_and_version_need_nothing_else(void **state)
@@ -219,25 +294,43 @@ static void test_help_and_version_need_nothing_else(void **state)
     ax_options_fini(&options);
 }
 
-/* A worker that gets the arguments made of its supervisor's settings has the same settings. */
+static struct ax_options from_arguments(struct ax_texts *arguments)
+{
+    struct ax_options options;
+    struct ax_options layer = {0};
+    char error[AX_SENTENCE_SIZE] = "";
+
+    if (ax_options_read_arguments(&layer, (int)arguments->count, arguments->items, error, sizeof error) < 0)
+        fail_msg("%s", error);
+    ax_options_init(&options);
+    ax_options_override(&options, &layer);
+    assert_int_equal(ax_options_check(&options, false, error, sizeof error), 0);
+    return options;
+}
+
+/* A zygote that gets the arguments made of its supervisor's settings has the same settings. */
 static void test_settings_survive_as_arguments(void **state)
 {
     struct ax_options before = accepted("--listen unix:x --venv v --preload a --preload b --timeout none --grace 3 "
-                                        "--handshake-timeout 0.125 --max-message 5K --verbose --chdir=/tmp");
+                                        "--handshake-timeout 0.125 --max-message 5K --verbose --chdir=/tmp "
+                                        "--isolation process --worker-memory 64M --user somebody --config /dev/null");
     struct ax_options after;
     struct ax_texts arguments = {0};
-    char error[AX_SENTENCE_SIZE];
     (void)state;
 
-    before.role = AX_PROCESS_WORKER;
+    before.role = AX_PROCESS_ZYGOTE;
     before.control_fd = 3;
     assert_int_equal(ax_texts_add(&arguments, "acrossd"), 0);
     assert_int_equal(ax_options_to_arguments(&before, AX_OPTION_WORKER, &arguments), 0);
-    ax_options_init(&after);
-    assert_int_equal(ax_options_parse(&after, (int)arguments.count, arguments.items, error, sizeof error), 0);
-    assert_int_equal(after.role, AX_PROCESS_WORKER);
+    after = from_arguments(&arguments);
+    assert_int_equal(after.role, AX_PROCESS_ZYGOTE);
     assert_int_equal(after.control_fd, 3);
     assert_int_equal(after.listen.count, 0); /* not a worker's business */
+    assert_null(after.config);
+    assert_int_equal(after.isolation, AX_ISOLATION_PROCESS);
+    assert_int_equal(after.grace_ms, 3000);
+    assert_int_equal(after.worker_memory, 64 << 20);
+    assert_string_equal(after.user, "somebody");
     assert_string_equal(after.venv, "v");
     assert_string_equal(after.chdir, "/tmp");
     assert_int_equal(after.preload.count, 2);
@@ -248,6 +341,276 @@ static void test_settings_survive_as_arguments(void **state)
     ax_texts_fini(&arguments);
     ax_options_fini(&before);
     ax_options_fini(&after);
+}
+
+static void test_defaults_survive_as_arguments(void **state)
+{
+    struct ax_options before = accepted("--stdio");
+    struct ax_options after;
+    struct ax_texts arguments = {0};
+    (void)state;
+
+    before.role = AX_PROCESS_WORKER;
+    assert_int_equal(ax_texts_add(&arguments, "acrossd"), 0);
+    assert_int_equal(ax_options_to_arguments(&before, AX_OPTION_WORKER, &arguments), 0);
+    after = from_arguments(&arguments);
+    assert_int_equal(after.role, AX_PROCESS_WORKER);
+    assert_int_equal(after.isolation, before.isolation);
+    assert_int_equal(after.grace_ms, before.grace_ms);
+    assert_int_equal(after.timeout_ms, before.timeout_ms);
+    assert_int_equal(after.max_message, 0);
+    assert_int_equal(after.worker_memory, 0);
+    assert_null(after.user);
+    ax_texts_fini(&arguments);
+    ax_options_fini(&before);
+    ax_options_fini(&after);
+}
+
+/* ---- layers ---- */
+
+static void say(struct ax_options *layer, enum ax_level level, const char *name, const char *value)
+{
+    char error[AX_SENTENCE_SIZE] = "";
+
+    if (ax_options_set(layer, name, value, (struct ax_source){level, 1}, error, sizeof error) < 0)
+        fail_msg("%s: %s", name, error);
+}
+
+static void assert_refused_at(enum ax_level level, const char *name, const char *value, const char *part)
+{
+    struct ax_options layer = {0};
+    char error[AX_SENTENCE_SIZE] = "";
+
+    if (ax_options_set(&layer, name, value, (struct ax_source){level, 1}, error, sizeof error) == 0)
+        fail_msg("%s = %s was accepted", name, value);
+    assert_contains(error, part);
+    ax_options_fini(&layer);
+}
+
+static void test_each_level_has_its_own_names(void **state)
+{
+    struct ax_options layer = {0};
+    (void)state;
+
+    say(&layer, AX_LEVEL_FILE, "max-handshakes", "5");
+    assert_int_equal(layer.max_handshakes, 5);
+    say(&layer, AX_LEVEL_ENVIRONMENT, "ACROSSD_MAX_HANDSHAKES", "6");
+    assert_int_equal(layer.max_handshakes, 6);
+    say(&layer, AX_LEVEL_COMMAND_LINE, "--max-handshakes", "7");
+    assert_int_equal(layer.max_handshakes, 7);
+    ax_options_fini(&layer);
+    assert_refused_at(AX_LEVEL_FILE, "--grace", "1", "there is no setting --grace: did you mean grace?");
+    assert_refused_at(AX_LEVEL_FILE, "max_message", "1", "did you mean max-message?");
+    assert_refused_at(AX_LEVEL_FILE, "", "1", "there is no setting ");
+    assert_refused_at(AX_LEVEL_ENVIRONMENT, "ACROSSD_GRAC", "1",
+                      "there is no setting ACROSSD_GRAC: did you mean ACROSSD_GRACE?");
+    assert_refused_at(AX_LEVEL_ENVIRONMENT, "ACROSSD_grace", "1", "there is no setting ACROSSD_grace");
+    assert_refused_at(AX_LEVEL_ENVIRONMENT, "ACROSSD_", "1", "there is no setting ACROSSD_");
+    assert_refused_at(AX_LEVEL_COMMAND_LINE, "grace", "1", "there is no option grace: did you mean --grace?");
+}
+
+static void test_sentences_use_the_names_of_their_level(void **state)
+{
+    (void)state;
+    assert_refused_at(AX_LEVEL_FILE, "grace", "soon", "grace soon is no time");
+    assert_refused_at(AX_LEVEL_ENVIRONMENT, "ACROSSD_GRACE", "soon", "ACROSSD_GRACE soon is no time");
+    assert_refused_at(AX_LEVEL_FILE, "verbose", "on", "verbose takes no value but yes or no");
+    assert_refused_at(AX_LEVEL_FILE, "socket-mode", "rw", "socket-mode rw is no file mode");
+    assert_refused_at(AX_LEVEL_FILE, "worker-memory", "much", "worker-memory much is no size");
+}
+
+static void test_some_options_are_of_the_command_line_only(void **state)
+{
+    static const char *const names[] = {"help", "version", "check-config", "print-config", "role", "control-fd"};
+    static const char *const variables[] = {"ACROSSD_HELP",         "ACROSSD_VERSION", "ACROSSD_CHECK_CONFIG",
+                                            "ACROSSD_PRINT_CONFIG", "ACROSSD_ROLE",    "ACROSSD_CONTROL_FD"};
+    struct ax_options layer = {0};
+    (void)state;
+
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        assert_refused_at(AX_LEVEL_FILE, names[i], "yes", "there is no setting");
+        assert_refused_at(AX_LEVEL_ENVIRONMENT, variables[i], "yes", "there is no setting");
+    }
+    assert_refused_at(AX_LEVEL_FILE, "config", "x", "there is no setting config");
+    say(&layer, AX_LEVEL_ENVIRONMENT, "ACROSSD_CONFIG", "x");
+    assert_string_equal(layer.config, "x");
+    ax_options_fini(&layer);
+}
+
+static void test_a_variable_holds_a_list_in_words(void **state)
+{
+    struct ax_options layer = {0};
+    (void)state;
+
+    say(&layer, AX_LEVEL_ENVIRONMENT, "ACROSSD_PRELOAD", "  one two,three\tfour ");
+    assert_int_equal(layer.preload.count, 3);
+    assert_string_equal(layer.preload.items[1], "two,three");
+    say(&layer, AX_LEVEL_ENVIRONMENT, "ACROSSD_CHDIR", "/a folder");
+    assert_string_equal(layer.chdir, "/a folder");
+    ax_options_fini(&layer);
+    assert_refused_at(AX_LEVEL_ENVIRONMENT, "ACROSSD_LISTEN", "unix:a b", "\"b\" is no address");
+}
+
+static void test_a_file_says_a_setting_once_unless_it_is_repeatable(void **state)
+{
+    struct ax_options layer = {0};
+    char error[AX_SENTENCE_SIZE];
+    (void)state;
+
+    assert_int_equal(ax_options_set(&layer, "grace", "1", (struct ax_source){AX_LEVEL_FILE, 3}, error, sizeof error),
+                     0);
+    assert_int_equal(ax_options_set(&layer, "grace", "1", (struct ax_source){AX_LEVEL_FILE, 5}, error, sizeof error),
+                     -1);
+    assert_contains(error, "grace is set on line 3 already");
+    say(&layer, AX_LEVEL_FILE, "preload", "a");
+    say(&layer, AX_LEVEL_FILE, "preload", "b");
+    assert_int_equal(layer.preload.count, 2);
+    ax_options_fini(&layer);
+}
+
+/* What is put on top of `listen = unix:a`, `preload = a`, `preload = b`, `venv = v`, `verbose = yes`. */
+static struct ax_options on_top(enum ax_level level, const char *name, const char *value)
+{
+    struct ax_options options;
+    struct ax_options lower = {0};
+    struct ax_options upper = {0};
+
+    say(&lower, AX_LEVEL_FILE, "listen", "unix:a");
+    say(&lower, AX_LEVEL_FILE, "preload", "a");
+    say(&lower, AX_LEVEL_FILE, "preload", "b");
+    say(&lower, AX_LEVEL_FILE, "venv", "v");
+    say(&lower, AX_LEVEL_FILE, "verbose", "yes");
+    say(&upper, level, name, value);
+    ax_options_init(&options);
+    ax_options_override(&options, &lower);
+    ax_options_override(&options, &upper);
+    assert_null(upper.listen.items);
+    assert_int_equal(upper.sources[0].level, AX_LEVEL_DEFAULT);
+    return options;
+}
+
+static void test_a_higher_layer_replaces_values_of_every_kind(void **state)
+{
+    struct ax_options options = on_top(AX_LEVEL_COMMAND_LINE, "--preload", "c");
+    (void)state;
+
+    assert_int_equal(options.preload.count, 1); /* the whole list */
+    assert_string_equal(options.preload.items[0], "c");
+    assert_string_equal(options.venv, "v");
+    assert_true(options.verbose);
+    assert_int_equal(options.grace_ms, 10000);
+    ax_options_fini(&options);
+    options = on_top(AX_LEVEL_ENVIRONMENT, "ACROSSD_VENV", "w");
+    assert_string_equal(options.venv, "w");
+    assert_int_equal(options.preload.count, 2);
+    ax_options_fini(&options);
+    options = on_top(AX_LEVEL_ENVIRONMENT, "ACROSSD_VERBOSE", "no");
+    assert_false(options.verbose);
+    ax_options_fini(&options);
+    options = on_top(AX_LEVEL_COMMAND_LINE, "--grace", "2");
+    assert_int_equal(options.grace_ms, 2000);
+    ax_options_fini(&options);
+    options = on_top(AX_LEVEL_COMMAND_LINE, "--worker-memory", "1K");
+    assert_int_equal(options.worker_memory, 1024);
+    ax_options_fini(&options);
+    options = on_top(AX_LEVEL_COMMAND_LINE, "--isolation", "process");
+    assert_int_equal(options.isolation, AX_ISOLATION_PROCESS);
+    ax_options_fini(&options);
+    options = on_top(AX_LEVEL_COMMAND_LINE, "--socket-mode", "666");
+    assert_int_equal(options.socket_mode, 0666);
+    ax_options_fini(&options);
+}
+
+static void test_where_to_serve_is_one_choice(void **state)
+{
+    struct ax_options options = on_top(AX_LEVEL_ENVIRONMENT, "ACROSSD_LISTEN", "unix:b unix:c");
+    (void)state;
+
+    assert_int_equal(options.listen.count, 2);
+    assert_string_equal(options.listen.items[0], "unix:b");
+    assert_false(options.use_stdio);
+    ax_options_fini(&options);
+    options = on_top(AX_LEVEL_COMMAND_LINE, "--stdio", "yes");
+    assert_int_equal(options.listen.count, 0);
+    assert_true(options.use_stdio);
+    ax_options_fini(&options);
+    options = on_top(AX_LEVEL_COMMAND_LINE, "--stdio", "no"); /* chooses nothing */
+    assert_int_equal(options.listen.count, 1);
+    assert_false(options.use_stdio);
+    ax_options_fini(&options);
+}
+
+static void test_an_address_removes_a_lower_stdio(void **state)
+{
+    struct ax_options options;
+    struct ax_options lower = {0};
+    struct ax_options upper = {0};
+    (void)state;
+
+    say(&lower, AX_LEVEL_FILE, "stdio", "yes");
+    say(&upper, AX_LEVEL_ENVIRONMENT, "ACROSSD_LISTEN", "unix:b");
+    ax_options_init(&options);
+    ax_options_override(&options, &lower);
+    assert_true(options.use_stdio);
+    ax_options_override(&options, &upper);
+    assert_false(options.use_stdio);
+    assert_int_equal(options.listen.count, 1);
+    ax_options_fini(&options);
+}
+
+static void test_sockets_that_are_there_need_no_address(void **state)
+{
+    struct ax_options options;
+    char error[AX_SENTENCE_SIZE];
+    (void)state;
+
+    ax_options_init(&options);
+    assert_int_equal(ax_options_check(&options, true, error, sizeof error), 0);
+    assert_int_equal(ax_options_check(&options, false, error, sizeof error), -1);
+    options.print_config = true; /* also of the settings so far */
+    assert_int_equal(ax_options_check(&options, false, error, sizeof error), 0);
+    ax_options_fini(&options);
+}
+
+/* ---- as text ---- */
+
+static char *printed(const struct ax_options *options)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+
+    assert_non_null(stream);
+    ax_options_print(options, stream);
+    fclose(stream);
+    return text;
+}
+
+static void test_prints_settings_with_their_sources(void **state)
+{
+    struct ax_options options = on_top(AX_LEVEL_ENVIRONMENT, "ACROSSD_TIMEOUT", "none");
+    struct ax_options upper = {0};
+    char *text;
+    (void)state;
+
+    say(&upper, AX_LEVEL_COMMAND_LINE, "--chdir", " a\"");
+    say(&upper, AX_LEVEL_COMMAND_LINE, "--config", "the file");
+    ax_options_override(&options, &upper);
+    text = printed(&options);
+    assert_contains(text, "# the file:1\nlisten = unix:a\n");
+    assert_contains(text, "# default\nstdio = no\n");
+    assert_contains(text, "# the file:1\npreload = a\npreload = b\n");
+    assert_contains(text, "# environment\ntimeout = none\n");
+    assert_contains(text, "# command line\nchdir = \" a\"\"\n");
+    assert_contains(text, "# default\nsocket-mode = 600\n");
+    assert_contains(text, "# default\nworker-memory = none\n");
+    assert_contains(text, "# max-message is not set\n");
+    assert_contains(text, "# allow-uid is not set\n");
+    assert_null(strstr(text, "help"));
+    assert_null(strstr(text, "config"));
+    assert_null(strstr(text, "role"));
+    free(text);
+    ax_options_fini(&options);
 }
 
 static void test_help_names_every_option_but_the_hidden_ones(void **state)
@@ -262,6 +625,8 @@ static void test_help_names_every_option_but_the_hidden_ones(void **state)
     assert_contains(text, "--listen ADDRESS");
     assert_contains(text, "--handshake-timeout SECONDS");
     assert_contains(text, "(default: 60)");
+    assert_contains(text, "--isolation MODE");
+    assert_contains(text, "--print-config");
     assert_null(strstr(text, "--role"));
     assert_null(strstr(text, "--control-fd"));
     free(text);
@@ -278,9 +643,25 @@ int main(void)
         cmocka_unit_test(test_some_times_may_be_unlimited),
         cmocka_unit_test(test_reads_sizes),
         cmocka_unit_test(test_reads_modes),
+        cmocka_unit_test(test_reads_numbers),
+        cmocka_unit_test(test_the_memory_of_a_worker_may_be_unlimited),
+        cmocka_unit_test(test_reads_isolations),
+        cmocka_unit_test(test_users_are_known_on_unix_sockets_only),
+        cmocka_unit_test(test_what_has_no_use_does_no_harm),
         cmocka_unit_test(test_says_what_to_write_instead),
         cmocka_unit_test(test_help_and_version_need_nothing_else),
         cmocka_unit_test(test_settings_survive_as_arguments),
+        cmocka_unit_test(test_defaults_survive_as_arguments),
+        cmocka_unit_test(test_each_level_has_its_own_names),
+        cmocka_unit_test(test_sentences_use_the_names_of_their_level),
+        cmocka_unit_test(test_some_options_are_of_the_command_line_only),
+        cmocka_unit_test(test_a_variable_holds_a_list_in_words),
+        cmocka_unit_test(test_a_file_says_a_setting_once_unless_it_is_repeatable),
+        cmocka_unit_test(test_a_higher_layer_replaces_values_of_every_kind),
+        cmocka_unit_test(test_where_to_serve_is_one_choice),
+        cmocka_unit_test(test_an_address_removes_a_lower_stdio),
+        cmocka_unit_test(test_sockets_that_are_there_need_no_address),
+        cmocka_unit_test(test_prints_settings_with_their_sources),
         cmocka_unit_test(test_help_names_every_option_but_the_hidden_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -23,15 +24,30 @@ static char path[64];    /* of the unix socket */
 static char address[80]; /* unix:path */
 static char switch_off[64];
 
-static int set_up(void **state)
+static const char *isolation;
+
+static int set_up(void)
 {
-    (void)state;
     folder = make_folder();
     snprintf(path, sizeof path, "%s/socket", folder);
     snprintf(address, sizeof address, "unix:%s", path);
     snprintf(switch_off, sizeof switch_off, "%s/fail", folder);
     setenv("ECHO_HOST_FAIL", switch_off, 1);
     return 0;
+}
+
+static int set_up_process(void **state)
+{
+    (void)state;
+    isolation = "--isolation=process";
+    return set_up();
+}
+
+static int set_up_shared(void **state)
+{
+    (void)state;
+    isolation = "--isolation=shared";
+    return set_up();
 }
 
 static int tear_down(void **state)
@@ -45,7 +61,8 @@ static int tear_down(void **state)
     return result;
 }
 
-#define START(...) program_start(&program, WITH_NULL, (const char *const[]){"--listen", address, __VA_ARGS__})
+#define START(...)                                                                                                     \
+    program_start(&program, WITH_NULL, (const char *const[]){"--listen", address, isolation, __VA_ARGS__})
 
 static void start(void)
 {
@@ -57,7 +74,7 @@ static void stop(void)
 {
     program_signal(&program, SIGTERM);
     assert_int_equal(program_wait(&program), 0);
-    assert_null(strstr(program.log, "while it stopped")); /* the worker ended in order, too */
+    assert_null(strstr(program.log, "did not end")); /* workers ended in order, too */
 }
 
 /* ---- clients ---- */
@@ -216,9 +233,9 @@ static void test_wrong_arguments_are_one_line(void **state)
 /* ---- handshakes ---- */
 
 /* Whatever descriptor happens to have the number of the control socket: without a supervisor it is none. */
-static void test_a_worker_without_a_supervisor_refuses_to_start(void **state)
+static void test_a_zygote_without_a_supervisor_refuses_to_start(void **state)
 {
-    static const char *const words[] = {"--role=worker", "--control-fd=3", NULL};
+    static const char *const words[] = {"--role=zygote", "--control-fd=3", NULL};
     (void)state;
 
     program_start(&program, WITH_PIPES, words);
@@ -304,6 +321,12 @@ static void test_waits_when_descriptors_run_out(void **state)
 
 /* ---- workers ---- */
 
+static bool is_shared(void)
+{
+    return strcmp(isolation, "--isolation=shared") == 0;
+}
+
+/* With a worker of their own, others do not notice. */
 static void test_a_worker_that_dies_is_logged_and_replaced(void **state)
 {
     int fd, other;
@@ -314,8 +337,14 @@ static void test_a_worker_that_dies_is_logged_and_replaced(void **state)
     other = open_client();
     send_bytes(fd, "K", 1);
     assert_end(fd);
-    assert_end(other);
-    program_await(&program, "was killed by signal 9 (Killed); connections lost: 2\n");
+    if (is_shared()) {
+        assert_end(other);
+    } else {
+        assert_served(other, "unharmed");
+        close(other);
+    }
+    program_await(&program, is_shared() ? "was killed by signal 9 (Killed); connections lost: 2\n"
+                                        : "was killed by signal 9 (Killed); connections lost: 1\n");
     fd = open_client();
     send_bytes(fd, "X", 1);
     assert_end(fd);
@@ -326,19 +355,196 @@ static void test_a_worker_that_dies_is_logged_and_replaced(void **state)
     stop();
 }
 
-static void test_gives_up_when_workers_do_not_start_any_more(void **state)
+/* What it leaves behind has the log open: program_wait() in stop() would not return. */
+static void test_what_a_worker_leaves_behind_is_killed(void **state)
 {
     int fd;
     (void)state;
 
     start();
     fd = open_client();
-    make_interpreters_fail();
+    assert_served(fd, "G");
     send_bytes(fd, "K", 1);
     assert_end(fd);
-    assert_int_equal(program_wait(&program), 1);
-    assert_contains(program.log, "acrossd: giving up: 5 workers in a row failed to start, the last one exited with "
-                                 "status 1\n");
+    program_await(&program, "was killed by signal 9 (Killed)");
+    fd = open_client();
+    assert_served(fd, "G");
+    close(fd);
+    stop();
+}
+
+static void test_a_worker_without_memory_ends(void **state)
+{
+    int fd;
+    (void)state;
+
+    START("--worker-memory=512M", NULL);
+    program_await(&program, "listening on ");
+    fd = open_client();
+    if (is_shared()) { /* there it is the call's error alone */
+        assert_served(fd, "M");
+        close(fd);
+    } else {
+        send_bytes(fd, "M", 1);
+        assert_end(fd);
+        program_await(&program, "ran out of the memory that --worker-memory allows; connections lost: 1\n");
+    }
+    stop();
+}
+
+static long zygote_of(pid_t supervisor)
+{
+    char name[64], comm[32] = "";
+    FILE *children;
+    long pid;
+
+    snprintf(name, sizeof name, "/proc/%ld/task/%ld/children", (long)supervisor, (long)supervisor);
+    children = fopen(name, "re");
+    assert_non_null(children);
+    while (fscanf(children, "%ld", &pid) == 1) {
+        FILE *file;
+
+        snprintf(name, sizeof name, "/proc/%ld/comm", pid);
+        file = fopen(name, "re");
+        if (file != NULL && fscanf(file, "%31s", comm) == 1 && strcmp(comm, "acrossd-zygote") == 0) {
+            fclose(file);
+            fclose(children);
+            return pid;
+        }
+        if (file != NULL)
+            fclose(file);
+    }
+    fclose(children);
+    fail_msg("there is no zygote");
+    return -1;
+}
+
+static void test_a_zygote_that_dies_is_replaced(void **state)
+{
+    int fd, other;
+    (void)state;
+
+    start();
+    other = open_client();
+    assert_int_equal(kill((pid_t)zygote_of(program.pid), SIGKILL), 0);
+    program_await(&program, "the zygote, process ");
+    program_await(&program, "was killed by signal 9 (Killed)\n");
+    assert_served(other, "unharmed");
+    for (int i = 0; i < 4; i++) {
+        fd = open_client();
+        assert_served(fd, "new");
+        close(fd);
+    }
+    close(other);
+    stop();
+}
+
+/* Peers wait for as long as a handshake may take, and others are served on. */
+static void test_goes_on_when_no_zygote_starts_any_more(void **state)
+{
+    int fd, other;
+    (void)state;
+
+    START("--spare-workers=0", "--handshake-timeout=0.3", NULL);
+    program_await(&program, "listening on ");
+    other = open_client();
+    make_interpreters_fail();
+    assert_int_equal(kill((pid_t)zygote_of(program.pid), SIGKILL), 0);
+    program_await(&program, "was killed by signal 9 (Killed)\n");
+    program_await(&program, "the interpreter did not start, for the reason above\n");
+    assert_served(other, "unharmed");
+    if (!is_shared()) {
+        fd = open_unix();
+        send_bytes(fd, SUPERBLOCK, SUPERBLOCK_SIZE);
+        program_await(&program, "was refused: No worker was ready in the time that a handshake may take\n");
+        close(fd);
+    }
+    unlink(switch_off);
+    do { /* its own timeout may come first */
+        char byte;
+
+        fd = open_unix();
+        send_bytes(fd, SUPERBLOCK, SUPERBLOCK_SIZE);
+        if (recv(fd, &byte, 1, MSG_PEEK) == 1)
+            break;
+        close(fd);
+    } while (true);
+    close(fd);
+    close(other);
+    stop();
+}
+
+static void test_too_many_connections_are_refused(void **state)
+{
+    int fd, other;
+    (void)state;
+
+    START("--max-connections=1", NULL);
+    program_await(&program, "listening on ");
+    other = open_client();
+    fd = open_unix();
+    send_bytes(fd, SUPERBLOCK, SUPERBLOCK_SIZE);
+    program_await(&program, "was refused: The server has as many connections as it may have: 1\n");
+    close(fd);
+    assert_served(other, "unharmed");
+    close(other);
+    stop();
+}
+
+static void test_users_who_may_not_connect_are_refused(void **state)
+{
+    char expected[80];
+    int fd;
+    (void)state;
+
+    START("--allow-uid=1234567", NULL);
+    program_await(&program, "listening on ");
+    fd = open_unix();
+    send_bytes(fd, SUPERBLOCK, SUPERBLOCK_SIZE);
+    snprintf(expected, sizeof expected, "was refused: User %ld may not connect\n", (long)getuid());
+    program_await(&program, expected);
+    close(fd);
+    stop();
+}
+
+static void test_a_reload_gives_new_connections_new_workers(void **state)
+{
+    long zygote;
+    int fd, other;
+    (void)state;
+
+    start();
+    other = open_client();
+    zygote = zygote_of(program.pid);
+    program_signal(&program, SIGHUP);
+    program_await(&program, "reloaded: new connections get new workers\n");
+    while (kill((pid_t)zygote, 0) == 0) /* the old one ends */
+        sched_yield();
+    assert_int_not_equal(zygote_of(program.pid), zygote);
+    fd = open_client();
+    assert_served(fd, "new");
+    assert_served(other, "old");
+    close(fd);
+    close(other);
+    stop();
+}
+
+static void test_a_reload_that_fails_changes_nothing(void **state)
+{
+    long zygote;
+    int fd;
+    (void)state;
+
+    start();
+    zygote = zygote_of(program.pid);
+    make_interpreters_fail();
+    program_signal(&program, SIGHUP);
+    program_await(&program, "the reload failed: new connections get workers as before\n");
+    assert_int_equal(zygote_of(program.pid), zygote);
+    fd = open_client();
+    assert_served(fd, "as before");
+    close(fd);
+    stop();
 }
 
 static void test_a_broken_connection_is_logged(void **state)
@@ -418,7 +624,7 @@ static void test_calls_end_after_the_grace_period(void **state)
     program_signal(&program, SIGINT);
     assert_end(fd);
     assert_int_equal(program_wait(&program), 0);
-    assert_contains(program.log, "acrossd: calls that still ran after 0.100 seconds of grace, and were ended: 1\n");
+    assert_contains(program.log, "calls that still ran after 0.100 seconds of grace, and were ended: 1\n");
 }
 
 static void test_the_second_signal_ends_it_at_once(void **state)
@@ -437,27 +643,39 @@ static void test_the_second_signal_ends_it_at_once(void **state)
     assert_int_equal(program_wait(&program), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define BOTH(name)                                                                                                     \
+    {#name " (process)", name, set_up_process, tear_down, NULL},                                                       \
+    {                                                                                                                  \
+#name " (shared)", name, set_up_shared, tear_down, NULL                                                        \
+    }
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_process, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_serves_every_address),
-        TEST(test_says_that_it_listens_only_when_it_can_serve),
+        BOTH(test_serves_every_address),
+        BOTH(test_says_that_it_listens_only_when_it_can_serve),
         TEST(test_a_socket_in_use_is_left_alone),
         TEST(test_addresses_that_others_can_reach_are_refused),
         TEST(test_wrong_arguments_are_one_line),
-        TEST(test_a_worker_without_a_supervisor_refuses_to_start),
-        TEST(test_a_peer_that_fails_its_handshake_is_logged),
+        TEST(test_a_zygote_without_a_supervisor_refuses_to_start),
+        BOTH(test_a_peer_that_fails_its_handshake_is_logged),
         TEST(test_a_slow_handshake_is_ended),
         TEST(test_waits_when_descriptors_run_out),
-        TEST(test_a_worker_that_dies_is_logged_and_replaced),
-        TEST(test_gives_up_when_workers_do_not_start_any_more),
-        TEST(test_a_broken_connection_is_logged),
-        TEST(test_workers_end_with_their_supervisor),
-        TEST(test_a_running_call_may_finish),
-        TEST(test_calls_end_after_the_grace_period),
-        TEST(test_the_second_signal_ends_it_at_once),
+        BOTH(test_a_worker_that_dies_is_logged_and_replaced),
+        BOTH(test_what_a_worker_leaves_behind_is_killed),
+        BOTH(test_a_worker_without_memory_ends),
+        BOTH(test_a_zygote_that_dies_is_replaced),
+        BOTH(test_goes_on_when_no_zygote_starts_any_more),
+        BOTH(test_too_many_connections_are_refused),
+        TEST(test_users_who_may_not_connect_are_refused),
+        BOTH(test_a_reload_gives_new_connections_new_workers),
+        BOTH(test_a_reload_that_fails_changes_nothing),
+        BOTH(test_a_broken_connection_is_logged),
+        BOTH(test_workers_end_with_their_supervisor),
+        BOTH(test_a_running_call_may_finish),
+        BOTH(test_calls_end_after_the_grace_period),
+        BOTH(test_the_second_signal_ends_it_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The last words to a peer whose connection ends here: why, where its protocol has a place for that.
+ *
+ * For descriptors that are about to be closed. Nothing waits: a peer that does not read goes without.
+ */
+#ifndef AX_DAEMON_FAREWELL_H
+#define AX_DAEMON_FAREWELL_H
+
+#include <stddef.h>
+
+/* To a peer that has sent this much of a superblock, and nothing has been sent to. */
+void ax_farewell_refuse(int fd, const unsigned char *superblock, size_t size, const char *reason);
+
+/* To a peer that understands reasons, on a stream where all messages are whole (embed/tally.h). */
+void ax_farewell_explain(int fd, const char *reason);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/keeper.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/control.h"
+#include "daemon/process.h"
+#include "daemon/sentence.h"
+#include "daemon/tree.h"
+#include "daemon/worker.h"
+#include "embed/host.h"
+
+struct keeper {
+    int control_fd;
+    int child_fd; /* a signalfd: children have died */
+    pid_t worker;
+};
+
+/* ---- what the supervisor is told ---- */
+
+/* Waits for room, as long as there is a supervisor. */
+static void tell(const struct keeper *keeper, const struct ax_control *message, const struct ax_control_fds *fds)
+{
+    struct pollfd room = {.fd = keeper->control_fd, .events = POLLOUT};
+
+    while (ax_control_send(keeper->control_fd, message, fds) == -EAGAIN && poll(&room, 1, -1) != 0 &&
+           (room.revents & POLLHUP) == 0)
+        continue;
+}
+
+static void tell_started(const struct keeper *keeper)
+{
+    const struct ax_control message = {
+        .type = AX_CONTROL_STARTED, .value = (uint32_t)keeper->worker, .connection = (uint64_t)getpid()};
+    struct ax_control_fds fds = {{(int)syscall(SYS_pidfd_open, getpid(), 0u), -1}};
+
+    tell(keeper, &message, &fds);
+    ax_control_close(&fds);
+}
+
+static void tell_died(const struct keeper *keeper, int status)
+{
+    const struct ax_control message = {.type = AX_CONTROL_DIED, .value = (uint32_t)status};
+
+    tell(keeper, &message, NULL);
+}
+
+void ax_keeper_explain(int control_fd, int error)
+{
+    struct ax_control message = {.type = AX_CONTROL_FAILED};
+
+    ax_control_set_sentence(&message, strerror(error));
+    ax_control_send(control_fd, &message, NULL);
+}
+
+/* ---- keeping ---- */
+
+/* Waits for all that are dead. Returns whether the worker was among them, and how it died. */
+static bool reap(const struct keeper *keeper, int *status)
+{
+    struct signalfd_siginfo ignored;
+    bool worker_died = false;
+    pid_t pid;
+    int how;
+
+    (void)!read(keeper->child_fd, &ignored, sizeof ignored);
+    while ((pid = waitpid(-1, &how, WNOHANG)) > 0)
+        if (pid == keeper->worker) {
+            worker_died = true;
+            *status = how;
+        }
+    return worker_died;
+}
+
+_Noreturn static void keep(const struct keeper *keeper)
+{
+    struct pollfd items[] = {
+        {.fd = keeper->child_fd, .events = POLLIN},
+        {.fd = keeper->control_fd}, /* only for its end: the messages there are for the worker */
+    };
+    int status;
+
+    for (;;) {
+        poll(items, 2, -1);
+        if (reap(keeper, &status)) {
+            tell_died(keeper, status);
+            break;
+        }
+        if (items[1].revents != 0)
+            break;
+    }
+    ax_tree_end();
+    _exit(0);
+}
+
+/* ---- starting ---- */
+
+static int watch_children(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    signal(SIGCHLD, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void start_worker(const struct ax_options *options, int control_fd, int board_fd, pid_t keeper)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != keeper)
+        _exit(1); /* it ended before that call */
+    ax_worker_run(options, control_fd, board_fd);
+}
+
+_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int board_fd)
+{
+    struct keeper keeper = {.control_fd = control_fd};
+    pid_t pid = getpid();
+
+    prctl(PR_SET_NAME, "acrossd-keeper");
+    setsid();
+    /* When the parent ends: nothing to somebody who runs. Somebody who was stopped goes on, and sees that it is alone. */
+    prctl(PR_SET_PDEATHSIG, SIGCONT);
+    ax_tree_adopt();
+    keeper.child_fd = watch_children();
+    keeper.worker = keeper.child_fd >= 0 ? ax_host_fork() : -1;
+    if (keeper.worker < 0) {
+        ax_keeper_explain(control_fd, errno);
+        _exit(1);
+    }
+    if (keeper.worker == 0) {
+        close(keeper.child_fd);
+        start_worker(options, control_fd, board_fd, pid);
+    }
+    close(board_fd);
+    tell_started(&keeper);
+    keep(&keeper);
+}

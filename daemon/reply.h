@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sends a text to a peer as fast as it reads, and closes the connection. Used in the loop's thread.
+ */
+#ifndef AX_DAEMON_REPLY_H
+#define AX_DAEMON_REPLY_H
+
+#include <stddef.h>
+
+#include <uv.h>
+
+/* Replies that are being sent. They do not keep the loop alive for longer than AX_REPLY_MS. */
+struct ax_replies {
+    uv_loop_t *loop; /* borrowed */
+    size_t count;    /* <= AX_REPLIES_MAX */
+    struct ax_reply *first;
+};
+
+#define AX_REPLIES_MAX 16u /* each may hold megabytes; those beyond it are dropped */
+#define AX_REPLY_MS 10000u /* for a peer that does not read */
+
+/* Takes over the descriptor and the text, which came from malloc(). */
+void ax_reply_send(struct ax_replies *replies, int fd, char *text, size_t size);
+
+/* Drops all. */
+void ax_replies_end(struct ax_replies *replies);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* What a supervisor tells of itself: gathers what status.h formats. Asks no worker, so none can keep it waiting. */
+#ifndef AX_DAEMON_REPORT_H
+#define AX_DAEMON_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/acceptor.h"
+#include "daemon/client.h"
+#include "daemon/options.h"
+#include "daemon/pool.h"
+#include "daemon/status.h"
+
+/* Where it is gathered from; borrowed. */
+struct ax_report_source {
+    const struct ax_options *options;
+    const struct ax_acceptor *acceptor;
+    const struct ax_clients *clients;
+    const struct ax_pool *pool;
+    size_t handshake_limit;
+    uint64_t started_at; /* on the loop's clock, as `now` */
+    uint64_t now;
+    uint64_t calls_done; /* by workers that are gone */
+    bool is_stopping;
+};
+
+/* The text, which came from malloc() and is the caller's. 0, or -1 when there is no memory. */
+int ax_report_make(const struct ax_report_source *source, enum ax_status_format format, char **text, size_t *size);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/runtime.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/interpreter.h"
+#include "daemon/log.h"
+#include "daemon/sentence.h"
+
+int ax_runtime_start(const struct ax_options *options, void (*out_of_memory)(void))
+{
+    static struct ax_interpreter interpreter; /* the host borrows its paths for as long as the process lives */
+    struct ax_host_config config;
+    char error[AX_SENTENCE_SIZE];
+    enum ax_interpreter_result result;
+    int code;
+
+    signal(SIGPIPE, SIG_IGN); /* as in every Python; children of user code get the default back from subprocess */
+    result = ax_interpreter_find(&interpreter, options, error, sizeof error);
+    if (result != AX_INTERPRETER_OK) {
+        ax_log(AX_LOG_ERROR, "%s", error);
+        return result == AX_INTERPRETER_REFUSED ? 2 : 1;
+    }
+    if (options->chdir != NULL && chdir(options->chdir) < 0) {
+        ax_log(AX_LOG_ERROR, "--chdir %s: %s: write the name of a folder", options->chdir, strerror(errno));
+        return 2;
+    }
+    config = ax_interpreter_host_config(&interpreter, options);
+    config.out_of_memory = out_of_memory;
+    code = ax_host_init(&config);
+    if (code < 0)
+        ax_log(AX_LOG_ERROR, "the interpreter did not start, for the reason above");
+    return code < 0 ? 1 : 0;
+}

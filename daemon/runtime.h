@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* The start of a process with an interpreter: a zygote, or the one process of --stdio. */
+#ifndef AX_DAEMON_RUNTIME_H
+#define AX_DAEMON_RUNTIME_H
+
+#include "daemon/options.h"
+
+/*
+ * Goes to the process's folder (--chdir), finds the interpreter, and starts it. Once in a process. `out_of_memory`: see
+ * struct ax_host_config. An exit status, after a line on standard error unless it is 0.
+ */
+int ax_runtime_start(const struct ax_options *options, void (*out_of_memory)(void));
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/sockets.h"
+
+#include <stdlib.h>
+
+#include "daemon/account.h"
+#include "daemon/address.h"
+#include "daemon/inherited.h"
+#include "daemon/log.h"
+#include "daemon/sentence.h"
+
+struct sockets {
+    struct ax_listener *listeners;
+    size_t count;
+    char error[AX_SENTENCE_SIZE];
+};
+
+static enum ax_listener_result adopt_all(struct sockets *sockets, const struct ax_options *options,
+                                         const struct ax_inherited *inherited)
+{
+    enum ax_listener_result result = AX_LISTENER_OK;
+
+    for (size_t i = 0; i < inherited->count && result == AX_LISTENER_OK; i++) {
+        result = ax_listener_adopt(&sockets->listeners[sockets->count], inherited->items[i].fd, options->insecure,
+                                   sockets->error, sizeof sockets->error);
+        if (result == AX_LISTENER_OK)
+            sockets->count++;
+    }
+    return result;
+}
+
+static enum ax_listener_result open_all(struct sockets *sockets, const struct ax_options *options)
+{
+    enum ax_listener_result result = AX_LISTENER_OK;
+    gid_t group = AX_LISTENER_OWN_GROUP;
+
+    if (options->socket_group != NULL &&
+        ax_account_find_group(options->socket_group, &group, sockets->error, sizeof sockets->error) < 0)
+        return AX_LISTENER_REFUSED;
+    for (size_t i = 0; i < options->listen.count && result == AX_LISTENER_OK; i++) {
+        struct ax_address address;
+        size_t opened = 0;
+
+        result = AX_LISTENER_REFUSED;
+        if (ax_address_parse(&address, options->listen.items[i], sockets->error, sizeof sockets->error) == 0)
+            result = ax_listener_open(sockets->listeners + sockets->count, &opened, &address, options->insecure,
+                                      options->socket_mode, group, sockets->error, sizeof sockets->error);
+        sockets->count += opened;
+    }
+    return result;
+}
+
+int ax_sockets_open(const struct ax_options *options, struct ax_listener **listeners, size_t *count)
+{
+    struct sockets sockets = {.error = "out of memory"};
+    enum ax_listener_result result = AX_LISTENER_FAILED;
+    struct ax_inherited inherited;
+
+    if (ax_inherited_take(&inherited, sockets.error, sizeof sockets.error) < 0) {
+        ax_log(AX_LOG_ERROR, "%s", sockets.error);
+        return 2;
+    }
+    sockets.listeners = calloc(inherited.count + options->listen.count * AX_LISTENERS_MAX, sizeof *sockets.listeners);
+    if (sockets.listeners != NULL)
+        result = adopt_all(&sockets, options, &inherited);
+    ax_inherited_fini(&inherited);
+    if (result == AX_LISTENER_OK)
+        result = open_all(&sockets, options);
+    *listeners = sockets.listeners;
+    *count = sockets.count;
+    if (result == AX_LISTENER_OK)
+        return 0;
+    ax_log(AX_LOG_ERROR, "%s", sockets.error);
+    while (sockets.count > 0)
+        ax_listener_close(&sockets.listeners[--sockets.count]);
+    free(sockets.listeners);
+    return result == AX_LISTENER_REFUSED ? 2 : 1;
+}
