@@ -31,7 +31,7 @@ enum ax_isolation {
 };
 
 /* What kind of process this is. All but the first are started by acrossd itself. */
-enum ax_process { AX_PROCESS_MAIN, AX_PROCESS_WORKER, AX_PROCESS_ZYGOTE };
+enum ax_process { AX_PROCESS_MAIN, AX_PROCESS_ZYGOTE };
 
 /* Where a setting comes from: each goes before those above it. */
 enum ax_level { AX_LEVEL_DEFAULT, AX_LEVEL_FILE, AX_LEVEL_ENVIRONMENT, AX_LEVEL_COMMAND_LINE };

@@ -17,7 +17,7 @@
 
 /* The texts of enum ax_isolation and enum ax_process. */
 static const char *const isolations[] = {[AX_ISOLATION_PROCESS] = "process", [AX_ISOLATION_SHARED] = "shared"};
-static const char *const roles[] = {[AX_PROCESS_WORKER] = "worker", [AX_PROCESS_ZYGOTE] = "zygote"};
+static const char *const roles[] = {[AX_PROCESS_ZYGOTE] = "zygote"}; /* nobody says that it is the main one */
 
 static const size_t sizes[] = {
     [AX_VALUE_FLAG] = sizeof(bool),
@@ -136,12 +136,9 @@ static int set_isolation(enum ax_isolation *place, struct subject what, const ch
 
 static int set_role(enum ax_process *place, struct subject what, const char *text, char *error, size_t size)
 {
-    if (strcmp(text, roles[AX_PROCESS_WORKER]) == 0)
-        *place = AX_PROCESS_WORKER;
-    else if (strcmp(text, roles[AX_PROCESS_ZYGOTE]) == 0)
-        *place = AX_PROCESS_ZYGOTE;
-    else
+    if (strcmp(text, roles[AX_PROCESS_ZYGOTE]) != 0)
         return ax_sentence(error, size, "%s is for acrossd's own use: leave it out", what.name);
+    *place = AX_PROCESS_ZYGOTE;
     return 0;
 }
 
@@ -260,8 +257,6 @@ static const char *format_duration(uint32_t milliseconds, enum ax_value_kind kin
 
 const char *ax_value_format(const void *place, enum ax_value_kind kind, char buffer[AX_VALUE_TEXT_SIZE])
 {
-    enum ax_process role;
-
     switch (kind) {
     case AX_VALUE_FLAG:
         return *(const bool *)place ? "yes" : "no";
@@ -284,8 +279,7 @@ const char *ax_value_format(const void *place, enum ax_value_kind kind, char buf
     case AX_VALUE_ISOLATION:
         return isolations[*(const enum ax_isolation *)place];
     case AX_VALUE_ROLE:
-        role = *(const enum ax_process *)place;
-        return role == AX_PROCESS_MAIN ? NULL : roles[role];
+        return roles[*(const enum ax_process *)place];
     case AX_VALUE_TEXTS:
     case AX_VALUE_ADDRESSES:
         break;

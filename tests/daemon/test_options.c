@@ -269,7 +269,7 @@ static void test_says_what_to_write_instead(void **state)
     assert_refused("--handshaketimeout 3", "did you mean --handshake-timeout?");
     assert_refused("--frobnicate", "acrossd --help");
     assert_refused("--this-is-no-option-and-longer-than-all-of-them", "acrossd --help");
-    assert_refused("--rol worker", "acrossd --help"); /* hidden ones are not suggested */
+    assert_refused("--rol zygote", "acrossd --help"); /* hidden ones are not suggested */
     assert_refused("-x", "acrossd --help");
     assert_refused("unix:/x", "write --listen unix:/x");
     assert_refused("--stdio=maybe", "--stdio takes no value but yes or no");
@@ -280,6 +280,7 @@ static void test_says_what_to_write_instead(void **state)
     assert_refused("--venv=a\tb --stdio", "--venv has a control character");
     assert_refused("--preload=a\x7f --stdio", "--preload has a control character");
     assert_refused("--role main", "leave it out");
+    assert_refused("--role worker", "leave it out");
 }
 
 static void test_help_and_version_need_nothing_else(void **state)
@@ -350,11 +351,11 @@ static void test_defaults_survive_as_arguments(void **state)
     struct ax_texts arguments = {0};
     (void)state;
 
-    before.role = AX_PROCESS_WORKER;
+    before.role = AX_PROCESS_ZYGOTE;
     assert_int_equal(ax_texts_add(&arguments, "acrossd"), 0);
     assert_int_equal(ax_options_to_arguments(&before, AX_OPTION_WORKER, &arguments), 0);
     after = from_arguments(&arguments);
-    assert_int_equal(after.role, AX_PROCESS_WORKER);
+    assert_int_equal(after.role, AX_PROCESS_ZYGOTE);
     assert_int_equal(after.isolation, before.isolation);
     assert_int_equal(after.grace_ms, before.grace_ms);
     assert_int_equal(after.timeout_ms, before.timeout_ms);
