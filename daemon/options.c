@@ -53,8 +53,8 @@ static const struct option table[] = {
     {"worker-memory", "SIZE", AX_VALUE_BOUND, AT(worker_memory), WORKER, "none",
      "the most memory that a worker may have; none: no limit"},
     {"allow-uid", "USER", AX_VALUE_TEXTS, AT(allow_uid), 0, NULL,
-     "serve only users and groups that are allowed, and this one is; repeatable; unix sockets only"},
-    {"allow-gid", "GROUP", AX_VALUE_TEXTS, AT(allow_gid), 0, NULL, "the same for the members of a group; repeatable"},
+     "let this user connect, and nobody who is not named so; repeatable; unix sockets only"},
+    {"allow-gid", "GROUP", AX_VALUE_TEXTS, AT(allow_gid), 0, NULL, "the same for all members of a group; repeatable"},
     {"socket-mode", "MODE", AX_VALUE_MODE, AT(socket_mode), 0, "600", "permissions of unix sockets, in octal"},
     {"socket-group", "GROUP", AX_VALUE_TEXT, AT(socket_group), 0, NULL, "the group of unix sockets"},
     {"insecure", NULL, AX_VALUE_FLAG, AT(insecure), 0, NULL,
@@ -319,14 +319,14 @@ static int check_users(const struct ax_options *options, char *error, size_t siz
         return 0;
     if (options->use_stdio)
         return ax_sentence(error, size,
-                           "allow-uid and allow-gid are for unix sockets, and --stdio serves whoever "
+                           "--allow-uid and --allow-gid are for unix sockets, and --stdio serves whoever "
                            "started acrossd: leave them out");
     for (size_t i = 0; i < options->listen.count; i++)
         if (ax_address_parse(&address, options->listen.items[i], error, size) < 0)
             return -1;
         else if (address.kind == AX_ADDRESS_TCP)
             return ax_sentence(error, size,
-                               "allow-uid and allow-gid are for unix sockets, and %s does not tell its "
+                               "--allow-uid and --allow-gid are for unix sockets, and %s does not tell its "
                                "users: leave out one of them",
                                options->listen.items[i]);
     return 0;
@@ -473,6 +473,6 @@ void ax_options_print_help(FILE *stream)
           "MAX_MESSAGE, from a file with\n"
           "lines like `max-message = 64M`, and from the defaults. What is named first here goes before the others.\n"
           "\n"
-          "Exit status: 0 after an orderly stop, 1 for a failure at run time, 2 for wrong arguments.\n",
+          "Exit status: 0 after an orderly stop, 1 for a failure at run time, 2 for wrong settings.\n",
           stream);
 }
