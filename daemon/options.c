@@ -34,7 +34,7 @@ static const struct option table[] = {
      "serve on unix:PATH, tcp:HOST:PORT or tcp:[IPv6]:PORT; repeatable; port 0: any"},
     {"stdio", NULL, AX_VALUE_FLAG, AT(use_stdio), PLACE, NULL,
      "serve one connection over standard input and output, then exit"},
-    {"isolation", "MODE", AX_VALUE_ISOLATION, AT(isolation), WORKER, "shared",
+    {"isolation", "MODE", AX_VALUE_ISOLATION, AT(isolation), WORKER, "process",
      "process: a worker process for each connection; shared: all connections in one"},
     {"spare-workers", "N", AX_VALUE_FEW, AT(spare_workers), 0, "1",
      "how many workers wait ahead of demand, with --isolation process"},

@@ -21,6 +21,7 @@ from .waiting import (
     count_fds,
     count_sockets,
     count_threads,
+    descendants,
     is_alive,
     list_fds,
     name_of,
@@ -151,7 +152,10 @@ class Daemon:
             self._before = {self.process.pid: self._before[self.process.pid]}
 
     def workers(self):
-        return [pid for pid in children(self.process.pid) if name_of(pid) == 'acrossd-worker']
+        """Those that run: each is the child of its keeper, and keepers are the zygote's, or heirs of one that died."""
+        parents = [self.process.pid, *children(self.process.pid)]
+        keepers = [pid for parent in parents for pid in children(parent) if name_of(pid) == 'acrossd-keeper']
+        return [pid for keeper in keepers for pid in children(keeper) if name_of(pid) == 'acrossd-worker']
 
     def find_worker(self):
         """Wait until there is exactly one worker that runs; that may be another one than before."""
@@ -166,8 +170,8 @@ class Daemon:
         return zygote
 
     def count_children(self):
-        """How many processes of each name the supervisor has. What workers leave behind may be among them."""
-        return collections.Counter(map(name_of, children(self.process.pid)))
+        """How many processes of each name are below the supervisor, with all that user code has started."""
+        return collections.Counter(map(name_of, descendants(self.process.pid)))
 
     def connect(self, options=None, address=None):
         address = address or self.addresses[0]

@@ -62,6 +62,14 @@ def children(pid='self'):
     return found
 
 
+def descendants(pid):
+    """The processes below a process, zombies included."""
+    found = children(pid)
+    for child in found:
+        found += children(child)
+    return found
+
+
 def name_of(pid):
     """What a process calls itself; nothing when it is gone."""
     with contextlib.suppress(*GONE), open('/proc/{}/comm'.format(pid)) as file:
@@ -92,10 +100,8 @@ class Family:
 
     def look(self):
         """Remember all who run now."""
-        pids = [self._pid]
-        for pid in pids:
+        for pid in [self._pid, *descendants(self._pid)]:
             self._members[pid, start_of(pid)] = name_of(pid)
-            pids += children(pid)
 
     def alive(self):
         """Those who still run, by process id, and their names."""
