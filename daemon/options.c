@@ -310,24 +310,37 @@ void ax_options_override(struct ax_options *options, struct ax_options *layer)
     ax_options_fini(layer);
 }
 
-/* The kernel tells the user of a unix socket's peer, and of no other. */
-static int check_users(const struct ax_options *options, char *error, size_t size)
+static bool names_users(const struct ax_options *options)
 {
-    struct ax_address address;
+    return options->allow_uid.count > 0 || options->allow_gid.count > 0;
+}
 
-    if (options->allow_uid.count == 0 && options->allow_gid.count == 0)
-        return 0;
-    if (options->use_stdio)
+/* What would not be done is refused if somebody may rely on it. */
+static int check_stdio(const struct ax_options *options, char *error, size_t size)
+{
+    if (options->listen.count > 0)
+        return ax_sentence(error, size, "--stdio serves one connection and --listen many: write one of them");
+    if (names_users(options))
         return ax_sentence(error, size,
                            "--allow-uid and --allow-gid are for unix sockets, and --stdio serves whoever "
                            "started acrossd: leave them out");
-    for (size_t i = 0; i < options->listen.count; i++)
+    if (options->user != NULL)
+        return ax_sentence(error, size, "--stdio runs calls as the user who started acrossd: leave out --user");
+    return 0;
+}
+
+/* The kernel tells the user of a unix socket's peer, and of no other. */
+static int check_addresses(const struct ax_options *options, char *error, size_t size)
+{
+    struct ax_address address;
+
+    for (size_t i = 0; i < options->listen.count && names_users(options); i++)
         if (ax_address_parse(&address, options->listen.items[i], error, size) < 0)
             return -1;
         else if (address.kind == AX_ADDRESS_TCP)
             return ax_sentence(error, size,
-                               "--allow-uid and --allow-gid are for unix sockets, and %s does not tell its "
-                               "users: leave out one of them",
+                               "--allow-uid and --allow-gid are for unix sockets, and %s does not tell "
+                               "its users: leave out one of them",
                                options->listen.items[i]);
     return 0;
 }
@@ -336,12 +349,12 @@ int ax_options_check(const struct ax_options *options, bool has_sockets, char *e
 {
     if (options->help || options->version || options->role != AX_PROCESS_MAIN)
         return 0;
-    if (options->use_stdio && options->listen.count > 0)
-        return ax_sentence(error, error_size, "--stdio serves one connection and --listen many: write one of them");
-    if (!chooses_place(options) && !has_sockets && !options->print_config)
+    if (options->use_stdio)
+        return check_stdio(options, error, error_size);
+    if (options->listen.count == 0 && !has_sockets && !options->print_config)
         return ax_sentence(error, error_size,
                            "nowhere to listen: write --listen unix:PATH, --listen tcp:HOST:PORT or --stdio");
-    return check_users(options, error, error_size);
+    return check_addresses(options, error, error_size);
 }
 
 /* ---- as text ---- */
