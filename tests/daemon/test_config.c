@@ -481,7 +481,7 @@ static void test_what_is_printed_can_be_read(void **state)
 
     write_file("file", "listen = unix:a\nlisten = unix:b c\nallow-uid = 1\nallow-gid = 2\nsocket-mode = 007\n");
     before = loaded(WORDS("--config=file", "--chdir= \"x\" ", "--timeout=0.001", "--handshake-timeout=none",
-                          "--max-message=3M", "--worker-memory=1G", "--isolation=process", "--verbose", "--preload=#"),
+                          "--max-message=3M", "--worker-memory=1G", "--isolation=shared", "--verbose", "--preload=#"),
                     WORDS("ACROSSD_USER=somebody", "ACROSSD_SPARE_WORKERS=0", "ACROSSD_SOCKET_GROUP=staff"));
     print_to_file(&before, "other");
     after = loaded(WORDS("--config=other"), NONE);

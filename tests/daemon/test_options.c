@@ -55,7 +55,7 @@ static void test_has_defaults(void **state)
     (void)state;
 
     assert_true(options.use_stdio);
-    assert_int_equal(options.isolation, AX_ISOLATION_SHARED);
+    assert_int_equal(options.isolation, AX_ISOLATION_PROCESS);
     assert_int_equal(options.spare_workers, 1);
     assert_int_equal(options.max_connections, 0);
     assert_int_equal(options.max_handshakes, 1024);
@@ -316,7 +316,7 @@ static void test_settings_survive_as_arguments(void **state)
 {
     struct ax_options before = accepted("--listen unix:x --venv v --preload a --preload b --timeout none --grace 3 "
                                         "--handshake-timeout 0.125 --max-message 5K --verbose --chdir=/tmp "
-                                        "--isolation process --worker-memory 64M --user somebody --config /dev/null");
+                                        "--isolation shared --worker-memory 64M --user somebody --config /dev/null");
     struct ax_options after;
     struct ax_texts arguments = {0};
     (void)state;
@@ -330,7 +330,7 @@ static void test_settings_survive_as_arguments(void **state)
     assert_int_equal(after.control_fd, 3);
     assert_int_equal(after.listen.count, 0); /* not a worker's business */
     assert_null(after.config);
-    assert_int_equal(after.isolation, AX_ISOLATION_PROCESS);
+    assert_int_equal(after.isolation, AX_ISOLATION_SHARED);
     assert_int_equal(after.grace_ms, 3000);
     assert_int_equal(after.worker_memory, 64 << 20);
     assert_string_equal(after.user, "somebody");
@@ -516,8 +516,8 @@ static void test_a_higher_layer_replaces_values_of_every_kind(void **state)
     options = on_top(AX_LEVEL_COMMAND_LINE, "--worker-memory", "1K");
     assert_int_equal(options.worker_memory, 1024);
     ax_options_fini(&options);
-    options = on_top(AX_LEVEL_COMMAND_LINE, "--isolation", "process");
-    assert_int_equal(options.isolation, AX_ISOLATION_PROCESS);
+    options = on_top(AX_LEVEL_COMMAND_LINE, "--isolation", "shared");
+    assert_int_equal(options.isolation, AX_ISOLATION_SHARED);
     ax_options_fini(&options);
     options = on_top(AX_LEVEL_COMMAND_LINE, "--socket-mode", "666");
     assert_int_equal(options.socket_mode, 0666);
