@@ -206,18 +206,23 @@ static bool tells_of_sockets(char *const *environment)
     return pid != NULL && strtol(pid, NULL, 10) == (long)getpid() && look_up(environment, "LISTEN_FDS") != NULL;
 }
 
+/* Relative ones are to be ignored, says the specification of these folders; one with an odd name could not be printed. */
+static bool is_usable(const char *folder)
+{
+    return folder != NULL && folder[0] == '/' && strchr(folder, '\n') == NULL;
+}
+
 char *ax_config_find(char *const *environment, bool is_root)
 {
     const char *config = look_up(environment, "XDG_CONFIG_HOME");
     const char *home = look_up(environment, "HOME");
     char *name = NULL;
 
-    /* Relative ones are to be ignored, says the specification of these folders. */
     if (is_root)
         return strdup(SYSTEM_FILE);
-    if (config != NULL && config[0] == '/')
+    if (is_usable(config))
         return asprintf(&name, "%s/" USER_FILE, config) < 0 ? NULL : name;
-    if (home != NULL && home[0] == '/')
+    if (is_usable(home))
         return asprintf(&name, "%s/.config/" USER_FILE, home) < 0 ? NULL : name;
     return NULL;
 }

@@ -453,6 +453,10 @@ static void print_option(const struct ax_options *options, size_t index, FILE *s
 
 void ax_options_print(const struct ax_options *options, FILE *stream)
 {
+    if (options->config != NULL)
+        fprintf(stream, "# The file that was read: %s\n", options->config);
+    else
+        fputs("# No file was read.\n", stream);
     for (size_t i = 0; i < TABLE_SIZE; i++)
         if ((table[i].flags & NOT_IN_FILE) == 0)
             print_option(options, i, stream);

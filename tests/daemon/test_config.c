@@ -194,6 +194,7 @@ static void test_looks_for_a_file(void **state)
     assert_found((const char *[]){"HOME=/h", "XDG_CONFIG_HOME=c", NULL}, false, "/h/.config/acrossd/acrossd.conf");
     assert_found((const char *[]){"XDG_CONFIG_HOME=", "HOME=/h", NULL}, false, "/h/.config/acrossd/acrossd.conf");
     assert_found((const char *[]){"HOMER=/x", "HOME=h", NULL}, false, NULL);
+    assert_found((const char *[]){"XDG_CONFIG_HOME=/c\nd", NULL}, false, NULL);
     assert_found((const char *[]){NULL}, false, NULL);
 }
 
@@ -563,6 +564,7 @@ static void test_print_config_prints_what_is_in_force(void **state)
     write_file("file", "\ngrace = 7\n");
     setenv("ACROSSD_TIMEOUT", "8", 1);
     run(&program, output, sizeof output, 0, WORDS("--print-config", "--config=file", "--verbose"));
+    assert_contains(output, "# The file that was read: file\n");
     assert_contains(output, "# listen is not set\n");
     assert_contains(output, "# file:2\ngrace = 7\n");
     assert_contains(output, "# environment\ntimeout = 8\n");
@@ -575,6 +577,8 @@ static void test_print_config_prints_what_is_in_force(void **state)
     assert_contains(output, "# command line\nstdio = yes\n");
     run(&program, output, sizeof output, 2, WORDS("--print-config", "--check-config", "--stdio", "--chdir=nowhere"));
     assert_string_equal(output, "");
+    run(&program, output, sizeof output, 0, WORDS("--print-config", "--config=/dev/null"));
+    assert_contains(output, "# The file that was read: /dev/null\n");
     unsetenv("ACROSSD_TIMEOUT");
 }
 

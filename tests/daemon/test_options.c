@@ -596,6 +596,9 @@ static void test_prints_settings_with_their_sources(void **state)
     char *text;
     (void)state;
 
+    text = printed(&options);
+    assert_contains(text, "# No file was read.\n");
+    free(text);
     say(&upper, AX_LEVEL_COMMAND_LINE, "--chdir", " a\"");
     say(&upper, AX_LEVEL_COMMAND_LINE, "--config", "the file");
     ax_options_override(&options, &upper);
