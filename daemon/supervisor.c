@@ -180,7 +180,8 @@ static int check_client(const struct supervisor *supervisor, const struct ax_cli
 
     if (ax_peer_check(&supervisor->rules, client->fd, reason, size) < 0)
         return -1;
-    if (open > supervisor->pool.limit)
+    /* Somebody who asks for the status takes no place, and asks the more when there is none. */
+    if (open > supervisor->pool.limit && !ax_status_is_request(client->received, client->received_size))
         return ax_sentence(reason, size, "The server has as many connections as it may have: %zu",
                            supervisor->pool.limit);
     return 0;
