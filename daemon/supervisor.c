@@ -189,7 +189,7 @@ static int check_client(const struct supervisor *supervisor, const struct ax_cli
 
 /* ---- the status ---- */
 
-static void answer_status(struct supervisor *supervisor, struct ax_client *client)
+static void send_status(struct supervisor *supervisor, int fd, const unsigned char *request)
 {
     const struct ax_report_source source = {
         .options = supervisor->options,
@@ -207,12 +207,23 @@ static void answer_status(struct supervisor *supervisor, struct ax_client *clien
     char *text;
     size_t size;
 
-    if (ax_status_request_decode(&format, client->received, unused, sizeof unused) == 0 &&
-        ax_report_make(&source, format, &text, &size) == 0) {
-        ax_reply_send(&supervisor->replies, client->fd, text, size);
-        client->fd = -1;
-    }
+    if (ax_status_request_decode(&format, request, unused, sizeof unused) == 0 &&
+        ax_report_make(&source, format, &text, &size) == 0)
+        ax_reply_send(&supervisor->replies, fd, text, size);
+    else
+        close(fd);
+}
+
+/* Who asks is not among the connections that the answer tells of. */
+static void answer_status(struct supervisor *supervisor, struct ax_client *client)
+{
+    unsigned char request[AX_SUPERBLOCK_SIZE];
+    int fd = client->fd;
+
+    memcpy(request, client->received, sizeof request);
+    client->fd = -1;
     end_client(supervisor, client, NULL);
+    send_status(supervisor, fd, request);
 }
 
 /* ---- handshakes ---- */
