@@ -15,7 +15,7 @@
  *   STARTED     keeper -> supervisor   `value` and `connection` are the process ids of the worker and of its keeper;
  *                                      descriptor: the keeper (a pidfd)
  *   READY       worker -> supervisor   connections are welcome
- *   CONNECTION  supervisor -> worker   serve the descriptor; text: what was read from it already; `value`: milliseconds
+ *   CONNECTION  supervisor -> worker   serve the descriptor, or the two of a pair of pipes; text: what was read from it already; `value`: milliseconds
  *                                      left for the handshake; `slot`: where on the board it is told of
  *   STOP        supervisor -> worker   end; running calls get `value` milliseconds; text: the reason for peers
  *   ENDED       worker -> supervisor   `connection` has ended; text: why, empty for an orderly end

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/farewell.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -16,7 +17,8 @@ static void send_now(int fd, struct iovec *slices, size_t count)
     const struct msghdr message = {.msg_iov = slices, .msg_iovlen = count};
     char unread[4096];
 
-    (void)!sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == ENOTSOCK)
+        (void)!writev(fd, slices, (int)count); /* a pipe, which a stream has made non-blocking */
     shutdown(fd, SHUT_WR);
     /* What is unread when a socket is closed makes the kernel reset it, and the peer may miss what was said. */
     (void)!recv(fd, unread, sizeof unread, MSG_DONTWAIT);

@@ -5,61 +5,41 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/drain.h"
+#include "daemon/board.h"
+#include "daemon/control.h"
+#include "daemon/farewell.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/runtime.h"
 #include "daemon/sentence.h"
-#include "embed/host.h"
+#include "daemon/tree.h"
+#include "daemon/worker.h"
 
 #define FIRST_FD 100 /* above the numbers that scripts like to choose for themselves */
 
-/* What the signal handler needs. It is set before the handlers are, and only they change it afterwards. */
-static pid_t own_pid;
-static int wake_fd = -1; /* an eventfd: the connection has ended, or a signal came */
-static atomic_bool is_serving;
-static atomic_int signals;
-
-static atomic_bool has_ended;
-static char end_reason[AX_SENTENCE_SIZE]; /* written before has_ended is set */
-
-/* ---- signals ---- */
-
-/*
- * A child that user code forks has this handler too, and is none of our business: it gets the signal as if there were
- * no handler.
- */
-static void on_signal(int number)
-{
-    int saved = errno;
-
-    if (getpid() != own_pid) {
-        signal(number, SIG_DFL);
-        raise(number);
-    } else if (!is_serving || atomic_fetch_add(&signals, 1) > 0) {
-        _exit(0); /* there is nothing to drain yet; or the second signal: at once */
-    } else {
-        eventfd_write(wake_fd, 1);
-    }
-    errno = saved;
-}
-
-static void watch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-}
+struct front {
+    const struct ax_options *options; /* borrowed */
+    struct ax_board *board;           /* as long as the process lives */
+    pid_t worker;
+    int control_fd;
+    int signal_fd;
+    struct ax_control_fds streams; /* standard input and output, moved; -1: closed. Equal for a socket */
+    bool is_serving;
+    bool is_stopping;
+    bool has_died;
+    int how;                       /* of the worker, as waitpid() tells it */
+    char broken[AX_SENTENCE_SIZE]; /* why the connection broke, or "" */
+    char dying[AX_SENTENCE_SIZE];  /* why the worker ended itself, or "" */
+};
 
 /* ---- descriptors ---- */
 
@@ -86,8 +66,11 @@ static bool is_same_socket(int left, int right)
 }
 
 /* 0, or -1 with errno. */
-static int take_standard_fds(int *in, int *out)
+static int take_standard_fds(struct ax_control_fds *streams)
 {
+    int *in = &streams->fd[0];
+    int *out = &streams->fd[1];
+
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
     *in = move_up(STDIN_FILENO);
@@ -98,63 +81,186 @@ static int take_standard_fds(int *in, int *out)
     return 0;
 }
 
-/* ---- the connection ---- */
-
-static void on_ended(void *arg, const char *reason)
+static void close_streams(struct front *front)
 {
-    (void)arg;
-    snprintf(end_reason, sizeof end_reason, "%s", reason != NULL ? reason : "");
-    has_ended = true;
-    eventfd_write(wake_fd, 1);
+    if (front->streams.fd[0] == front->streams.fd[1])
+        front->streams.fd[1] = -1;
+    ax_control_close(&front->streams);
 }
 
-static void await_end(void)
-{
-    struct pollfd item = {.fd = wake_fd, .events = POLLIN};
+/* ---- the worker ---- */
 
-    while (!has_ended && signals == 0)
-        poll(&item, 1, -1); /* a signal that comes between the test and the call has made wake_fd readable */
+_Noreturn static void become_worker(const struct ax_options *options, int control_fd, int board_fd, pid_t front)
+{
+    struct ax_options own = *options; /* borrows its texts */
+    int status;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != front)
+        _exit(1);                         /* it ended before that call */
+    own.isolation = AX_ISOLATION_PROCESS; /* one connection, and then its end */
+    status = ax_runtime_start(&own, own.worker_memory > 0 ? ax_worker_out_of_memory : NULL);
+    if (status != 0)
+        _exit(status);
+    ax_worker_run(&own, control_fd, board_fd);
 }
 
-_Noreturn static void finish(const struct ax_options *options)
+/* 0, or -1 with errno. */
+static int start_worker(struct front *front)
 {
-    bool quiet;
-    int status = 0;
+    pid_t pid = getpid();
+    int pair[2], board_fd;
 
-    if (has_ended && end_reason[0] != '\0') {
-        ax_log(AX_LOG_ERROR, "the connection broke: %s", end_reason);
-        status = 1;
+    front->board = ax_board_new(1, &board_fd);
+    if (front->board == NULL || ax_control_pair(pair) < 0)
+        return -1;
+    front->worker = fork();
+    if (front->worker == 0) {
+        close(pair[0]);
+        close(front->signal_fd);
+        close_streams(front);
+        become_worker(front->options, pair[1], board_fd, pid);
     }
-    quiet = ax_drain(options->grace_ms, "The server is stopping");
-    ax_drain_exit(quiet, status);
+    front->control_fd = pair[0];
+    close(pair[1]);
+    close(board_fd);
+    return front->worker < 0 ? -1 : 0;
+}
+
+static void send_connection(struct front *front)
+{
+    const struct ax_control message = {.type = AX_CONTROL_CONNECTION, .connection = 1};
+
+    front->is_serving = true;
+    ax_control_send(front->control_fd, &message, &front->streams);
+}
+
+static void stop_worker(struct front *front)
+{
+    struct ax_control message = {.type = AX_CONTROL_STOP, .value = front->options->grace_ms};
+
+    if (front->is_stopping || !front->is_serving) {
+        kill(front->worker, SIGKILL); /* the second signal; or there is nothing to drain yet */
+    } else {
+        ax_control_set_sentence(&message, "The server is stopping");
+        ax_control_send(front->control_fd, &message, NULL);
+    }
+    front->is_stopping = true;
+}
+
+/* ---- what comes in ---- */
+
+static void take_messages(struct front *front)
+{
+    struct ax_control message;
+    struct ax_control_fds fds;
+
+    while (ax_control_receive(front->control_fd, &message, &fds) > 0) {
+        ax_control_close(&fds);
+        if (message.type == AX_CONTROL_READY) {
+            send_connection(front);
+        } else if (message.type == AX_CONTROL_ENDED) {
+            ax_sentence(front->broken, sizeof front->broken, "%s", (const char *)message.text);
+            close_streams(front); /* a pipe ends with its last copy */
+        } else if (message.type == AX_CONTROL_DYING) {
+            ax_sentence(front->dying, sizeof front->dying, "%s", (const char *)message.text);
+        }
+    }
+}
+
+static void take_signals(struct front *front)
+{
+    struct signalfd_siginfo info;
+    pid_t pid;
+    int how;
+
+    while (read(front->signal_fd, &info, sizeof info) == sizeof info)
+        if (info.ssi_signo != SIGCHLD)
+            stop_worker(front);
+    while ((pid = waitpid(-1, &how, WNOHANG)) > 0)
+        if (pid == front->worker) {
+            front->has_died = true;
+            front->how = how;
+        }
+}
+
+static int watch_signals(void)
+{
+    static const int numbers[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        sigaddset(&set, numbers[i]);
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void await_worker(struct front *front)
+{
+    struct pollfd items[] = {
+        {.fd = front->signal_fd, .events = POLLIN},
+        {.fd = front->control_fd, .events = POLLIN},
+    };
+
+    while (!front->has_died) {
+        poll(items, 2, -1);
+        take_messages(front);
+        take_signals(front);
+        if ((items[1].revents & POLLHUP) != 0)
+            items[1].fd = -1;
+    }
+    take_messages(front); /* what it said last */
+}
+
+/* ---- the end ---- */
+
+/* The worker is dead, and the connection was not over: the peer learns why, if that can still be said. */
+static void explain(struct front *front)
+{
+    char how[AX_SENTENCE_SIZE];
+
+    ax_process_describe_end(front->how, how, sizeof how);
+    ax_sentence(front->broken, sizeof front->broken, "The worker, process %ld, %s", (long)front->worker,
+                front->dying[0] != '\0' ? front->dying : how);
+    if (front->board->wires[0] == AX_WIRE_EXPLAINED)
+        ax_farewell_explain(front->streams.fd[1], front->broken);
+    close_streams(front);
+}
+
+static int finish(struct front *front)
+{
+    if (!front->is_serving && !front->is_stopping) /* it has said why it did not start */
+        return WIFEXITED(front->how) ? WEXITSTATUS(front->how) : 1;
+    if (front->streams.fd[0] >= 0 && !front->is_stopping)
+        explain(front);
+    if (front->broken[0] == '\0')
+        return 0;
+    ax_log(AX_LOG_ERROR, "the connection broke: %s", front->broken);
+    return 1;
 }
 
 int ax_stdio_run(const struct ax_options *options)
 {
-    int in, out, status, code;
+    struct front front = {.options = options};
+    int status;
 
     if (!is_stream(STDIN_FILENO) || !is_stream(STDOUT_FILENO)) {
         ax_log(AX_LOG_ERROR, "--stdio needs pipes or sockets at both ends: let a program start it, like "
                              "Connection.from_command(['acrossd', '--stdio']), or write --listen ADDRESS");
         return 2;
     }
-    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (wake_fd < 0 || take_standard_fds(&in, &out) < 0) {
-        ax_log(AX_LOG_ERROR, "cannot take over standard input and output: %s", strerror(errno));
+    ax_tree_adopt();
+    front.signal_fd = watch_signals();
+    if (front.signal_fd < 0 || take_standard_fds(&front.streams) < 0 || start_worker(&front) < 0) {
+        ax_log(AX_LOG_ERROR, "cannot serve standard input and output: %s", strerror(errno));
         return 1;
     }
-    own_pid = getpid();
-    watch_signals();
-    status = ax_runtime_start(options, NULL);
-    if (status != 0)
-        return status;
-    is_serving = true;
-    watch_signals(); /* again: the interpreter may have set its own */
-    code = ax_host_add(&(struct ax_host_offer){.in_fd = in, .out_fd = out, .ended = on_ended});
-    if (code < 0) {
-        ax_log(AX_LOG_ERROR, "cannot serve standard input and output: %s", strerror(-code));
-        return 1;
-    }
-    await_end();
-    finish(options);
+    fcntl(front.control_fd, F_SETFL, O_NONBLOCK);
+    await_worker(&front);
+    status = finish(&front);
+    ax_tree_end();
+    return status;
 }

@@ -114,23 +114,22 @@ static bool send_reports(struct worker *worker)
 
 /* ---- messages of the supervisor ---- */
 
-static void serve(struct worker *worker, const struct ax_control *message, int fd)
+static void serve(struct worker *worker, const struct ax_control *message, struct ax_control_fds *fds)
 {
     struct served *served = calloc(1, sizeof *served);
     int code = -EMFILE; /* a descriptor that does not arrive was one too many for this process */
 
     if (served == NULL) {
         ax_log(AX_LOG_WARNING, "connection %llu was dropped: out of memory", (unsigned long long)message->connection);
-        if (fd >= 0)
-            close(fd);
+        ax_control_close(fds);
         return;
     }
     served->worker = worker;
     served->id = message->connection;
-    if (fd >= 0)
+    if (fds->fd[0] >= 0)
         code = ax_host_add(&(struct ax_host_offer){
-            .in_fd = fd,
-            .out_fd = fd,
+            .in_fd = fds->fd[0],
+            .out_fd = fds->fd[1] >= 0 ? fds->fd[1] : fds->fd[0],
             .received = message->text,
             .size = message->size,
             .handshake_ms = message->value,
@@ -163,7 +162,7 @@ static void take_message(struct worker *worker)
         _exit(1);
     }
     if (message.type == AX_CONTROL_CONNECTION)
-        serve(worker, &message, fds.fd[0]);
+        serve(worker, &message, &fds);
     else
         ax_control_close(&fds);
     if (message.type == AX_CONTROL_STOP)
@@ -253,5 +252,6 @@ _Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, i
     dying_fd = control_fd;
     ax_host_set_tally(&worker.board->tally);
     tell_ready(&worker);
+    ax_host_warm_up();
     run(&worker);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker: the process in which calls run. It was forked from the zygote with an interpreter that is warm, and serves
- * the connections that its supervisor sends: one, or with --isolation shared all of them.
+ * A worker: the process in which calls run. It has an interpreter, which mostly was warm when it was forked, and serves the
+ * connections that its supervisor sends: one, or with --isolation shared all of them.
  *
  * Its main thread waits for messages on the control socket and never needs the GIL, so that a worker takes
  * connections and stops in time while every call is stuck. Its keeper kills what it leaves behind.
@@ -11,7 +11,7 @@
 
 #include "daemon/options.h"
 
-/* Serves, in a process that was just forked with ax_host_fork(). `board_fd` is its part of a board (board.h). */
+/* Serves, in a process whose interpreter has started, and that has one thread. `board_fd` is its part of a board (board.h). */
 _Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, int board_fd);
 
 /* A call has run out of memory: tells the supervisor, and ends the process. Any thread of a worker. */

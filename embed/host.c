@@ -129,10 +129,45 @@ pid_t ax_host_fork(void)
     return pid;
 }
 
-int ax_host_fini(void)
+static const char end_source[] = "import atexit as _atexit, sys as _sys, threading as _threading\n"
+                                 "try:\n"
+                                 "    _threading._shutdown()\n"
+                                 "finally:\n"
+                                 "    _atexit._run_exitfuncs()\n"
+                                 "    for _file in _sys.stdout, _sys.stderr:\n"
+                                 "        if _file is not None and not _file.closed:\n"
+                                 "            _file.flush()\n";
+
+void ax_host_fini(void)
 {
     PyEval_RestoreThread(main_thread);
-    return Py_FinalizeEx();
+    if (PyRun_SimpleString(end_source) != 0)
+        fputs("acrossd: the interpreter did not end in order, for the reason above\n", stderr);
+    PyEval_SaveThread();
+}
+
+/* ---- readiness ---- */
+
+static const char warm_up_source[] = "import os as _os, pickle as _pickle\n"
+                                     "_pickle.loads(_pickle.dumps((_os.getpid, (), {}), 4))\n"
+                                     "del _os, _pickle\n";
+
+/* In a thread of the engine. */
+static void warm_up(struct ax_job *job)
+{
+    (void)job;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    if (PyRun_SimpleString(warm_up_source) != 0)
+        PyErr_Clear();
+    PyGILState_Release(gil);
+}
+
+void ax_host_warm_up(void)
+{
+    static struct ax_job job = {.run = warm_up};
+    struct ax_engine *engine = ax_engine_get();
+    if (engine != NULL)
+        ax_executor_submit_service(&engine->executor, &job);
 }
 
 /* ---- connections ---- */

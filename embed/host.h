@@ -43,6 +43,13 @@ pid_t ax_host_fork(void);
 /* Where this process counts what it does. Borrowed for the life of the process. Before the first connection. */
 void ax_host_set_tally(struct ax_tally *tally);
 
+/*
+ * Does ahead of time what the first connection and its first call would have to wait for: starts the engine's threads, and
+ * touches the memory that a fork shares and a call writes to. Main thread, after the last fork. What fails here fails
+ * again, and is told, when it is needed.
+ */
+void ax_host_warm_up(void);
+
 /* How a connection ended. Called once, in a thread of the engine that holds no lock and not the GIL. `reason` is borrowed and
  * empty for an orderly end. */
 typedef void ax_host_ended_fn(void *arg, const char *reason);
@@ -81,9 +88,11 @@ bool ax_host_wait_idle(uint32_t timeout_ms);
 void ax_host_close_all(const char *reason);
 
 /*
- * Ends the interpreter: atexit functions, flushed files. Main thread, after ax_host_wait_idle() said yes; a call that still runs
- * would keep it waiting or lose its thread, so a caller in a hurry uses _exit() instead.
+ * Ends Python as far as a program can tell: waits for its threads, runs atexit functions, flushes its files. The objects stay
+ * in memory, for the kernel to free: a worker shares most of them with others, and would copy them to take them apart. The
+ * process has to exit after it. Main thread, after ax_host_wait_idle() said yes; a call that still runs would be cut off in the
+ * middle, so a caller in a hurry uses _exit() instead.
  */
-int ax_host_fini(void);
+void ax_host_fini(void);
 
 #endif

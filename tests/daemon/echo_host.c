@@ -62,6 +62,10 @@ void ax_host_set_tally(struct ax_tally *new_tally)
     tally = new_tally;
 }
 
+void ax_host_warm_up(void)
+{
+}
+
 static void end(struct connection *connection, const char *reason)
 {
     struct connection **link = &connections;
@@ -225,7 +229,6 @@ void ax_host_close_all(const char *reason)
     (void)!write(closing[1], reason, 1);
 }
 
-int ax_host_fini(void)
+void ax_host_fini(void)
 {
-    return 0;
 }
