@@ -54,12 +54,19 @@ unsigned ax_process_raise_file_limit(void)
  * thread ----
  */
 
+void ax_process_ignore_write_signals(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
 void ax_process_reset_signals(void)
 {
     sigset_t none;
 
     for (int number = 1; number < NSIG; number++)
-        signal(number, number == SIGPIPE ? SIG_IGN : SIG_DFL); /* fails for the few that cannot be caught */
+        signal(number, SIG_DFL); /* fails for the few that cannot be caught */
+    ax_process_ignore_write_signals();
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

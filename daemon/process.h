@@ -27,7 +27,10 @@ pid_t ax_process_start(const struct ax_texts *arguments, int control_fd, int *pi
 /* The calling process is killed when its parent ends, which is at the other end of control_fd. */
 void ax_process_die_with_parent(int control_fd);
 
-/* Default dispositions for all signals but SIGPIPE, which every Python ignores; and none blocked. */
+/* A peer or a reader of the log that has gone, or a file that is too large, is an error of a write, and no signal. */
+void ax_process_ignore_write_signals(void);
+
+/* Default dispositions for all signals but those above, which every Python ignores; and none blocked. */
 void ax_process_reset_signals(void);
 
 /* Sends a signal by a process's descriptor. 0, or a negative errno. */

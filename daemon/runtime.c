@@ -2,12 +2,12 @@
 #include "daemon/runtime.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "daemon/interpreter.h"
 #include "daemon/log.h"
+#include "daemon/process.h"
 #include "daemon/sentence.h"
 
 int ax_runtime_start(const struct ax_options *options, void (*out_of_memory)(void))
@@ -18,7 +18,7 @@ int ax_runtime_start(const struct ax_options *options, void (*out_of_memory)(voi
     enum ax_interpreter_result result;
     int code;
 
-    signal(SIGPIPE, SIG_IGN); /* as in every Python; children of user code get the default back from subprocess */
+    ax_process_ignore_write_signals();
     result = ax_interpreter_find(&interpreter, options, error, sizeof error);
     if (result != AX_INTERPRETER_OK) {
         ax_log(AX_LOG_ERROR, "%s", error);

@@ -193,7 +193,7 @@ static int watch_signals(void)
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         sigaddset(&set, numbers[i]);
     signal(SIGCHLD, SIG_DFL);
-    signal(SIGPIPE, SIG_IGN);
+    ax_process_ignore_write_signals();
     sigprocmask(SIG_SETMASK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }

@@ -589,7 +589,7 @@ int ax_supervisor_run(const struct ax_options *options, int argc, char *const *a
     int status = check_interpreter(options);
     int code;
 
-    signal(SIGPIPE, SIG_IGN);
+    ax_process_ignore_write_signals();
     if (status == 0)
         status = find_rules(&supervisor);
     if (status == 0)

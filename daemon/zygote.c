@@ -95,6 +95,7 @@ int ax_zygote_run(const struct ax_options *options)
         return 2;
     }
     prctl(PR_SET_NAME, "acrossd-zygote");
+    ax_log_start_times();
     status = start(options, control_fd);
     tell(control_fd, status == 0 ? AX_CONTROL_READY : AX_CONTROL_FAILED);
     if (status != 0)
