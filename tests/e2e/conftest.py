@@ -11,7 +11,7 @@ import across
 from . import daemon as daemons
 from .waiting import children, count_fds, list_fds, wait_until
 
-TRANSPORTS = ['unix', 'tcp', 'stdio']
+SERVERS = ['unix', 'shared', 'tcp', 'stdio']
 
 
 def pytest_collection_modifyitems(items):
@@ -63,25 +63,38 @@ def make_daemon(tmp_path):
 
 @pytest.fixture
 def daemon(make_daemon):
-    """acrossd on a unix socket."""
+    """acrossd on a unix socket, with a worker for each connection."""
     return make_daemon()
 
 
-@pytest.fixture(params=TRANSPORTS)
+@pytest.fixture
+def shared_daemon(make_daemon):
+    """acrossd on a unix socket, with one worker for all connections."""
+    return make_daemon(isolation='shared')
+
+
+@pytest.fixture(params=['process', 'shared'])
+def isolation(request):
+    """Both ways to run calls."""
+    return request.param
+
+
+@pytest.fixture(params=SERVERS)
 def server(request):
-    """acrossd on every transport: a Daemon, or a Stdio."""
+    """acrossd on every transport, and with both kinds of isolation: a Daemon, or a Stdio."""
     if request.param == 'stdio':
         stdio = daemons.Stdio()
         yield stdio
         stdio.stop()
         return
-    listen = [] if request.param == 'unix' else ['tcp:127.0.0.1:0']
-    yield request.getfixturevalue('make_daemon')(listen=listen or None)
+    listen = ['tcp:127.0.0.1:0'] if request.param == 'tcp' else None
+    isolation = 'shared' if request.param == 'shared' else 'process'
+    yield request.getfixturevalue('make_daemon')(listen=listen, isolation=isolation)
 
 
 @pytest.fixture
 def conn(server):
-    """A connection to acrossd over every transport."""
+    """A connection to acrossd over every transport, and with both kinds of isolation."""
     with server.connect() as conn:
         yield conn
 

@@ -25,6 +25,7 @@ from .waiting import (
     is_alive,
     list_fds,
     name_of,
+    parent_of,
     wait_until,
 )
 
@@ -91,15 +92,16 @@ class Lines:
 class Daemon:
     """A listening acrossd. As a context manager it is stopped, and has to have kept everything clean.
 
-    With the isolation `shared`, `worker` is the process id of its only worker. With `process`, each connection takes a
-    worker of its own, and one spare worker waits for the next.
+    With the isolation `process`, each connection takes a worker of its own, and `spare` workers wait for the next ones.
+    With `shared`, `worker` is the process id of its only worker.
     """
 
-    def __init__(self, *options, isolation='shared', command=(ACROSSD,), env=None, cwd=None, warm=True):
+    def __init__(self, *options, isolation='process', spare=1, command=(ACROSSD,), env=None, cwd=None, warm=True):
         listens = sum(option.startswith('--listen') for option in options)
-        options = ['--isolation', isolation, *options]
         if isolation == 'process':
-            options += ['--spare-workers', '1']
+            options = ['--spare-workers', str(spare), *options]
+        options = ['--isolation', isolation, *options]
+        self._idle_workers = spare if isolation == 'process' else 1
         self.process = subprocess.Popen(
             [*command, *options],
             stdin=subprocess.DEVNULL,
@@ -116,11 +118,11 @@ class Daemon:
         self._is_over = False  # the test has seen to its end
         try:
             self.addresses = [self.expect('listening on (.*)').group(1) for _ in range(listens)]
-            worker = self.find_worker()
+            workers = self.find_idle_workers()
         except BaseException:
             self.kill()
             raise
-        self.worker = worker if isolation == 'shared' else None
+        self.worker = workers[0] if isolation == 'shared' else None
         self._children = self.count_children()
         sockets = {pid: count_sockets(pid) for pid in (self.process.pid, self.worker) if pid}
         if warm:  # the engine's loop opens descriptors of its own with the first connection
@@ -142,14 +144,16 @@ class Daemon:
     def expect_cancelled(self, count=1):
         """Clients cancelled so many connections: they said goodbye before, and that is no warning."""
 
-    def expect_killed(self, pid):
-        """The worker was killed by the test. The one that all connections share has to be replaced."""
-        self.expect(LOG + '.* process {}, was killed by signal 9 .*'.format(pid))
-        if self.worker:
+    def expect_lost(self, pid, how='was killed by signal 9 [(]Killed[)]', connections=1):
+        """Take the line about a worker's death. The one that all connections share has to be replaced."""
+        self.expect(LOG + 'the worker, process {}, {}; connections lost: {}'.format(pid, how, connections))
+        if self.worker == pid:
+            self._before.pop(pid)
             self.worker = self.find_worker()
             with self.connect() as conn:
-                conn.call(os.getpid)
-            self._before = {self.process.pid: self._before[self.process.pid]}
+                assert conn.call(os.getpid) == self.worker
+
+    expect_killed = expect_lost
 
     def workers(self):
         """Those that run: each is the child of its keeper, and keepers are the zygote's, or heirs of one that died."""
@@ -159,15 +163,42 @@ class Daemon:
 
     def find_worker(self):
         """Wait until there is exactly one worker that runs; that may be another one than before."""
-        return wait_until(self._find_worker, lambda: 'one worker among {}'.format(self.count_children()))
+        (worker,) = self.find_workers(1)
+        return worker
 
-    def _find_worker(self):
-        workers = self.workers()
-        return workers[0] if len(workers) == 1 and is_alive(workers[0]) else None
+    def find_workers(self, count):
+        """Wait until so many workers run, no more and no less."""
+        found = []
+
+        def look():
+            found[:] = filter(is_alive, self.workers())
+            return len(found) == count
+
+        wait_until(look, lambda: '{} workers among {}'.format(count, self.count_children()))
+        return found
+
+    def find_idle_workers(self):
+        """Wait until only those workers run that also run when nobody is connected."""
+        return self.find_workers(self._idle_workers)
+
+    def is_worker(self, pid):
+        """Whether this process is one that runs the calls of a connection."""
+        return pid in self.workers()
 
     def find_zygote(self):
-        (zygote,) = [pid for pid in children(self.process.pid) if name_of(pid) == 'acrossd-zygote']
-        return zygote
+        """Wait until there is exactly one zygote that runs; that may be another one than before."""
+        found = []
+
+        def look():
+            found[:] = [pid for pid in children(self.process.pid) if name_of(pid) == 'acrossd-zygote' and is_alive(pid)]
+            return len(found) == 1
+
+        wait_until(look, lambda: 'one zygote among {}'.format(self.count_children()))
+        return found[0]
+
+    def keeper_of(self, worker):
+        """The process that watches this worker."""
+        return parent_of(worker)
 
     def count_children(self):
         """How many processes of each name are below the supervisor, with all that user code has started."""
@@ -274,9 +305,9 @@ class Stdio:
         self._started.append(StdioProcess(self._options))
         return across.Connection.from_process(self._started[-1].process, options=options)
 
-    @property
-    def worker(self):
-        return self._started[-1].process.pid
+    def is_worker(self, pid):
+        """Whether this process runs the calls of the connection that was made last."""
+        return pid == self._started[-1].process.pid
 
     def expect(self, pattern):
         """Wait for a line of the process that was started last, and take it."""

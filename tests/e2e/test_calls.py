@@ -41,7 +41,8 @@ def run_threads(count, target):
 
 
 def test_call_runs_in_the_other_process(conn, server):
-    assert conn.call(os.getpid) == server.worker != os.getpid()
+    pid = conn.call(os.getpid)
+    assert pid != os.getpid() and server.is_worker(pid)
 
 
 def test_values_of_many_types_come_back_equal(conn):
@@ -153,10 +154,11 @@ def test_a_blocked_call_does_not_delay_others(conn):
     assert results == [True]
 
 
-def test_calls_beyond_the_thread_limit_wait_for_a_thread(daemon, unix_conn, tmp_path):
+def test_calls_beyond_the_thread_limit_wait_for_a_thread(unix_conn, tmp_path):
     path = str(tmp_path / 'gate')
     os.mkfifo(path)
-    before = count_threads(daemon.worker)
+    worker = unix_conn.call(os.getpid)
+    before = count_threads(worker)
     results = []
 
     def run():
@@ -165,12 +167,12 @@ def test_calls_beyond_the_thread_limit_wait_for_a_thread(daemon, unix_conn, tmp_
     threads = [threading.Thread(target=run) for _ in range(300)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: count_threads(daemon.worker) >= before + 250, 'many calls at once')
+    wait_until(lambda: count_threads(worker) >= before + 250, 'many calls at once')
     assert results == []
     with open(path, 'wb'):
         join(threads)
     assert results == [True] * 300
-    assert count_threads(daemon.worker) < 300
+    assert count_threads(worker) < 300
 
 
 def test_calls_that_all_wait_for_calls_back_never_hang(unix_conn):
@@ -198,9 +200,9 @@ def test_calls_that_all_wait_for_calls_back_never_hang(unix_conn):
 # ---- calls back ----
 
 
-def test_calls_back_nest_50_deep(conn, server):
-    pids = conn.call(tasks.ping_pong, 50)
-    assert pids == [server.worker, os.getpid()] * 25 + [server.worker]
+def test_calls_back_nest_50_deep(conn):
+    there = conn.call(os.getpid)
+    assert conn.call(tasks.ping_pong, 50) == [there, os.getpid()] * 25 + [there]
 
 
 def test_calls_back_nest_200_deep_side_by_side(unix_conn):
@@ -269,13 +271,13 @@ def test_an_exception_keeps_its_type_arguments_and_attributes(conn):
     assert caught.value.filename == '/nowhere/at all'
 
 
-def test_the_traceback_shows_remote_file_line_function_source_host_and_process(conn, server):
+def test_the_traceback_shows_remote_file_line_function_source_host_and_process(conn):
     with pytest.raises(ValueError) as caught:
         conn.call(tasks.raise_nested, 2)
     text = format_error(caught)
     assert re.search('File ".*remote_tasks.py", line [0-9]+, in raise_nested\n *raise_nested\\(depth - 1\\)', text)
     assert "raise ValueError('deep')" in text
-    assert str(server.worker) in text and socket.gethostname() in text
+    assert str(conn.call(os.getpid)) in text and socket.gethostname() in text
     assert 'test_calls.py' in text
 
 
@@ -315,11 +317,12 @@ def test_exceptions_that_are_no_errors_cross_too(conn):
         assert caught.value.args == exc.args
 
 
-def test_system_exit_in_a_call_is_an_exception_of_that_call(conn, server):
+def test_system_exit_in_a_call_is_an_exception_of_that_call(conn):
+    pid = conn.call(os.getpid)
     with pytest.raises(SystemExit) as caught:
         conn.call(tasks.raise_system_exit, 3)
     assert caught.value.code == 3
-    assert conn.call(os.getpid) == server.worker
+    assert conn.call(os.getpid) == pid
 
 
 def test_operation_errors_never_cross_as_themselves(conn):

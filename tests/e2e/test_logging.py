@@ -44,11 +44,11 @@ def forwarding(conn):
     conn.call(tasks.stop_logs, NAME)
 
 
-def test_a_record_arrives_before_the_call_returns(forwarding, records, server):
+def test_a_record_arrives_before_the_call_returns(forwarding, records):
     forwarding.call(tasks.log, NAME, logging.WARNING, 'number %d of %s', 7, 'nine')
     (record,) = records
     assert (record.name, record.levelno, record.getMessage()) == (NAME, logging.WARNING, 'number 7 of nine')
-    assert (record.process, record.funcName) == (server.worker, 'log')
+    assert (record.process, record.funcName) == (forwarding.call(os.getpid), 'log')
 
 
 def test_records_keep_their_order(forwarding, records):

@@ -191,11 +191,11 @@ def test_the_other_sides_proxies_release_objects_here(conn):
     wait_until(lambda: alive() is None, 'dropping the object')
 
 
-def test_the_end_of_a_connection_releases_all_objects(daemon):
+def test_the_end_of_a_connection_releases_all_objects(shared_daemon):
     value = tasks.Counted()
     alive = weakref.ref(value)
-    with daemon.connect() as watcher:
-        with daemon.connect() as conn:
+    with shared_daemon.connect() as watcher:
+        with shared_daemon.connect() as conn:
             proxies = conn.call(tasks.make_counted, 10)
             conn.call(tasks.keep, across.Local(value))
             del value

@@ -68,9 +68,11 @@ def test_the_plain_package_is_what_it_says(plain_across):
 # ---- a plain client ----
 
 
-@pytest.mark.parametrize('listen', ['unix', 'tcp:127.0.0.1:0'])
-def test_a_plain_client_uses_acrossd(make_daemon, plain_across, listen):
-    daemon = make_daemon(listen=None if listen == 'unix' else [listen])
+@pytest.mark.parametrize(
+    ('isolation', 'listen'), [('process', None), ('shared', None), ('process', ['tcp:127.0.0.1:0'])]
+)
+def test_a_plain_client_uses_acrossd(make_daemon, plain_across, isolation, listen):
+    daemon = make_daemon(isolation=isolation, listen=listen)
     finish(run_plain(plain_across, 'plain_client.py', daemon.addresses[0]), b'ok\n')
 
 
@@ -78,10 +80,12 @@ def test_a_plain_client_uses_acrossd_that_it_started(plain_across):
     finish(run_plain(plain_across, 'plain_client.py', 'stdio:' + daemons.ACROSSD), b'ok\n')
 
 
-def test_plain_clients_and_new_ones_share_a_daemon(daemon, plain_across):
+def test_plain_clients_and_new_ones_share_a_daemon(make_daemon, isolation, plain_across):
+    daemon = make_daemon(isolation=isolation)
     with daemon.connect() as conn:
+        pid = conn.call(os.getpid)
         finish(run_plain(plain_across, 'plain_client.py', daemon.addresses[0]), b'ok\n')
-        assert conn.call(os.getpid) == daemon.worker
+        assert conn.call(os.getpid) == pid
 
 
 # ---- a plain server ----

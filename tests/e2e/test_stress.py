@@ -89,7 +89,9 @@ def test_threads_share_a_connection(server):
         wait_until(lambda: conn.call(tasks.count_live) == 0, 'the release of all objects')
 
 
-def test_threads_with_connections_of_their_own(daemon):
+def test_threads_with_connections_of_their_own(make_daemon, isolation):
+    daemon = make_daemon(isolation=isolation)
+
     def use(seed):
         with daemon.connect() as conn:
             use_in_random_order(conn, seed)
@@ -98,7 +100,9 @@ def test_threads_with_connections_of_their_own(daemon):
     check_nothing_lives(daemon)
 
 
-def test_connections_come_and_go_while_others_work(daemon):
+def test_connections_come_and_go_while_others_work(make_daemon, isolation):
+    daemon = make_daemon(isolation=isolation)
+
     def come_and_go(seed):
         rnd = random.Random(seed)
         for number in range(TURNS):

@@ -77,6 +77,12 @@ def name_of(pid):
     return ''
 
 
+def parent_of(pid):
+    """The parent of a process."""
+    with open('/proc/{}/stat'.format(pid)) as file:
+        return int(file.read().rpartition(')')[2].split()[1])
+
+
 def start_of(pid):
     """When a process was started, which tells it from others with its id. None when it does not run any more."""
     with contextlib.suppress(*GONE), open('/proc/{}/stat'.format(pid)) as file:
