@@ -89,7 +89,7 @@ static uint64_t read_size(const char *text)
     const char *unit;
     uint64_t bytes = 0;
 
-    for (; isdigit((unsigned char)*end) && bytes < KIB * KIB * KIB * KIB; end++)
+    for (; isdigit((unsigned char)*end) && bytes <= INT64_MAX / 10; end++)
         bytes = bytes * 10 + (uint64_t)(*end - '0');
     unit = *end != '\0' ? strchr(units, toupper((unsigned char)*end)) : NULL;
     if (unit != NULL) {
@@ -97,7 +97,7 @@ static uint64_t read_size(const char *text)
             bytes = bytes > INT64_MAX / KIB ? 0 : bytes * KIB;
         end++;
     }
-    return *end == '\0' ? bytes : 0;
+    return *end == '\0' && bytes <= INT64_MAX ? bytes : 0;
 }
 
 static int set_size(uint64_t *place, struct subject what, const char *text, char *error, size_t size)

@@ -167,6 +167,11 @@ static void test_reads_sizes(void **state)
     assert_int_equal(size_of("4k"), 4096);
     assert_int_equal(size_of("3M"), 3 * 1024 * 1024);
     assert_true(size_of("2G") == (uint64_t)2 << 30);
+    assert_true(size_of("110532G") == (uint64_t)110532 << 30);
+    assert_true(size_of("118682831290368") == (uint64_t)110532 << 30); /* the same, as it is told to a zygote */
+    assert_true(size_of("9223372036854775807") == INT64_MAX);
+    assert_refused("--stdio --max-message 9223372036854775808", "is no size");
+    assert_refused("--stdio --max-message 8589934592G", "is no size");
     assert_refused("--stdio --max-message 0", "is no size");
     assert_refused("--stdio --max-message 1.5G", "is no size");
     assert_refused("--stdio --max-message 1T", "is no size");
