@@ -5,6 +5,7 @@ Every line on standard error has to be expected by the test. That catches warnin
 """
 
 import collections
+import concurrent.futures
 import contextlib
 import os
 import re
@@ -14,6 +15,7 @@ import threading
 
 import across
 
+from . import remote_tasks as tasks
 from .waiting import (
     LIMIT,
     Family,
@@ -41,6 +43,40 @@ def environment(*paths):
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([*paths, TESTS]), PYTHONDONTWRITEBYTECODE='1')
     env.pop('PYTHONHOME', None)
     return env
+
+
+def close_broken(conn):
+    """Close a connection that may have been broken."""
+    with contextlib.suppress(EOFError, OSError, subprocess.CalledProcessError):
+        conn.close()
+
+
+class RunningCall:
+    """A call that runs at the other end when the constructor returns, until it is released."""
+
+    def __init__(self, conn):
+        started = threading.Event()
+        released = threading.Event()
+
+        def wait():
+            started.set()
+            return released.wait(60)
+
+        executor = concurrent.futures.ThreadPoolExecutor(1)
+        self._future = executor.submit(conn.call, tasks.call_back, across.Local(wait))
+        executor.shutdown(wait=False)
+        self._released = released
+        assert started.wait(LIMIT)
+
+    def release(self):
+        self._released.set()
+        return self.result()
+
+    def result(self):
+        try:
+            return self._future.result(LIMIT)
+        finally:
+            self._released.set()
 
 
 class Lines:
@@ -307,7 +343,7 @@ class Stdio:
 
     def is_worker(self, pid):
         """Whether this process runs the calls of the connection that was made last."""
-        return pid == self._started[-1].process.pid
+        return pid in children(self._started[-1].process.pid)
 
     def expect(self, pattern):
         """Wait for a line of the process that was started last, and take it."""

@@ -15,7 +15,7 @@ import pytest
 import across
 
 from . import remote_tasks as tasks
-from .daemon import ACROSSD, LOG, environment
+from .daemon import ACROSSD, LOG, RunningCall, close_broken, environment
 from .waiting import LIMIT, wait_until
 
 
@@ -36,42 +36,6 @@ def check_failure(result, status, pattern):
     assert re.fullmatch(LOG + '[^\n]*(?:' + pattern + ')[^\n]*\n', result.stderr), result.stderr
     assert result.stdout == ''
     assert result.returncode == status
-
-
-class RunningCall:
-    """A call that runs at the other end when the constructor returns, until it is released."""
-
-    def __init__(self, conn):
-        started = threading.Event()
-        released = threading.Event()
-
-        def wait():
-            started.set()
-            return released.wait(60)
-
-        executor = concurrent.futures.ThreadPoolExecutor(1)
-        self._future = executor.submit(conn.call, tasks.call_back, across.Local(wait))
-        executor.shutdown(wait=False)
-        self._released = released
-        assert started.wait(LIMIT)
-
-    def release(self):
-        self._released.set()
-        return self.result()
-
-    def result(self):
-        try:
-            return self._future.result(LIMIT)
-        finally:
-            self._released.set()
-
-
-def close_broken(conn):
-    """Close a connection that may have been broken."""
-    try:
-        conn.close()
-    except (EOFError, OSError):
-        pass
 
 
 def socket_path(daemon, index=0):
