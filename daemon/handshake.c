@@ -224,7 +224,8 @@ void ax_handshakes_add(struct ax_handshakes *set, int fd, void *arg)
         set->failed(set, arg, uv_strerror(code));
         return;
     }
-    if (set->count >= set->limit)
+    /* The oldest goes, unless it has spoken meanwhile: of many peers that come at once most have. */
+    if (set->count >= set->limit && read_some(set->first))
         end_failed(set->first, "Too many peers are in their handshake");
     handshake->poll.data = handshake;
     handshake->set = set;
