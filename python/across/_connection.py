@@ -189,8 +189,18 @@ class Connection:
     def __enter__(self) -> Connection:
         if self._link.wait_ready() and not self._ended:
             return self
+        refusal = self._get_refusal()
+        was_ended = self._ended
         self.close()
-        raise ValueError('Connection is closed')
+        raise ValueError('Connection is closed') if was_ended else refusal
+
+    def _get_refusal(self) -> DisconnectError:
+        """Return the error of calls over a connection that was closed, with the reason that the other side gave."""
+        try:
+            self._link.apply(os.getpid, (), {})
+        except DisconnectError as error:
+            return error
+        raise AssertionError('a connection that is not ready takes calls')
 
     def __exit__(self, *exc_info: Any) -> None:
         self.close()
