@@ -11,26 +11,19 @@
 
 /* What the interpreter runs first. The module across._across is part of this program: it is put where the package finds it. */
 static const char start_source[] =
-    "import gc, importlib, importlib.machinery, importlib.util, sys\n"
+    "import importlib.machinery, importlib.util, sys\n"
     "sys.path.insert(0, package_dir)\n"
     "spec = importlib.machinery.ModuleSpec('across._across', importlib.machinery.BuiltinImporter)\n"
     "engine = importlib.util.module_from_spec(spec)\n"
     "sys.modules[spec.name] = engine\n"
     "spec.loader.exec_module(engine)\n"
-    "import across\n"
-    "for name in preload:\n"
-    "    importlib.import_module(name)\n"
-    "gc.collect()\n"
-    "gc.freeze()\n"; /* what is there now is shared with forked workers, and the collector need not look at it again */
-
-static const char reseed_source[] = "import sys as _sys\n"
-                                    "if 'numpy.random' in _sys.modules:\n"
-                                    "    _sys.modules['numpy.random'].seed()\n"
-                                    "del _sys\n";
+    "import across._host as host\n"
+    "host.start(preload)\n";
 
 static struct ax_host_config host_config;
 static PyThreadState *main_thread; /* while it does not hold the GIL */
 static struct ax_module *host_module;
+static PyObject *host_functions; /* the module across._host */
 
 /* ---- the interpreter ---- */
 
@@ -78,6 +71,7 @@ static int run_start_source(const struct ax_host_config *config)
     PyObject *engine = result != NULL ? PyDict_GetItemString(scope, "engine") : NULL;
     if (engine != NULL) {
         host_module = ax_module_state(engine); /* sys.modules keeps it */
+        host_functions = Py_NewRef(PyDict_GetItemString(scope, "host"));
         host_module->out_of_memory = config->out_of_memory;
     }
     Py_XDECREF(package_dir);
@@ -91,7 +85,6 @@ int ax_host_init(const struct ax_host_config *config)
 {
     host_config = *config;
     ax_engine_set_max_threads(config->max_threads);
-    signal(SIGPIPE, SIG_IGN); /* a peer that has gone is an error of a write, as in any Python program */
     if (PyImport_AppendInittab("across._across", PyInit__across) != 0 || start_interpreter(config->python) != 0)
         return -1;
     if (run_start_source(config) != 0) {
@@ -102,11 +95,13 @@ int ax_host_init(const struct ax_host_config *config)
     return 0;
 }
 
-/* Python's own generators see to it by themselves; numpy's does not. */
-static void reseed(void)
+/* With the GIL. What the function raises is printed. */
+static void call_host_function(const char *name)
 {
-    if (PyRun_SimpleString(reseed_source) != 0)
-        fputs("acrossd: a random generator could not be seeded, for the reason above\n", stderr);
+    PyObject *result = PyObject_CallMethod(host_functions, name, NULL);
+    if (result == NULL)
+        PyErr_Print();
+    Py_XDECREF(result);
 }
 
 void ax_host_set_tally(struct ax_tally *tally)
@@ -121,7 +116,7 @@ pid_t ax_host_fork(void)
     pid_t pid = fork();
     if (pid == 0) {
         PyOS_AfterFork_Child();
-        reseed();
+        call_host_function("reseed");
     } else {
         PyOS_AfterFork_Parent();
     }
@@ -129,36 +124,21 @@ pid_t ax_host_fork(void)
     return pid;
 }
 
-static const char end_source[] = "import atexit as _atexit, sys as _sys, threading as _threading\n"
-                                 "try:\n"
-                                 "    _threading._shutdown()\n"
-                                 "finally:\n"
-                                 "    _atexit._run_exitfuncs()\n"
-                                 "    for _file in _sys.stdout, _sys.stderr:\n"
-                                 "        if _file is not None and not _file.closed:\n"
-                                 "            _file.flush()\n";
-
 void ax_host_fini(void)
 {
     PyEval_RestoreThread(main_thread);
-    if (PyRun_SimpleString(end_source) != 0)
-        fputs("acrossd: the interpreter did not end in order, for the reason above\n", stderr);
+    call_host_function("end");
     PyEval_SaveThread();
 }
 
 /* ---- readiness ---- */
-
-static const char warm_up_source[] = "import os as _os, pickle as _pickle\n"
-                                     "_pickle.loads(_pickle.dumps((_os.getpid, (), {}), 4))\n"
-                                     "del _os, _pickle\n";
 
 /* In a thread of the engine. */
 static void warm_up(struct ax_job *job)
 {
     (void)job;
     PyGILState_STATE gil = PyGILState_Ensure();
-    if (PyRun_SimpleString(warm_up_source) != 0)
-        PyErr_Clear();
+    call_host_function("warm_up");
     PyGILState_Release(gil);
 }
 

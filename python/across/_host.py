@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""What a process of acrossd does in Python besides its calls. embed/host.c calls these functions; nobody else does."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Iterable
+
+REHEARSALS = 20  # calls until CPython 3.11 and later have adapted code to what it does
+
+
+def start(modules: Iterable[str]) -> None:
+    """Import what workers shall find ready, and prepare memory to be shared with them.
+
+    An interpreter writes to code that runs for the first times: better now than in every worker. And the garbage
+    collector need not look again at what is there now.
+    """
+    for name in modules:
+        importlib.import_module(name)
+    for _ in range(REHEARSALS):
+        warm_up()
+        thread = threading.Thread(target=warm_up)
+        thread.start()
+        thread.join()
+    gc.collect()
+    gc.freeze()
+
+
+def reseed() -> None:
+    """After a fork: Python's own random generators see to it by themselves, numpy's global one does not."""
+    if 'numpy.random' in sys.modules:
+        sys.modules['numpy.random'].seed()
+
+
+def warm_up() -> None:
+    """Touch what the first call will: a fork shares memory until it is written to, and copies it then."""
+    pickle.loads(pickle.dumps((os.getpid, (), {}), 4))
+
+
+def end() -> None:
+    """End Python as far as a program can tell."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+    finally:
+        atexit._run_exitfuncs()
+        for file in (sys.stdout, sys.stderr):
+            if file is not None and not file.closed:
+                file.flush()
