@@ -67,9 +67,9 @@ static int add_workers(struct report *report, const struct ax_report_source *sou
         status->calls_running += tally->calls_running;
         if (child->state != AX_CHILD_DEAD)
             status->calls_done += tally->calls_done;
-        if (count == AX_STATUS_ROWS_MAX)
+        if (count++ >= AX_STATUS_ROWS_MAX)
             continue;
-        report->workers[count++] = (struct ax_status_worker){
+        report->workers[count - 1] = (struct ax_status_worker){
             .pid = child->pid,
             .state = state_of(child),
             .age_ms = source->now - child->asked_at,
@@ -95,15 +95,17 @@ static int add_connections(struct report *report, const struct ax_report_source 
     if (report->connections == NULL)
         return -1;
     for (int state = AX_CLIENT_ENDED - 1; state >= 0; state--)
-        for (const struct ax_client *client = clients->first[state]; client != NULL && count < AX_STATUS_ROWS_MAX;
-             client = client->next)
-            report->connections[count++] = (struct ax_status_connection){
+        for (const struct ax_client *client = clients->first[state]; client != NULL; client = client->next) {
+            if (count++ >= AX_STATUS_ROWS_MAX)
+                continue;
+            report->connections[count - 1] = (struct ax_status_connection){
                 .id = client->id,
                 .peer = client->peer,
                 .state = states[state],
                 .age_ms = source->now - client->since,
                 .worker = client->child != NULL ? client->child->pid : 0,
             };
+        }
     status->connection_rows = report->connections;
     status->connection_row_count = count;
     status->connections.open = ax_clients_open(clients);
