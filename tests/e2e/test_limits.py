@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What acrossd lets nobody have: too much time, too many places, the descriptors and processes of others. And its log."""
+"""What acrossd lets nobody have: too much time, too many places, others' descriptors and processes. And its log."""
 
 import collections
 import contextlib
@@ -11,12 +11,11 @@ import resource
 import select
 import shutil
 import socket
-import statistics
 import stat
+import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import pytest
@@ -24,10 +23,10 @@ import pytest
 import across
 
 from . import remote_tasks as tasks
-from .daemon import ACROSSD, LOG, environment
+from .daemon import ACROSSD, LOG, close_broken, environment
 from .test_bad_input import HELLO, message, superblock
-from .test_daemon import check_failure, close_broken, run_acrossd
-from .waiting import LIMIT, is_alive, wait_until
+from .test_daemon import check_failure, run_acrossd
+from .waiting import LIMIT, wait_until
 
 PATIENCE = 60  # seconds: for what is much work, and not for one event
 STRANGER = 54321  # a user that no system has: no process is his, and no group
@@ -251,9 +250,7 @@ def test_the_handshake_timeout_goes_on_behind_the_superblock(make_daemon, isolat
         assert dribble(sock, superblock()[:-1], pace=0.03) == 15  # at least 0.4 of a second
         sock.send(superblock()[-1:])
         assert dribble(sock, message([0] + [0] * 200)) < 200
-    match = daemon.expect(
-        LOG + 'connection [0-9]+ from .* broke: The handshake was not finished within ([0-9]+) ms'
-    )
+    match = daemon.expect(LOG + 'connection [0-9]+ from .* broke: The handshake was not finished within ([0-9]+) ms')
     assert 0 < int(match.group(1)) <= 600
     assert call_once(daemon) == 3
 
@@ -272,14 +269,16 @@ def test_a_peer_without_greeting_is_told_why_it_has_to_go(make_daemon, isolation
 def test_of_too_many_handshakes_the_oldest_goes(make_daemon, isolation):
     daemon = make_daemon('--max-handshakes', '3', isolation=isolation)
     with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(connect_socket(daemon.addresses[0])) for _ in range(3)]
-        for gone in socks[:2]:
-            assert call_once(daemon) == 3 if gone is socks[1] else stack.enter_context(
-                connect_socket(daemon.addresses[0])
-            )
-            assert read_to_end(gone) == b''
-            daemon.expect(LOG + 'connection [0-9]+ from .* was refused: Too many peers are in their handshake')
-        assert select.select(socks[2:], [], [], 0)[0] == []
+        first, second, third, _ = [stack.enter_context(connect_socket(daemon.addresses[0])) for _ in range(4)]
+        expect_displaced(daemon, first)
+        assert call_once(daemon) == 3
+        expect_displaced(daemon, second)
+        assert select.select([third], [], [], 0)[0] == []
+
+
+def expect_displaced(daemon, sock):
+    assert read_to_end(sock) == b''
+    daemon.expect(LOG + 'connection [0-9]+ from .* was refused: Too many peers are in their handshake')
 
 
 # ---- connections ----
@@ -427,7 +426,7 @@ def test_users_who_are_not_allowed_are_refused_with_the_reason(make_daemon, isol
     with connect_as(daemon, nobody.pw_uid, nobody.pw_gid) as conn:
         assert conn.call(tasks.add, 1, 2) == 3
     expect_refusal(lambda: connect_as(daemon, STRANGER, nobody.pw_gid), 'User {} may not connect'.format(STRANGER))
-    daemon.expect(LOG + 'connection [0-9]+ from .* was refused: User {0} may not connect'.format(STRANGER))
+    daemon.expect(LOG + 'connection [0-9]+ from .* was refused: User {} may not connect'.format(STRANGER))
     assert call_once(daemon) == 3
 
 
