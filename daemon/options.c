@@ -324,8 +324,6 @@ static int check_stdio(const struct ax_options *options, char *error, size_t siz
         return ax_sentence(error, size,
                            "--allow-uid and --allow-gid are for unix sockets, and --stdio serves whoever "
                            "started acrossd: leave them out");
-    if (options->user != NULL)
-        return ax_sentence(error, size, "--stdio runs calls as the user who started acrossd: leave out --user");
     return 0;
 }
 

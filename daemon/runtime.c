@@ -5,12 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/account.h"
 #include "daemon/interpreter.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/sentence.h"
 
-int ax_runtime_start(const struct ax_options *options, void (*out_of_memory)(void))
+int ax_runtime_start(const struct ax_options *options, int control_fd, void (*out_of_memory)(void))
 {
     static struct ax_interpreter interpreter; /* the host borrows its paths for as long as the process lives */
     struct ax_host_config config;
@@ -19,6 +20,11 @@ int ax_runtime_start(const struct ax_options *options, void (*out_of_memory)(voi
     int code;
 
     ax_process_ignore_write_signals();
+    if (options->user != NULL && ax_account_become(options->user, error, sizeof error) < 0) {
+        ax_log(AX_LOG_ERROR, "%s", error);
+        return 2;
+    }
+    ax_process_die_with_parent(control_fd); /* after a change of the user, which makes the kernel forget it */
     result = ax_interpreter_find(&interpreter, options, error, sizeof error);
     if (result != AX_INTERPRETER_OK) {
         ax_log(AX_LOG_ERROR, "%s", error);

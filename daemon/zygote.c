@@ -5,18 +5,15 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "daemon/account.h"
 #include "daemon/control.h"
 #include "daemon/keeper.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/runtime.h"
-#include "daemon/sentence.h"
 #include "daemon/worker.h"
 
 static int tell(int control_fd, enum ax_control_type type)
@@ -72,16 +69,9 @@ static bool is_control_socket(int fd)
 
 static int start(const struct ax_options *options, int control_fd)
 {
-    char error[AX_SENTENCE_SIZE];
+    bool is_limited = options->worker_memory > 0 && options->isolation == AX_ISOLATION_PROCESS;
 
-    if (options->user != NULL && ax_account_become(options->user, error, sizeof error) < 0) {
-        ax_log(AX_LOG_ERROR, "%s", error);
-        return 2;
-    }
-    ax_process_die_with_parent(control_fd); /* after a change of the user, which makes the kernel forget it */
-    return ax_runtime_start(options, options->worker_memory > 0 && options->isolation == AX_ISOLATION_PROCESS
-                                         ? ax_worker_out_of_memory
-                                         : NULL);
+    return ax_runtime_start(options, control_fd, is_limited ? ax_worker_out_of_memory : NULL);
 }
 
 int ax_zygote_run(const struct ax_options *options)

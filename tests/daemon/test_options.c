@@ -250,7 +250,6 @@ static void test_users_are_known_on_unix_sockets_only(void **state)
     assert_refused("--listen tcp:localhost:1 --allow-gid 0", "tcp:localhost:1 does not tell its users");
     assert_refused("--stdio --allow-uid 0", "leave them out");
     assert_refused("--stdio --allow-gid 0", "leave them out");
-    assert_refused("--stdio --user nobody", "--stdio runs calls as the user who started acrossd");
 }
 
 static void test_what_has_no_use_does_no_harm(void **state)
