@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -90,16 +89,13 @@ static void close_streams(struct front *front)
 
 /* ---- the worker ---- */
 
-_Noreturn static void become_worker(const struct ax_options *options, int control_fd, int board_fd, pid_t front)
+_Noreturn static void become_worker(const struct ax_options *options, int control_fd, int board_fd)
 {
     struct ax_options own = *options; /* borrows its texts */
     int status;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != front)
-        _exit(1);                         /* it ended before that call */
     own.isolation = AX_ISOLATION_PROCESS; /* one connection, and then its end */
-    status = ax_runtime_start(&own, own.worker_memory > 0 ? ax_worker_out_of_memory : NULL);
+    status = ax_runtime_start(&own, control_fd, own.worker_memory > 0 ? ax_worker_out_of_memory : NULL);
     if (status != 0)
         _exit(status);
     ax_worker_run(&own, control_fd, board_fd);
@@ -108,7 +104,6 @@ _Noreturn static void become_worker(const struct ax_options *options, int contro
 /* 0, or -1 with errno. */
 static int start_worker(struct front *front)
 {
-    pid_t pid = getpid();
     int pair[2], board_fd;
 
     front->board = ax_board_new(1, &board_fd);
@@ -119,7 +114,7 @@ static int start_worker(struct front *front)
         close(pair[0]);
         close(front->signal_fd);
         close_streams(front);
-        become_worker(front->options, pair[1], board_fd, pid);
+        become_worker(front->options, pair[1], board_fd);
     }
     front->control_fd = pair[0];
     close(pair[1]);
