@@ -197,27 +197,43 @@ static int tell_environment(const struct passwd *user, char *error, size_t size)
     return 0;
 }
 
+static int check(const struct passwd *user, char *error, size_t size)
+{
+    if (is_user(user->pw_uid) || geteuid() == 0)
+        return 0;
+    return ax_sentence(error, size, "only root may become user %s, and acrossd runs as user %lu", user->pw_name,
+                       (unsigned long)geteuid());
+}
+
 static int become(const struct passwd *user, char *error, size_t size)
 {
     if (is_user(user->pw_uid))
         return 0;
-    if (geteuid() != 0)
-        return ax_sentence(error, size, "only root may become user %s, and acrossd runs as user %lu", user->pw_name,
-                           (unsigned long)geteuid());
-    if (change(user, error, size) < 0)
+    if (check(user, error, size) < 0 || change(user, error, size) < 0)
         return -1;
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     return tell_environment(user, error, size);
 }
 
-int ax_account_become(const char *user, char *error, size_t error_size)
+/* Does something with the entry of a user that is named or numbered. */
+static int with_entry(const char *user, int (*act)(const struct passwd *, char *, size_t), char *error, size_t size)
 {
     struct entry entry;
     int result;
 
-    if (look_up(&entry, is_number(user) ? look_up_user_number : look_up_user, "user", user, error, error_size) < 0)
+    if (look_up(&entry, is_number(user) ? look_up_user_number : look_up_user, "user", user, error, size) < 0)
         return -1;
-    result = become(&entry.of.user, error, error_size);
+    result = act(&entry.of.user, error, size);
     free(entry.texts);
     return result;
+}
+
+int ax_account_check(const char *user, char *error, size_t error_size)
+{
+    return with_entry(user, check, error, error_size);
+}
+
+int ax_account_become(const char *user, char *error, size_t error_size)
+{
+    return with_entry(user, become, error, error_size);
 }

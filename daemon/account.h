@@ -18,6 +18,9 @@
 int ax_account_find_user(const char *text, uid_t *uid, char *error, size_t error_size);
 int ax_account_find_group(const char *text, gid_t *gid, char *error, size_t error_size);
 
+/* Whether ax_account_become() would be tried for this user. 0, or -1 with the sentence that it would give. */
+int ax_account_check(const char *user, char *error, size_t error_size);
+
 /*
  * Becomes this user, a name or a number that belongs to one, for good: with its group and all its further groups, and
  * with HOME, USER, LOGNAME and SHELL in the environment. A process that is this user already stays as it is, its groups

@@ -51,12 +51,11 @@ static int check_groups(const struct ax_texts *names, char *error, size_t size)
 static int check_names(const struct ax_options *options, char *error, size_t size)
 {
     struct ax_interpreter interpreter;
-    uid_t uid;
     gid_t gid;
 
     if (check_users(&options->allow_uid, error, size) < 0 || check_groups(&options->allow_gid, error, size) < 0)
         return -1;
-    if (options->user != NULL && ax_account_find_user(options->user, &uid, error, size) < 0)
+    if (options->user != NULL && ax_account_check(options->user, error, size) < 0)
         return -1;
     if (options->socket_group != NULL && ax_account_find_group(options->socket_group, &gid, error, size) < 0)
         return -1;

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "daemon/acceptor.h"
+#include "daemon/account.h"
 #include "daemon/address.h"
 #include "daemon/client.h"
 #include "daemon/config.h"
@@ -570,12 +571,14 @@ static void fini(struct supervisor *supervisor)
     ax_notify_fini();
 }
 
-static int find_rules(struct supervisor *supervisor)
+/* What needs the name service, which may take its time. Returns an exit status. */
+static int find_users(struct supervisor *supervisor)
 {
     const struct ax_options *options = supervisor->options;
     char error[AX_SENTENCE_SIZE];
 
-    if (ax_peer_rules_init(&supervisor->rules, &options->allow_uid, &options->allow_gid, error, sizeof error) == 0)
+    if (ax_peer_rules_init(&supervisor->rules, &options->allow_uid, &options->allow_gid, error, sizeof error) == 0 &&
+        (options->user == NULL || ax_account_check(options->user, error, sizeof error) == 0))
         return 0;
     ax_log(AX_LOG_ERROR, "%s", error);
     return 2;
@@ -591,7 +594,7 @@ int ax_supervisor_run(const struct ax_options *options, int argc, char *const *a
 
     ax_process_ignore_write_signals();
     if (status == 0)
-        status = find_rules(&supervisor);
+        status = find_users(&supervisor);
     if (status == 0)
         status = ax_sockets_open(options, &listeners, &count);
     if (status != 0) {
