@@ -68,6 +68,7 @@ int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hoo
         .max_threads = max_threads != 0 ? max_threads : AX_EXECUTOR_MAX_THREADS,
         .max_queued = AX_EXECUTOR_MAX_QUEUED,
     };
+    pthread_sigmask(SIG_SETMASK, NULL, &executor->blocked);
     pthread_mutex_init(&executor->lock, NULL);
     ax_deadline_cond_init(&executor->ended);
     /* One thread from the start, which never ends: a service always finds somebody, whatever the machine is short of. */
@@ -137,6 +138,8 @@ static void *thread_main(void *arg)
 {
     struct ax_executor_thread *thread = arg;
     struct ax_executor *executor = thread->executor;
+    /* The engine's own thread, which may start this one, blocks all. */
+    pthread_sigmask(SIG_SETMASK, &executor->blocked, NULL);
     if (executor->hooks.thread_start != NULL)
         executor->hooks.thread_start();
     pthread_mutex_lock(&executor->lock);

@@ -17,6 +17,7 @@
 #define AX_EMBED_EXECUTOR_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -49,9 +50,10 @@ struct ax_executor_hooks {
 
 struct ax_executor_thread;
 
-/* All fields but hooks and limits are guarded by lock, which is a leaf: nothing else is locked or called under it. */
+/* All fields but hooks, blocked and limits are guarded by lock, which is a leaf: nothing else is locked or called under it. */
 struct ax_executor {
     struct ax_executor_hooks hooks;
+    sigset_t blocked; /* signals in its threads, and so in processes that calls start: as where it was started */
     uint32_t max_threads;
     uint32_t max_queued;
     pthread_mutex_t lock;
