@@ -166,10 +166,13 @@ static void on_control(uv_poll_t *poll, int status, int events)
 {
     struct ax_child *child = poll->data;
 
-    if (status < 0 || ((events & UV_READABLE) != 0 && !take_messages(child))) {
+    /* An error is the end of the other side, which may have said something before. */
+    if ((status < 0 || (events & UV_READABLE) != 0) && !take_messages(child)) {
         end(child);
         return;
     }
+    if (status < 0)
+        watch_control(child); /* whose end comes still */
     if ((events & UV_WRITABLE) != 0) {
         bool was_wanted = child->wants_to_write;
 

@@ -110,11 +110,12 @@ int ax_control_receive(int control_fd, struct ax_control *message, struct ax_con
     ssize_t received;
 
     *fds = (struct ax_control_fds){{-1, -1}};
+    /* ECONNRESET is told once, and before what the peer sent: it has ended without reading everything. */
     do
         received = recvmsg(control_fd, &header, MSG_CMSG_CLOEXEC);
-    while (received < 0 && errno == EINTR);
+    while (received < 0 && (errno == EINTR || errno == ECONNRESET));
     if (received < 0)
-        return errno == ECONNRESET ? 0 : -errno;
+        return -errno;
     if (received == 0)
         return 0;
     take_fds(&header, fds);
