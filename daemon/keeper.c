@@ -115,18 +115,16 @@ static int watch_children(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static void start_worker(const struct ax_options *options, int control_fd, int board_fd, pid_t keeper)
+static void die_with_keeper(pid_t keeper)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != keeper)
         _exit(1); /* it ended before that call */
-    ax_worker_run(options, control_fd, board_fd);
 }
 
 _Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int board_fd)
 {
     struct keeper keeper = {.control_fd = control_fd};
-    pid_t pid = getpid();
 
     prctl(PR_SET_NAME, "acrossd-keeper");
     setsid();
@@ -134,14 +132,14 @@ _Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, i
     prctl(PR_SET_PDEATHSIG, SIGCONT);
     ax_tree_adopt();
     keeper.child_fd = watch_children();
-    keeper.worker = keeper.child_fd >= 0 ? ax_host_fork() : -1;
+    keeper.worker = keeper.child_fd >= 0 ? ax_host_fork(die_with_keeper) : -1;
     if (keeper.worker < 0) {
         ax_keeper_explain(control_fd, errno);
         _exit(1);
     }
     if (keeper.worker == 0) {
         close(keeper.child_fd);
-        start_worker(options, control_fd, board_fd, pid);
+        ax_worker_run(options, control_fd, board_fd);
     }
     close(board_fd);
     tell_started(&keeper);

@@ -109,12 +109,14 @@ void ax_host_set_tally(struct ax_tally *tally)
     ax_engine_set_tally(tally);
 }
 
-pid_t ax_host_fork(void)
+pid_t ax_host_fork(void (*first)(pid_t parent))
 {
+    pid_t parent = getpid();
     PyEval_RestoreThread(main_thread);
     PyOS_BeforeFork();
     pid_t pid = fork();
     if (pid == 0) {
+        first(parent);
         PyOS_AfterFork_Child();
         call_host_function("reseed");
     } else {

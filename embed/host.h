@@ -36,9 +36,9 @@ int ax_host_init(const struct ax_host_config *config);
 
 /*
  * fork() with Python's own fork hooks around it, and random generators that differ from the parent's in the child. Only
- * before the first connection is added; main thread.
+ * before the first connection is added; main thread. The child calls `first` before any hook, which may be user code.
  */
-pid_t ax_host_fork(void);
+pid_t ax_host_fork(void (*first)(pid_t parent));
 
 /* Where this process counts what it does. Borrowed for the life of the process. Before the first connection. */
 void ax_host_set_tally(struct ax_tally *tally);

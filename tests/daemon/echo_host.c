@@ -52,9 +52,14 @@ int ax_host_init(const struct ax_host_config *config)
     return config->python != NULL && config->package_dir != NULL ? 0 : -1;
 }
 
-pid_t ax_host_fork(void)
+pid_t ax_host_fork(void (*first)(pid_t parent))
 {
-    return fork();
+    pid_t parent = getpid();
+    pid_t pid = fork();
+
+    if (pid == 0)
+        first(parent);
+    return pid;
 }
 
 void ax_host_set_tally(struct ax_tally *new_tally)
