@@ -577,22 +577,27 @@ def limit_processes(daemon, soft):
     subprocess.run(['prlimit', '--pid', str(pid), limit], check=True, **user)
 
 
+def powerless_command():
+    """How acrossd is started by somebody who is not root."""
+    if os.geteuid() != 0:
+        return [ACROSSD]
+    if shutil.which('setpriv') is None:
+        pytest.skip('no setpriv, which starts a process as somebody else')
+    capabilities = '+dac_read_search'  # the interpreter may be where only root can read
+    command = ['setpriv', '--reuid', str(STRANGER), '--regid', str(STRANGER), '--clear-groups']
+    return [*command, '--inh-caps', capabilities, '--ambient-caps', capabilities, ACROSSD]
+
+
 @pytest.fixture
 def make_powerless_daemon(make_daemon, open_folder):
     """Starts daemons for which limits of processes count: for root they do not."""
 
     def make(*options, isolation):
-        command = [ACROSSD]
+        command = powerless_command()
         if os.geteuid() == 0:
-            if shutil.which('setpriv') is None:
-                pytest.skip('no setpriv, which starts a process as somebody else')
             os.chown(open_folder, STRANGER, STRANGER)
-            capabilities = '+dac_read_search'  # the interpreter may be where only root can read
-            command = ['setpriv', '--reuid', str(STRANGER), '--regid', str(STRANGER), '--clear-groups']
-            command += ['--inh-caps', capabilities, '--ambient-caps', capabilities, ACROSSD]
-        daemon = make_daemon(
-            *options, isolation=isolation, command=command, listen=['unix:{}/socket'.format(open_folder)]
-        )
+        listen = ['unix:{}/socket'.format(open_folder)]
+        daemon = make_daemon(*options, isolation=isolation, command=command, listen=listen)
         daemon.user = os.stat('/proc/{}'.format(daemon.process.pid)).st_uid
         return daemon
 
@@ -657,12 +662,18 @@ class Server:
             env=environment(),
         )
         try:
-            wait_until(lambda: self.process.poll() is None and os.path.exists(str(path)), 'its socket')
+            wait_until(self._listens, 'listening')
             self.connect().close()  # it waits until there is a worker
         except BaseException:
             self.process.kill()
             self.process.wait()
             raise
+
+    def _listens(self):
+        assert self.process.poll() is None
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            connect_socket(self.addresses[0]).close()
+            return True
 
     def connect(self):
         return across.Connection.from_unix(self.addresses[0][5:])
