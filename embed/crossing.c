@@ -5,11 +5,28 @@
 
 /* ---- out ---- */
 
+/* Calls the connection's own function, which may return anything and, when it runs, be replaced. */
+static PyObject *dump_with(struct ax_module *module, PyObject *dumps, PyObject *const *args)
+{
+    Py_INCREF(dumps);
+    PyObject *bytes = PyObject_Vectorcall(dumps, args, 1, module->protocol_kw);
+    if (bytes != NULL && !PyBytes_Check(bytes)) {
+        PyErr_Format(PyExc_TypeError, "The pickler returned %s, not bytes", Py_TYPE(bytes)->tp_name);
+        Py_CLEAR(bytes);
+    }
+    Py_DECREF(dumps);
+    return bytes;
+}
+
 int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, struct ax_pickled *pickled)
 {
     PyObject *args[] = {value, module->protocol};
+    struct ax_binding *binding = connection->above;
     ax_scope_enter(&pickled->scope, connection, AX_SCOPE_PICKLE);
-    pickled->bytes = PyObject_Vectorcall(module->dumps, args, 1, module->protocol_kw);
+    if (binding->dumps == NULL)
+        pickled->bytes = PyObject_Vectorcall(module->dumps, args, 1, module->protocol_kw);
+    else
+        pickled->bytes = dump_with(module, binding->dumps, args);
     ax_scope_leave(&pickled->scope);
     if (pickled->bytes != NULL)
         return 0;

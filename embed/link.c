@@ -184,13 +184,19 @@ static int link_init(PyObject *object, PyObject *args, PyObject *kwargs)
 static int link_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(((struct ax_link *)object)->owner);
+    struct ax_link *self = (struct ax_link *)object;
+    Py_VISIT(self->owner);
+    if (self->connection != NULL)
+        Py_VISIT(binding_of(self)->dumps);
     return 0;
 }
 
 static int link_clear(PyObject *object)
 {
-    Py_CLEAR(((struct ax_link *)object)->owner);
+    struct ax_link *self = (struct ax_link *)object;
+    Py_CLEAR(self->owner);
+    if (self->connection != NULL)
+        Py_CLEAR(binding_of(self)->dumps);
     return 0;
 }
 
@@ -377,6 +383,31 @@ static PyObject *link_owner(PyObject *object, void *closure)
     return Py_NewRef(owner != NULL ? owner : Py_None);
 }
 
+static PyObject *link_dumps(PyObject *object, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    struct ax_binding *binding = connection != NULL ? connection->above : NULL;
+    return Py_NewRef(binding != NULL && binding->dumps != NULL ? binding->dumps : Py_None);
+}
+
+static int link_set_dumps(PyObject *object, PyObject *value, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    if (connection == NULL)
+        return -1;
+    if (value == NULL || (value != Py_None && !PyCallable_Check(value))) {
+        PyErr_SetString(PyExc_TypeError, "dumps must be a function or None");
+        return -1;
+    }
+    struct ax_binding *binding = connection->above;
+    PyObject *old = binding->dumps;
+    binding->dumps = value != Py_None ? Py_NewRef(value) : NULL;
+    Py_XDECREF(old);
+    return 0;
+}
+
 static PyMethodDef link_methods[] = {
     {"start", link_start, METH_VARARGS, "Begins the handshake over two descriptors, which are duplicated."},
     {"fail", link_fail, METH_O, "Breaks the link because of an exception."},
@@ -393,6 +424,7 @@ static PyGetSetDef link_getset[] = {
     {"connected", link_connected, NULL, "False once the link is closing, closed or broken.", NULL},
     {"error", link_error, NULL, "The fatal error, or None.", NULL},
     {"owner", link_owner, NULL, "The Connection.", NULL},
+    {"dumps", link_dumps, link_set_dumps, "What pickles in place of pickle.dumps, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

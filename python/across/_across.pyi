@@ -35,6 +35,8 @@ class Handle:
     def id(self) -> int: ...
 
 class Link:
+    dumps: Optional[Callable[..., bytes]]
+
     def __init__(
         self,
         owner: Connection,
