@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 import across
 
 from . import remote_tasks as tasks
-from .daemon import LOG, close_broken, environment
+from .clients import run_client, start_client
+from .daemon import LOG, close_broken
 from .waiting import LIMIT, is_alive, join, wait_until
 
 CLOSED = 'Connection is closed'
@@ -256,26 +256,6 @@ def test_a_command_that_fails():
 
 # ---- client processes ----
 
-CLIENT = """
-import os, sys, threading
-import across
-from e2e import remote_tasks as tasks
-conn = across.Connection.from_unix(sys.argv[1])
-"""
-
-
-def start_client(daemon, source):
-    env = environment(os.path.dirname(os.path.dirname(across.__file__)))
-    args = [sys.executable, '-c', CLIENT + source, daemon.addresses[0][5:]]
-    return subprocess.Popen(args, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def run_client(daemon, source):
-    process = start_client(daemon, source)
-    out, err = process.communicate(timeout=LIMIT)
-    assert err == b'' and process.returncode == 0
-    return out.decode().split()
-
 
 def test_ctrl_c_interrupts_a_call_and_the_connection_goes_on(daemon):
     client = start_client(
@@ -330,7 +310,9 @@ def test_a_client_that_is_killed_disturbs_nobody(make_daemon, isolation):
         assert client.stdout.readline() == b'3\n'
         client.kill()
         client.communicate()
-        daemon.expect(LOG + 'connection [0-9]+ from .* pid {} uid [0-9]+ broke: Incomplete frame size'.format(client.pid))
+        daemon.expect(
+            LOG + 'connection [0-9]+ from .* pid {} uid [0-9]+ broke: Incomplete frame size'.format(client.pid)
+        )
         assert honest.call(tasks.add, 1, 2) == 3
 
 
