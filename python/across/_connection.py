@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Callable, Optional, TypeVar, Union
 
-from . import _engine
+from . import _engine, _picklers
 from ._bridge import Bridge, Transport
 from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
@@ -45,9 +45,10 @@ class Connection:
     statement, which raises why it failed. All methods may be called from any thread.
     """
 
-    __slots__ = ('_link', '_transport', '_label', '_ended', '_failure', '_pid', '__weakref__')
+    __slots__ = ('_link', '_apply', '_transport', '_label', '_ended', '_failure', '_pid', '__weakref__')
 
     _link: _engine.Link
+    _apply: Callable[..., Any]  # the link's, behind a question to the other side where there is one to be asked first
     _transport: Optional[Transport]
     _label: str
     _ended: bool  # by close() or cancel()
@@ -62,12 +63,16 @@ class Connection:
         timeout_ms = 0 if options.timeout is None else max(1, round(options.timeout * 1000))
         link = _engine.Link(self, minor=options.protocol_version[1], timeout_ms=timeout_ms, handshake_ms=timeout_ms)
         self._set_up(link, transport, repr(transport))
+        link.dumps = _picklers.get_dumps(options.pickler)
+        if options.pickler == _picklers.CLOUDPICKLE:
+            self._apply = self._ask_and_apply
         logger.info('%r starts, options=%r', self, options)
         _open.add(self)
         transport.begin(link)
 
     def _set_up(self, link: _engine.Link, transport: Optional[Transport], peer: str) -> None:
         self._link = link
+        self._apply = link.apply
         self._transport = transport
         self._label = '{} {}'.format(next(_numbers), peer)
         self._ended = False
@@ -131,24 +136,29 @@ class Connection:
         :exc:`OperationError` says that something else than the function failed, :exc:`DisconnectError` that the
         connection is gone. An interrupted call (KeyboardInterrupt) leaves the connection usable.
         """
-        return self._link.apply(func, args, kwargs)
+        return self._apply(func, args, kwargs)
 
     def create(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call `func(*args, **kwargs)` in the other process, keep its result there, and return a proxy for it."""
-        return self._link.apply(_apply_ref, (func, args, kwargs), {})
+        return self._apply(_apply_ref, (func, args, kwargs), {})
 
     call_ref = create
 
     def replicate(self, obj: Any) -> Any:
         """Make a copy of `obj` in the other process, and return a proxy for it."""
-        return self._link.apply(Local, (obj,), {})
+        return self._apply(Local, (obj,), {})
 
     def execute(self, source: str, /, **vars: Any) -> Any:
         """Execute source code in the other process with `vars` as its global variables.
 
         Returns the value of its last statement if that is an expression, else None.
         """
-        return self._link.apply(_execute, (source, vars), {})
+        return self._apply(_execute, (source, vars), {})
+
+    def _ask_and_apply(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        _picklers.ask(self._link)
+        self._apply = self._link.apply
+        return self._apply(func, args, kwargs)
 
     def is_connected(self) -> bool:
         """Return whether calls are still possible: False once either side has closed the connection, or it broke."""
