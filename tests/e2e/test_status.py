@@ -314,6 +314,7 @@ def test_a_user_who_may_not_connect_gets_no_answer(make_daemon, isolation):
     for options in ((), ('--json',)):
         check_failure(run_acrossd('status', daemon.addresses[0], *options), 1, 'does not allow this user to connect')
         daemon.expect(LOG + 'connection [0-9]+ from .* was refused: User {} may not connect'.format(os.geteuid()))
+    daemon.stop(check=False)  # no connection has ever been served, so its descriptors are not those of other tests
 
 
 def test_an_answer_that_cannot_be_printed_is_a_failure(make_daemon):
