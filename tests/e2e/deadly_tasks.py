@@ -7,7 +7,10 @@ Imports nothing of the tests, as remote_tasks.
 import contextlib
 import ctypes
 import os
+import re
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -151,6 +154,34 @@ def list_own_fds():
         except FileNotFoundError:  # of the listing itself
             pass
     return found
+
+
+def list_fds_of_child():
+    """What a program that was started without closing anything finds open; but for what it lists them with."""
+    code = 'import os; print(*[fd for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd)])'
+    output = subprocess.check_output(['python3', '-I', '-c', code], close_fds=False, stdin=subprocess.DEVNULL)
+    return sorted(output.decode().split())
+
+
+def count_listening_sockets():
+    count = 0
+    for fd, text in list_own_fds().items():
+        if text.startswith('socket:'):
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                count += sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return count
+
+
+_barrier = threading.Barrier(20)
+
+
+def find_blocked_signals():
+    """In this call's thread and in a program that it starts, while 20 calls are here at once."""
+    _barrier.wait(60)
+    with open('/proc/thread-self/status') as file:
+        here = re.search('^SigBlk:.*$', file.read(), re.MULTILINE).group()
+    there = subprocess.check_output(['grep', '^SigBlk:', '/proc/self/status'], stdin=subprocess.DEVNULL)
+    return here, there.decode().rstrip('\n')
 
 
 def has_module(name):
