@@ -408,6 +408,16 @@ static int link_set_dumps(PyObject *object, PyObject *value, void *closure)
     return 0;
 }
 
+/* The handshake decides on the version before it succeeds, and nothing changes it afterwards. */
+static PyObject *link_minor(PyObject *object, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    if (connection == NULL || !atomic_load(&connection->was_running))
+        Py_RETURN_NONE;
+    return PyLong_FromLong(connection->session.config.minor);
+}
+
 static PyMethodDef link_methods[] = {
     {"start", link_start, METH_VARARGS, "Begins the handshake over two descriptors, which are duplicated."},
     {"fail", link_fail, METH_O, "Breaks the link because of an exception."},
@@ -423,6 +433,7 @@ static PyMethodDef link_methods[] = {
 static PyGetSetDef link_getset[] = {
     {"connected", link_connected, NULL, "False once the link is closing, closed or broken.", NULL},
     {"error", link_error, NULL, "The fatal error, or None.", NULL},
+    {"minor", link_minor, NULL, "The protocol version 0.minor, once the handshake has succeeded; else None.", NULL},
     {"owner", link_owner, NULL, "The Connection.", NULL},
     {"dumps", link_dumps, link_set_dumps, "What pickles in place of pickle.dumps, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -21,12 +21,6 @@ def _check_timeout(value: Any) -> Optional[float]:
     return float(max(MIN_TIMEOUT, min(MAX_TIMEOUT, value)))
 
 
-def _check_accept_exported_modules(value: Any) -> bool:
-    if value:
-        raise ValueError('this version cannot import modules that the peer exports')
-    return False
-
-
 def _check_protocol_version(value: Any) -> tuple[int, int]:
     if not isinstance(value, tuple):
         raise TypeError('protocol_version must be a tuple, not {}'.format(type(value).__name__))
@@ -37,7 +31,7 @@ def _check_protocol_version(value: Any) -> tuple[int, int]:
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     'timeout': _check_timeout,
-    'accept_exported_modules': _check_accept_exported_modules,
+    'accept_exported_modules': bool,
     'protocol_version': _check_protocol_version,
     'pickler': check_pickler,
 }
