@@ -372,7 +372,7 @@ class Activation:
     def __init__(self, *options, address, command):
         listen = address[5:] if address.startswith('unix:') else address[4:]
         env = environment()
-        passed = ['--setenv={}'.format(name) for name in ('PYTHONPATH', 'PYTHONDONTWRITEBYTECODE') if name in env]
+        passed = ['--setenv={}'.format(name) for name in env if name not in VARIABLES]
         self.address = address
         self.process = subprocess.Popen(
             ['systemd-socket-activate', *options, *passed, '--listen', listen, ACROSSD, *command],
