@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Functions that pickle cannot name, lambdas for one, cross by value where both sides have the package cloudpickle.
 
-A connection with `Options(pickler='cloudpickle')` pickles with it from the start. With its first call it asks the other
-side whether it can read that, and whether it wants to answer in kind: by a snippet, which any peer can execute. One that
+A connection with `Options(pickler='cloudpickle')` pickles with it from the start. With its first call it asks the
+other side whether it can read that, and to answer in kind: by a snippet, which any peer can execute. One that
 has this package does from then on; plain across goes on with pickle.
 """
 

@@ -173,9 +173,9 @@ def test_the_functions_of_a_notebook(daemon):
 def test_without_the_option_functions_have_to_have_names(daemon):
     with daemon.connect(BY_VALUE) as other, daemon.connect() as conn:
         other.call(lambda: None)
-        with pytest.raises(across.OperationError, match='^Pickling failed due to '):
+        with pytest.raises(across.OperationError, match=r'^Pickling failed due to '):
             conn.call(lambda: None)
-        with pytest.raises(across.OperationError, match='^Pickling failed due to '):
+        with pytest.raises(across.OperationError, match=r'^Pickling failed due to '):
             conn.execute('lambda: None')
         assert conn.call(os.getpid) != os.getpid()
 
@@ -233,7 +233,7 @@ def test_a_function_as_pickler_is_used_on_this_side_alone(daemon):
     with daemon.connect(across.Options(pickler=dumps)) as conn:
         assert conn.call(lambda: 1) == 1
         assert len(sizes) == 1 and sizes[0][0] == 4
-        with pytest.raises(across.OperationError, match='^Pickling failed due to '):
+        with pytest.raises(across.OperationError, match=r'^Pickling failed due to '):
             conn.call(lambda: lambda: 1)
         here = conn.call(tasks.echo, across.Local(tasks.Point(1, 2)))
         assert here.sum() == 3
@@ -248,7 +248,7 @@ def test_a_pickler_that_fails(daemon):
 
     for pickler, reason in (fail, "KeyError: 'no'"), (give_text, 'TypeError: The pickler returned str, not bytes'):
         with daemon.connect(across.Options(pickler=pickler)) as conn:
-            with pytest.raises(across.OperationError, match='^Pickling failed due to {}$'.format(reason)):
+            with pytest.raises(across.OperationError, match=r'^Pickling failed due to {}$'.format(reason)):
                 conn.call(os.getpid)
             assert conn.is_connected()
 
@@ -297,7 +297,7 @@ def test_a_plain_server_reads_functions_by_value(plain_across, tmp_path):
     with plain_server(path, 'unix', str(tmp_path / 'plain')) as address:
         with across.Connection.from_unix(address[5:], options=options) as conn:
             assert conn.call(lambda value: value + 1, 2) == 3
-            with pytest.raises(across.OperationError, match='^Pickling failed due to '):
+            with pytest.raises(across.OperationError, match=r'^Pickling failed due to '):
                 conn.call(lambda: lambda: 1)
 
 
