@@ -16,13 +16,32 @@ static struct ax_binding *binding_of(struct ax_link *link)
     return link->connection->above;
 }
 
+/* The source for a bare Python is long, and the same for all links that the package makes: the first one stays, and is
+ * shared. Set with the GIL. */
+static char *shared_source;
+
+static char *copy_source(const char *source)
+{
+    if (source == NULL)
+        return NULL;
+    if (shared_source == NULL)
+        return shared_source = strdup(source);
+    return strcmp(shared_source, source) == 0 ? shared_source : strdup(source);
+}
+
+static void free_source(char *source)
+{
+    if (source != NULL && source != shared_source)
+        free(source);
+}
+
 struct ax_binding *ax_binding_new(struct ax_module *module, const char *bootstrap)
 {
     struct ax_binding *binding = calloc(1, sizeof *binding);
     if (binding == NULL)
         return NULL;
     binding->module = module;
-    binding->bootstrap = bootstrap != NULL ? strdup(bootstrap) : NULL;
+    binding->bootstrap = copy_source(bootstrap);
     if (bootstrap != NULL && binding->bootstrap == NULL) {
         free(binding);
         return NULL;
@@ -109,7 +128,7 @@ static void freed(void *above)
     struct ax_binding *binding = above;
     if (binding == NULL)
         return;
-    free(binding->bootstrap);
+    free_source(binding->bootstrap);
     free(binding);
 }
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Callable, Optional, TypeVar, Union
 
-from . import _engine, _exporter, _picklers
+from . import _bios, _engine, _exporter, _picklers
 from ._bridge import Bridge, Transport
 from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
@@ -67,7 +67,7 @@ class Connection:
         timeout_ms = 0 if options.timeout is None else max(1, round(options.timeout * 1000))
         link = _engine.Link(
             self, acceptor=self._is_acceptor, minor=options.protocol_version[1], timeout_ms=timeout_ms,
-            handshake_ms=timeout_ms,
+            handshake_ms=timeout_ms, bootstrap=_bios.get_source(),
         )  # fmt: skip
         self._set_up(link, transport, repr(transport))
         self._accepts_exports = options.accept_exported_modules

@@ -3,7 +3,7 @@
 
 `across._across` is the native engine, an extension module beside this file or a built-in module of acrossd; where it is
 missing, `across._pure` does the same in Python. The environment variable ACROSS_ENGINE asks for one of them, by name;
-acrossd, whose process is driven by its own engine, does not heed it.
+neither acrossd, which has an engine of its own, nor a host that was sent this package has a choice.
 """
 
 import os
@@ -16,6 +16,8 @@ def _choose() -> str:
     """Return the name of the engine to use."""
     if 'across._across' in sys.modules:  # acrossd has put it there
         return 'native'
+    if hasattr(globals().get('__loader__'), 'sent_files'):  # this host has nothing but what it was sent: see _bios.py
+        return 'pure'
     asked = os.environ.get('ACROSS_ENGINE', '')
     if asked not in ('', 'native', 'pure'):
         raise ImportError('ACROSS_ENGINE must be native or pure, not {!r}'.format(asked))
