@@ -87,9 +87,10 @@ def test_the_packages_own_files_have_lines_of_source(bare):
     assert 'def wait(self)' in found
 
 
-def test_what_it_prints_goes_to_standard_error(capfd, bare):
-    bare.execute('print("printed over there", flush=True)')
-    assert bare.call(len, 'abc') == 3
+def test_what_it_prints_goes_to_standard_error(capfd):
+    with across.Connection.from_command([*ISOLATED, across.get_bios()]) as bare:
+        bare.execute('print("printed over there", flush=True)')
+        assert bare.call(len, 'abc') == 3
     assert capfd.readouterr() == ('', 'printed over there\n')
 
 
