@@ -25,7 +25,7 @@ from .waiting import LIMIT, children, is_alive, wait_until
 FOLDER = os.path.dirname(__file__)
 PACKAGE = os.path.dirname(os.path.dirname(across.__file__))
 LOG = r'[-0-9]+ [:0-9]+ [A-Z]+ +[^ ]+ '  # how lines of the log begin
-HANDLERS = ['LocalConnectionHandler', 'ProcessConnectionHandler']
+HANDLERS = ['LocalConnectionHandler', 'ProcessConnectionHandler', 'BIOSConnectionHandler']
 
 
 class Server:
@@ -123,6 +123,7 @@ def test_everything_works(start, handler, kind):
 
 
 @pytest.mark.parametrize('kind', ['unix', '127.0.0.1'])
+@pytest.mark.parametrize('handler', HANDLERS[:2])
 def test_plain_clients_are_served(start, handler, plain_across, kind):
     server = start(handler, kind)
     finish(run_plain(plain_across, 'plain_client.py', server.address), b'ok\n')
@@ -145,8 +146,9 @@ def test_the_default_handler_is_a_local_one(start):
         assert conn.call(os.getpid) == server.pid
 
 
-def test_each_connection_has_a_process(start):
-    server = start('ProcessConnectionHandler')
+@pytest.mark.parametrize('handler', HANDLERS[1:])
+def test_each_connection_has_a_process(start, handler):
+    server = start(handler)
     with server.connect() as first, server.connect() as second:
         pids = [first.call(os.getpid), second.call(os.getpid)]
         assert sorted(pids) == sorted(children(server.pid))
@@ -154,8 +156,9 @@ def test_each_connection_has_a_process(start):
     wait_until(lambda: children(server.pid) == [], "the end of the connections' processes")
 
 
-def test_a_process_that_dies_is_no_other_connections_business(start):
-    server = start('ProcessConnectionHandler')
+@pytest.mark.parametrize('handler', HANDLERS[1:])
+def test_a_process_that_dies_is_no_other_connections_business(start, handler):
+    server = start(handler)
     with server.connect() as other:
         conn = server.connect()
         pid = conn.call(os.getpid)
@@ -166,6 +169,7 @@ def test_a_process_that_dies_is_no_other_connections_business(start):
         assert other.call(tasks.add, 1, 2) == 3
 
 
+@pytest.mark.parametrize('handler', HANDLERS[:2])
 def test_options_reach_the_connections(start, handler):
     server = start(handler, 'unix', 'timeout=7.5')
     with server.connect() as conn:
@@ -173,6 +177,7 @@ def test_options_reach_the_connections(start, handler):
         assert server.expect('.*timeout=7.5.*')
 
 
+@pytest.mark.parametrize('handler', HANDLERS[:2])
 def test_a_client_that_breaks_off(start, handler):
     server = start(handler)
     with socket.socket(socket.AF_UNIX) as sock:
@@ -224,8 +229,9 @@ def test_silent_clients_do_not_keep_it(start, handler):
         server.stop()
 
 
-def test_clients_that_do_not_answer_are_given_up(start):
-    server = start('ProcessConnectionHandler', 'unix', 'timeout=0.3')
+@pytest.mark.parametrize('handler', HANDLERS[1:])
+def test_processes_that_do_not_end_are_killed(start, handler):
+    server = start(handler, 'unix', 'timeout=0.3')
     conn = server.connect(across.Options(timeout=None))
     pid = conn.call(os.getpid)
     os.kill(pid, signal.SIGSTOP)
@@ -294,7 +300,7 @@ def test_handlers_of_the_program_are_left_alone(tmp_path, number):
 # ---- handlers ----
 
 
-@pytest.mark.parametrize('name', [*HANDLERS, 'BIOSConnectionHandler'])
+@pytest.mark.parametrize('name', HANDLERS)
 def test_a_handler_that_was_ended_refuses_sockets(name):
     for method, word in ('close', 'closed'), ('cancel', 'cancelled'):
         handler = getattr(servers, name)()
@@ -429,6 +435,18 @@ def test_abstract_names_are_no_files():
 
 
 # ---- bare Pythons ----
+
+
+def test_a_client_brings_its_package(start, tmp_path, monkeypatch):
+    (tmp_path / 'only_here.py').write_text('def answer():\n    return 42\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import only_here
+
+    server = start('BIOSConnectionHandler')
+    with server.connect() as conn:
+        assert conn.execute('import across; across.__version__, across.engine') == (across.__version__, 'pure')
+        conn.export('only_here')
+        assert conn.call(only_here.answer) == 42
 
 
 def test_a_plain_client_brings_its_package(start, plain_across):
