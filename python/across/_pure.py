@@ -882,7 +882,7 @@ class _Loop(threading.Thread):
         self._stopping = True
 
     def run(self) -> None:
-        while not (self._stopping and not self.links):
+        while not self._is_over():
             self._run_tasks()
             self._settle()
             events = self._poll.poll(self._get_timeout())
@@ -897,6 +897,9 @@ class _Loop(threading.Thread):
                     self._guard(link, link._on_time)
         self._waker.close()
         self._wake.close()
+
+    def _is_over(self) -> bool:
+        return self._stopping and not self.links
 
     def _run_tasks(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -932,7 +935,7 @@ class _Loop(threading.Thread):
                 _report(error)
 
     def _get_timeout(self) -> Optional[float]:
-        if self._tasks:
+        if self._tasks or self._is_over():
             return 0
         due = min((link._due for link in self.links), default=math.inf)
         return None if due == math.inf else max(0, math.ceil((due - now()) * 1000))
@@ -1083,6 +1086,8 @@ def shut_down() -> None:
     if engine is not None:
         engine.loop.post(engine.stop)
         engine.executor.wait_for_end(1.0)
+        if not engine.loop.links:
+            engine.loop.join(1.0)
 
 
 class Handle:
@@ -1267,11 +1272,10 @@ class Link:
 
     def _wait_for(self, phase: int) -> None:
         self._check()
-        if self._phase >= phase:
-            return
         if threading.get_ident() == self._loop.ident:  # the garbage collector runs finalizers where it pleases
             raise _hooks.OperationError('A finalizer that runs in a thread of the engine cannot wait for a connection')
-        self._phases[phase].wait()
+        if self._phase < phase:
+            self._phases[phase].wait()
 
     def _make_disconnect_error(self) -> BaseException:
         if self._is_closed:
