@@ -13,7 +13,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, NamedTuple, Optional
 
 _TAKE_ARGUMENT = 'cXW'  # options of the interpreter whose argument is the rest of the word, or the next one
@@ -37,7 +36,8 @@ def find(fullname: str) -> Optional[Found]:
         return None
     if _is_namespace(spec):
         return Found('', True, '<namespace>')
-    return _read(fullname, spec.loader, spec.origin)
+    is_package = spec.submodule_search_locations is not None
+    return _read(fullname, spec.loader, spec.origin if spec.has_location else None, is_package)
 
 
 def list_resources(package: str) -> list[str]:
@@ -104,14 +104,24 @@ def _is_namespace(spec: importlib.machinery.ModuleSpec) -> bool:
 # ---- source ----
 
 
-def _read(fullname: str, loader: Any, origin: Optional[str]) -> Found:
+def _read(fullname: str, loader: Any, origin: Optional[str], is_package: bool) -> Found:
     get_source = getattr(loader, 'get_source', None)
-    source = None if get_source is None else get_source(fullname)
+    source = _read_file(origin) if get_source is None else get_source(fullname)
     if source is None:
         raise ImportError('{} cannot be exported: {}'.format(fullname, _explain(loader, origin)), name=fullname)
-    get_filename = getattr(loader, 'get_filename', None)
-    filename = origin if get_filename is None else get_filename(fullname)
-    return Found(source, bool(loader.is_package(fullname)), filename or '<{}>'.format(fullname))
+    get_filename = getattr(loader, 'get_filename', '<{}>'.format)
+    return Found(source, is_package, origin or get_filename(fullname))
+
+
+def _read_file(filename: Optional[str]) -> Optional[str]:
+    """Return the source in a file; None when it is not there, or something else."""
+    if filename is None or not filename.endswith(tuple(importlib.machinery.SOURCE_SUFFIXES)):
+        return None
+    try:
+        with open(filename, 'rb') as file:
+            return importlib.util.decode_source(file.read())
+    except OSError:
+        return None
 
 
 def _explain(loader: Any, origin: Optional[str]) -> str:
@@ -138,7 +148,8 @@ def _find_main() -> Found:
         found = _try_loader(spec.name, spec.loader, spec.origin)
         if found is not None:
             return found._replace(parent=(spec.parent or None) if spec.name != '__main__' else None)
-    found = _try_loader('__main__', getattr(main, '__loader__', None), None) or _read_command() or _read_file(main)
+    loader, filename = getattr(main, '__loader__', None), getattr(main, '__file__', None)
+    found = _try_loader('__main__', loader, filename) or _read_command()
     if found is None:
         raise ImportError(
             '__main__ cannot be exported: it has no source here, as when it is typed in, or read from standard input',
@@ -147,19 +158,12 @@ def _find_main() -> Found:
     return found
 
 
-def _try_loader(name: str, loader: Any, origin: Optional[str]) -> Optional[Found]:
+def _try_loader(name: str, loader: Any, filename: Optional[str]) -> Optional[Found]:
     try:
-        return _read(name, loader, origin)._replace(is_package=False)
+        return _read(name, loader, filename, False)
     except ImportError:
-        return None
-
-
-def _read_file(main: ModuleType) -> Optional[Found]:
-    filename = getattr(main, '__file__', None)
-    if not isinstance(filename, str) or not os.path.isfile(filename):
-        return None
-    with open(filename, 'rb') as file:
-        return Found(importlib.util.decode_source(file.read()), False, filename)
+        source = _read_file(filename)
+        return None if source is None or filename is None else Found(source, False, filename)
 
 
 def _read_command() -> Optional[Found]:
