@@ -1311,7 +1311,10 @@ class Link:
         scope = _Scope(self, _PICKLE)
         try:
             with scope:
-                return self._dumps(value, protocol=4), scope.ids
+                data = self._dumps(value, protocol=4)
+                if not isinstance(data, bytes):
+                    raise TypeError('The pickler returned {}, not bytes'.format(type(data).__name__))
+                return data, scope.ids
         except BaseException as error:
             self._objects.take(scope.ids)
             if isinstance(error, Exception):
