@@ -173,7 +173,7 @@ class Connection:
         """Make a copy of `obj` in the other process, and return a proxy for it."""
         return self._apply(Local, (obj,), {})
 
-    def execute(self, source: str, /, **vars: Any) -> Any:
+    def execute(self, source: _StrOrBytes, /, **vars: Any) -> Any:
         """Execute source code in the other process with `vars` as its global variables.
 
         Returns the value of its last statement if that is an expression, else None.
