@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
+_CONSOLE = '_pyrepl.__main__'  # what the main module says to be that is typed into Python 3.13
+_NO_SOURCE = '__main__ cannot be exported: it has no source here, as when it is typed in, or read from standard input'
 _TAKE_ARGUMENT = 'cXW'  # options of the interpreter whose argument is the rest of the word, or the next one
 
 
@@ -143,6 +145,8 @@ def _find_main() -> Found:
     if main is None:
         raise ImportError('__main__ cannot be exported: this process has none', name='__main__')
     spec = getattr(main, '__spec__', None)
+    if spec is not None and spec.name == _CONSOLE:
+        raise ImportError(_NO_SOURCE, name='__main__')
     if spec is not None and spec.loader is not None:
         # With -m, it is known to its loader by another name, and in a package there that relative imports start from.
         found = _try_loader(spec.name, spec.loader, spec.origin)
@@ -151,10 +155,7 @@ def _find_main() -> Found:
     loader, filename = getattr(main, '__loader__', None), getattr(main, '__file__', None)
     found = _try_loader('__main__', loader, filename) or _read_command()
     if found is None:
-        raise ImportError(
-            '__main__ cannot be exported: it has no source here, as when it is typed in, or read from standard input',
-            name='__main__',
-        )
+        raise ImportError(_NO_SOURCE, name='__main__')
     return found
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """How the source of this process's modules is found, and what becomes of a main module. End to end: tests/e2e."""
 
+import importlib.machinery
 import sys
+import types
 
 import pytest
 
@@ -49,6 +51,23 @@ def test_modules_that_are_not_imported_are_found_without_running_their_parents(t
 def test_parts_of_the_interpreter_have_no_source():
     with pytest.raises(ImportError, match='sys cannot be exported: it is part of the interpreter'):
         _exporter.find('sys')
+
+
+@pytest.mark.parametrize('name', [None, '_pyrepl.__main__', 'program'])
+def test_main_modules_that_have_no_source(monkeypatch, name):
+    """One that was typed in, also into the console of Python 3.13, which is a module itself; and one that is gone."""
+    main = types.ModuleType('__main__')
+    if name is not None:
+        main.__spec__ = importlib.machinery.ModuleSpec(
+            name, importlib.machinery.SourceFileLoader(name, '/none/at/all.py')
+        )
+        main.__spec__.loader.get_source = {'_pyrepl.__main__': lambda name: 'source'}.get(name, lambda name: None)
+    monkeypatch.setitem(sys.modules, '__main__', main)
+    with pytest.raises(ImportError, match='__main__ cannot be exported: it has no source here'):
+        _exporter.find('__main__')
+    monkeypatch.delitem(sys.modules, '__main__')
+    with pytest.raises(ImportError, match='this process has none'):
+        _exporter.find('__main__')
 
 
 GUARDED = """
