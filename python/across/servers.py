@@ -95,6 +95,7 @@ class _Handler(ConnectionHandler):
                 self._end = end
             for wake in self._servers:
                 wake()
+            logger.info('the handler is %s; connections: %d', end, len(self._members))
             return list(self._members)
 
     def _wait(self, timeout: Optional[float] = None) -> bool:

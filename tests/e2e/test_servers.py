@@ -241,6 +241,21 @@ def test_processes_that_do_not_end_are_killed(start, handler):
     close_broken(conn)
 
 
+@pytest.mark.parametrize('handler', HANDLERS[1:])
+def test_a_second_interrupt_does_not_wait(start, handler):
+    server = start(handler)
+    conn = server.connect()
+    pid = conn.call(os.getpid)
+    os.kill(pid, signal.SIGSTOP)
+    server.process.send_signal(signal.SIGINT)
+    server.expect('the handler is closed; connections: 1')
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(LIMIT) == -signal.SIGINT
+    wait_until(lambda: not is_alive(pid), "the end of the connection's process")
+    assert not os.path.exists(server.address[5:])
+    close_broken(conn)
+
+
 def test_closing_the_handler_ends_it(start, handler):
     server = start(handler)
     with server.connect() as conn:
