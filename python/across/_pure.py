@@ -459,6 +459,11 @@ class _Session:
                 return
             size -= len(first)
 
+    def drop_output(self) -> None:
+        """What is queued will not be sent."""
+        self.output.clear()
+        self.output_size = 0
+
     # -- ends
 
     def close(self) -> None:
@@ -933,6 +938,8 @@ class _Loop(threading.Thread):
                 link._settle()
             except Exception as error:
                 _report(error)
+                link._session.drop_output()
+                link._break(_Broken(error))
 
     def _get_timeout(self) -> Optional[float]:
         if self._tasks or self._is_over():
@@ -1579,7 +1586,7 @@ class Link:
     def _send_waiting(self) -> None:
         session = self._session
         while self._waiting and session.state == _READY and not session.is_full():
-            what = self._waiting.popleft()
+            what = self._waiting[0]
             if isinstance(what, _Call):
                 session.call(what)
             elif isinstance(what, _Answer):
@@ -1587,6 +1594,7 @@ class Link:
             else:
                 session.releases += what
                 session.flush_releases()
+            self._waiting.popleft()  # only now: what could not be sent is given up with the link
 
     def _stop(self) -> None:
         """No call of ours will have a result any more, and none of the peer's."""

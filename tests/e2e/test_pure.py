@@ -317,3 +317,30 @@ def test_what_handles_are_not_for():
         'Only possible while a connection unpickles',
         'Only possible while a connection is in use by this thread',
     ]
+
+
+def test_an_error_of_the_engine_itself_breaks_a_connection_and_not_the_loop():
+    found = run_python(
+        PAIR
+        + """
+    third, fourth = (across.Connection.from_socket(end) for end in socket.socketpair())
+    reported = []
+    threading.excepthook = lambda args: reported.append(args.exc_value)
+    one.call(len, '')
+
+    def fail(call):
+        raise LookupError('a bug')
+
+    one._link._session.call = fail
+    try:
+        one.call(len, '')
+    except across.DisconnectError as error:
+        print(error)
+    try:
+        one.close()
+    except LookupError as error:
+        print(error, reported == [error])
+    print(third.call(len, 'abc'))
+    """
+    )
+    assert found == 'Connection was aborted due to LookupError: a bug\na bug True\n3\n'
