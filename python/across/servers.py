@@ -201,6 +201,10 @@ class ProcessConnectionHandler(_ChildHandler):
     close() waits for these processes as long as the option `timeout` says, and kills those that have not ended.
     """
 
+    def __init__(self, *, options: Optional[Options] = None) -> None:
+        super().__init__(options=options)
+        self._make_command(-1)  # options that cannot be passed on are refused now, and not with each client
+
     def _make_command(self, fd: int) -> Sequence[str]:
         return make_command(fd, self._options)
 

@@ -213,6 +213,22 @@ def test_missing_there(bare_daemon):
         assert conn.call(tasks.add, 1, 2) == 3
 
 
+@pytest.mark.parametrize('isolation', ['process'])
+def test_cloudpickle_can_be_exported_to_where_it_is_missing(bare_daemon):
+    with bare_daemon.connect(BY_VALUE) as conn:
+        conn.export('cloudpickle')
+        assert conn.call(lambda: lambda: 4)() == 4
+
+
+def test_cloudpickle_can_be_exported_to_a_bare_python():
+    command = [sys.executable, '-S', '-c', across.get_bios()]
+    with across.Connection.from_command(command, options=BY_VALUE) as conn:
+        with pytest.raises(across.OperationError, match='the other side has no package cloudpickle'):
+            conn.call(lambda: None)
+        conn.export('cloudpickle')
+        assert conn.call(lambda: lambda: 4)() == 4
+
+
 def test_another_version_of_python_there(daemon, monkeypatch):
     with daemon.connect(BY_VALUE) as conn:
         monkeypatch.setattr(sys.implementation, 'cache_tag', 'other-1')

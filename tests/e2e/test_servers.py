@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import pickle
 import resource
 import signal
 import socket
@@ -363,6 +364,11 @@ def test_cancel_breaks_connections(handler):
 def test_exported_modules_need_a_process():
     with pytest.raises(ValueError, match=r'^Cannot import modules over multiple connections$'):
         servers.LocalConnectionHandler(options=across.Options(accept_exported_modules=True))
+
+
+def test_options_that_cannot_be_passed_on_are_refused():
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        servers.ProcessConnectionHandler(options=across.Options(pickler=lambda value, protocol: b''))
 
 
 def test_a_handler_that_fails_is_logged(start):
