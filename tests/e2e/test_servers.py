@@ -21,7 +21,7 @@ from . import plain_client
 from . import remote_tasks as tasks
 from .daemon import Lines, RunningCall, close_broken, environment
 from .test_plain_peer import finish, run_plain
-from .waiting import LIMIT, children, is_alive, wait_until
+from .waiting import LIMIT, children, count_fds, is_alive, wait_until
 
 FOLDER = os.path.dirname(__file__)
 PACKAGE = os.path.dirname(os.path.dirname(across.__file__))
@@ -197,6 +197,22 @@ def test_functions_cross_by_value(start, handler):
     server = start(handler)
     with server.connect(across.Options(pickler='cloudpickle')) as conn:
         assert conn.call(lambda: lambda: 4)() == 4
+
+
+def test_nothing_is_left_of_connections_that_ended(start, handler):
+    server = start(handler)
+    with server.connect() as conn:
+        conn.call(os.getpid)
+    wait_until(lambda: children(server.pid) == [], "the end of the connection's process")
+    fds = count_fds(server.pid)
+    for _ in range(3):
+        conns = [server.connect() for _ in range(4)]
+        for conn in conns:
+            conn.call(tasks.add, 1, 2)
+        for conn in conns:
+            conn.close()
+    wait_until(lambda: children(server.pid) == [], "the end of the connections' processes")
+    wait_until(lambda: count_fds(server.pid) <= fds, lambda: 'closing all but {} descriptors'.format(fds))
 
 
 # ---- ending ----
