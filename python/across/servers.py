@@ -213,6 +213,7 @@ class ProcessConnectionHandler(_ChildHandler):
 _BARE = """
 import signal, socket, sys
 sock = socket.socket(fileno=int(sys.argv[1]))
+sock.set_inheritable(False)
 sock.settimeout(float(sys.argv[2]) or None)
 def receive(size):
     data = b''
