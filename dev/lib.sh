@@ -43,6 +43,19 @@ choose_python()
     cmake ${1:+"-DPython3_EXECUTABLE=$1"} -P cmake/AxPython.cmake
 }
 
+# Prints the interpreters that can be built for, one of each version that this project is for, the oldest first: from
+# PATH, and pyenv's.
+list_pythons()
+{
+    local folders python
+    IFS=: read -ra folders <<<"$PATH"
+    for python in $(printf '%s/python3.[0-9]* ' "${folders[@]}" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin); do
+        if [[ $python =~ /python3\.(9|1[0-3])$ ]] && python=$(choose_python "$python" 2>/dev/null); then
+            printf '%s %s\n' "$(python_version "$python")" "$python"
+        fi
+    done | sort --version-sort --key=1,1 --unique | cut -d ' ' -f 2-
+}
+
 python_version()
 {
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'
@@ -99,11 +112,17 @@ finish()
     exit 0
 }
 
-# python_tests FOLDER [NAME=VALUE...]: all pytest suites on the build in that folder, with these environment variables.
-python_tests()
+# on_build FOLDER [NAME=VALUE...] COMMAND...: in an environment that tells tests where the build is.
+on_build()
 {
     local folder=$1
     shift
-    run env "PYTHONPATH=$folder/python" "AX_BUILD_DIR=$folder" "AX_PLAIN_ACROSS=$deps/plain-across" PYTHONDONTWRITEBYTECODE=1 \
-        "$@" "$venv/bin/python" -m pytest tests
+    run env "PYTHONPATH=$folder/python" "AX_BUILD_DIR=$folder" "AX_PLAIN_ACROSS=$deps/plain-across" \
+        PYTHONDONTWRITEBYTECODE=1 "$@"
+}
+
+# python_tests FOLDER [NAME=VALUE...]: all pytest suites on that build.
+python_tests()
+{
+    on_build "$@" "$venv/bin/python" -m pytest tests
 }
