@@ -31,12 +31,16 @@ struct ax_task {
 
 void ax_task_init(struct ax_task *task, void (*run)(struct ax_task *task));
 
+struct ax_connection;
+
 struct ax_loop {
     uv_loop_t uv; /* the thread that runs the loop only */
     uv_async_t wake;
     pthread_t thread;
     _Atomic(struct ax_task *) tasks; /* a stack, pushed by any thread, emptied by the loop */
     atomic_bool stopping;
+    uv_timer_t guard;             /* of leases (lease.h); the thread that runs the loop only */
+    struct ax_connection *leased; /* whom it looks at; likewise */
     unsigned char scratch[AX_LOOP_SCRATCH]; /* the thread that runs the loop only */
 };
 
