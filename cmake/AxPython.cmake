@@ -2,7 +2,7 @@
 # Chooses the interpreter to build for, and learns from it where its headers and its library are.
 #
 # Python3_EXECUTABLE names it; else it is the first python3 on PATH that will do. A name on PATH may be a wrapper (pyenv's
-# are), so everything is asked of the running interpreter itself.
+# are), so everything is asked of the running interpreter itself. Only the daemon needs the library.
 cmake_minimum_required(VERSION 3.22...4.0) # it is a script of its own, too
 
 set(AX_PYTHON_FACTS executable implementation version headers library ext_suffix)
@@ -26,7 +26,7 @@ macro(ax_describe_python python)
         set(AX_PYTHON_problem "is Python ${AX_PYTHON_version}; 3.9 or newer is needed")
     elseif(NOT AX_PYTHON_headers)
         set(AX_PYTHON_problem "has no header files (Python.h): install python${AX_PYTHON_version}-dev or python3-dev")
-    elseif(NOT AX_PYTHON_library)
+    elseif(AX_DAEMON AND NOT AX_PYTHON_library)
         string(CONCAT AX_PYTHON_problem "has no shared libpython${AX_PYTHON_version}: install python${AX_PYTHON_version}-dev or "
                "python3-dev; with pyenv, build it with PYTHON_CONFIGURE_OPTS=--enable-shared")
     endif()
@@ -63,10 +63,13 @@ function(ax_choose_python)
 endfunction()
 
 # Ax::Python, the headers alone: for an extension module, which finds the interpreter's symbols in its process.
-# Ax::PythonEmbed, headers and libpython: for a program that holds an interpreter.
+# Ax::PythonEmbed, headers and libpython: for a program that holds an interpreter. With AX_DAEMON alone.
 function(ax_add_python_targets)
     add_library(Ax::Python INTERFACE IMPORTED GLOBAL)
     target_include_directories(Ax::Python SYSTEM INTERFACE "${AX_PYTHON_headers}")
+    if(NOT AX_DAEMON)
+        return()
+    endif()
     add_library(ax_libpython SHARED IMPORTED GLOBAL)
     set_target_properties(ax_libpython PROPERTIES IMPORTED_LOCATION "${AX_PYTHON_library}")
     add_library(Ax::PythonEmbed INTERFACE IMPORTED GLOBAL)
@@ -75,6 +78,7 @@ endfunction()
 
 # As a script (cmake -P): prints the executable, for dev/.
 if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)
+    set(AX_DAEMON ON)
     ax_choose_python()
     if(AX_PYTHON_problem)
         message(FATAL_ERROR "${AX_PYTHON_problem}")

@@ -193,7 +193,10 @@ static void answer_text(struct ax_request *request, PyObject *error)
 /* Answers with the exception that is set. `from_call`: the called function raised it. */
 static int answer_error(struct ax_module *module, struct ax_request *request, PyObject *error, bool from_call)
 {
+    struct ax_scope scope;
+    ax_scope_enter(&scope, request->connection, AX_SCOPE_CALL);
     PyObject *record = PyObject_CallFunctionObjArgs(module->dump_error, error, from_call ? Py_True : Py_False, NULL);
+    ax_scope_leave(&scope);
     if (record == NULL) {
         ax_raise_operation_failed(module, "Pickling");
         return -1;

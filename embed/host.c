@@ -18,7 +18,7 @@ static const char start_source[] =
     "sys.modules[spec.name] = engine\n"
     "spec.loader.exec_module(engine)\n"
     "import across._host as host\n"
-    "host.start(preload)\n";
+    "host.start(preload, accept_exports)\n";
 
 static struct ax_host_config host_config;
 static PyThreadState *main_thread; /* while it does not hold the GIL */
@@ -66,7 +66,8 @@ static int run_start_source(const struct ax_host_config *config)
     if (package_dir != NULL && preload != NULL && scope != NULL &&
         PyDict_SetItemString(scope, "__builtins__", PyEval_GetBuiltins()) == 0 &&
         PyDict_SetItemString(scope, "package_dir", package_dir) == 0 &&
-        PyDict_SetItemString(scope, "preload", preload) == 0)
+        PyDict_SetItemString(scope, "preload", preload) == 0 &&
+        PyDict_SetItemString(scope, "accept_exports", config->accept_exports ? Py_True : Py_False) == 0)
         result = PyRun_String(start_source, Py_file_input, scope, scope);
     PyObject *engine = result != NULL ? PyDict_GetItemString(scope, "engine") : NULL;
     if (engine != NULL) {

@@ -16,13 +16,32 @@ static struct ax_binding *binding_of(struct ax_link *link)
     return link->connection->above;
 }
 
+/* The source for a bare Python is long, and the same for all links that the package makes: the first one stays, and is
+ * shared. Set with the GIL. */
+static char *shared_source;
+
+static char *copy_source(const char *source)
+{
+    if (source == NULL)
+        return NULL;
+    if (shared_source == NULL)
+        return shared_source = strdup(source);
+    return strcmp(shared_source, source) == 0 ? shared_source : strdup(source);
+}
+
+static void free_source(char *source)
+{
+    if (source != NULL && source != shared_source)
+        free(source);
+}
+
 struct ax_binding *ax_binding_new(struct ax_module *module, const char *bootstrap)
 {
     struct ax_binding *binding = calloc(1, sizeof *binding);
     if (binding == NULL)
         return NULL;
     binding->module = module;
-    binding->bootstrap = bootstrap != NULL ? strdup(bootstrap) : NULL;
+    binding->bootstrap = copy_source(bootstrap);
     if (bootstrap != NULL && binding->bootstrap == NULL) {
         free(binding);
         return NULL;
@@ -109,7 +128,7 @@ static void freed(void *above)
     struct ax_binding *binding = above;
     if (binding == NULL)
         return;
-    free(binding->bootstrap);
+    free_source(binding->bootstrap);
     free(binding);
 }
 
@@ -408,6 +427,16 @@ static int link_set_dumps(PyObject *object, PyObject *value, void *closure)
     return 0;
 }
 
+/* The handshake decides on the version before it succeeds, and nothing changes it afterwards. */
+static PyObject *link_minor(PyObject *object, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    if (connection == NULL || !atomic_load(&connection->was_running))
+        Py_RETURN_NONE;
+    return PyLong_FromLong(connection->session.config.minor);
+}
+
 static PyMethodDef link_methods[] = {
     {"start", link_start, METH_VARARGS, "Begins the handshake over two descriptors, which are duplicated."},
     {"fail", link_fail, METH_O, "Breaks the link because of an exception."},
@@ -423,6 +452,7 @@ static PyMethodDef link_methods[] = {
 static PyGetSetDef link_getset[] = {
     {"connected", link_connected, NULL, "False once the link is closing, closed or broken.", NULL},
     {"error", link_error, NULL, "The fatal error, or None.", NULL},
+    {"minor", link_minor, NULL, "The protocol version 0.minor, once the handshake has succeeded; else None.", NULL},
     {"owner", link_owner, NULL, "The Connection.", NULL},
     {"dumps", link_dumps, link_set_dumps, "What pickles in place of pickle.dumps, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -6,6 +6,7 @@ with across.Connection.from_unix('/run/acrossd.sock') as conn:
 """
 
 from . import _engine
+from ._bios import get_bios
 from ._connection import Connection, get_connection
 from ._errors import DisconnectError, OperationError, ProtocolError
 from ._log import set_debug_level
@@ -30,6 +31,7 @@ __all__ = [
     'Proxy',
     'Reference',
     'engine',
+    'get_bios',
     'get_connection',
     'get_proxy_connection',
     'ref',

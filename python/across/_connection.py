@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Callable, Optional, TypeVar, Union
 
-from . import _engine
+from . import _bios, _engine, _exporter, _picklers
 from ._bridge import Bridge, Transport
 from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
@@ -20,7 +20,7 @@ from ._log import logger
 from ._options import Options
 from ._proxies import Local
 from ._records import dump_error, load_error
-from ._remote import _apply_ref, _execute, run_call
+from ._remote import _apply_ref, _execute, _export, run_call
 
 _T = TypeVar('_T')
 _StrOrBytes = Union[str, bytes]
@@ -28,6 +28,7 @@ _StrOrBytesPath = Union[str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
 
 _numbers = itertools.count(1)
 _open: set[Connection] = set()  # that this process opened, and that have not ended
+_served_accept_exports = False  # on connections that acrossd accepted
 
 
 class Connection:
@@ -45,14 +46,18 @@ class Connection:
     statement, which raises why it failed. All methods may be called from any thread.
     """
 
-    __slots__ = ('_link', '_transport', '_label', '_ended', '_failure', '_pid', '__weakref__')
+    __slots__ = ('_link', '_apply', '_transport', '_label', '_ended', '_failure', '_pid',
+                 '_accepts_exports', '__weakref__')  # fmt: skip
 
+    _is_acceptor = False  # whether the other side speaks first, and says which version is spoken
     _link: _engine.Link
+    _apply: Callable[..., Any]  # the link's, behind a question to the other side where there is one to be asked first
     _transport: Optional[Transport]
     _label: str
     _ended: bool  # by close() or cancel()
     _failure: list[BaseException]  # what close() raises: at most one, and once
     _pid: int  # of the process that it lives in; a child made by fork() has but a dead image
+    _accepts_exports: bool  # the peer may export modules to this process
 
     def __init__(self, channel: Any, *, options: Optional[Options] = None) -> None:
         options = Options() if options is None else options.copy()
@@ -60,19 +65,28 @@ class Connection:
         if options.timeout is not None:
             transport.set_timeout(options.timeout)
         timeout_ms = 0 if options.timeout is None else max(1, round(options.timeout * 1000))
-        link = _engine.Link(self, minor=options.protocol_version[1], timeout_ms=timeout_ms, handshake_ms=timeout_ms)
+        link = _engine.Link(
+            self, acceptor=self._is_acceptor, minor=options.protocol_version[1], timeout_ms=timeout_ms,
+            handshake_ms=timeout_ms, bootstrap=_bios.get_source(),
+        )  # fmt: skip
         self._set_up(link, transport, repr(transport))
+        self._accepts_exports = options.accept_exported_modules
+        link.dumps = _picklers.get_dumps(options.pickler)
+        if options.pickler == _picklers.CLOUDPICKLE:
+            self._apply = self._ask_and_apply
         logger.info('%r starts, options=%r', self, options)
         _open.add(self)
         transport.begin(link)
 
     def _set_up(self, link: _engine.Link, transport: Optional[Transport], peer: str) -> None:
         self._link = link
+        self._apply = link.apply
         self._transport = transport
         self._label = '{} {}'.format(next(_numbers), peer)
         self._ended = False
         self._failure = []
         self._pid = os.getpid()
+        self._accepts_exports = False
 
     @classmethod
     def from_tcp(cls, host: str, port: Union[int, str], *, options: Optional[Options] = None) -> Connection:
@@ -131,24 +145,42 @@ class Connection:
         :exc:`OperationError` says that something else than the function failed, :exc:`DisconnectError` that the
         connection is gone. An interrupted call (KeyboardInterrupt) leaves the connection usable.
         """
-        return self._link.apply(func, args, kwargs)
+        return self._apply(func, args, kwargs)  # type: ignore[no-any-return]
 
     def create(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call `func(*args, **kwargs)` in the other process, keep its result there, and return a proxy for it."""
-        return self._link.apply(_apply_ref, (func, args, kwargs), {})
+        return self._apply(_apply_ref, (func, args, kwargs), {})
 
     call_ref = create
 
     def replicate(self, obj: Any) -> Any:
         """Make a copy of `obj` in the other process, and return a proxy for it."""
-        return self._link.apply(Local, (obj,), {})
+        return self._apply(Local, (obj,), {})
 
     def execute(self, source: str, /, **vars: Any) -> Any:
         """Execute source code in the other process with `vars` as its global variables.
 
         Returns the value of its last statement if that is an expression, else None.
         """
-        return self._link.apply(_execute, (source, vars), {})
+        return self._apply(_execute, (source, vars), {})
+
+    def export(self, *modules: str) -> None:
+        """Let the other process import modules of this one, given by name, with all their submodules.
+
+        It fetches each of them when it is imported there. They take precedence over modules that are installed there.
+        `__main__` can be exported if it ends with an `if __name__ == '__main__'` block, which does not run there.
+        ValueError when the other side accepts no modules, or has imported one of that name already.
+        """
+        for name in modules:
+            if not isinstance(name, str):
+                raise TypeError('modules are exported by name, a str and not {}'.format(type(name).__name__))
+        _exporter.provide_resource_functions()
+        self._link.apply(_export, (modules,), {})
+
+    def _ask_and_apply(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        _picklers.ask(self._link)
+        self._apply = self._link.apply
+        return self._apply(func, args, kwargs)
 
     def is_connected(self) -> bool:
         """Return whether calls are still possible: False once either side has closed the connection, or it broke."""
@@ -240,7 +272,14 @@ def _make_connection(link: _engine.Link) -> Connection:
     """Return the owner of a link that the daemon accepted."""
     conn = Connection.__new__(Connection)
     conn._set_up(link, None, 'accepted')
+    conn._accepts_exports = _served_accept_exports
     return conn
+
+
+def accept_exports_of_clients() -> None:
+    """Let the clients of this process, a worker of acrossd, export modules to it."""
+    global _served_accept_exports
+    _served_accept_exports = True
 
 
 def _close_all() -> None:

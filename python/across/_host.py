@@ -12,15 +12,21 @@ import sys
 import threading
 from collections.abc import Iterable
 
+from . import _connection
+
 REHEARSALS = 20  # calls until CPython 3.11 and later have adapted code to what it does
 
 
-def start(modules: Iterable[str]) -> None:
+def start(modules: Iterable[str], accept_exports: bool = False) -> None:
     """Import what workers shall find ready, and prepare memory to be shared with them.
+
+    `accept_exports`: peers may export modules to the workers.
 
     An interpreter writes to code that runs for the first times: better now than in every worker. And the garbage
     collector need not look again at what is there now.
     """
+    if accept_exports:
+        _connection.accept_exports_of_clients()
     for name in modules:
         importlib.import_module(name)
     for _ in range(REHEARSALS):

@@ -22,6 +22,7 @@ class _StderrHandler(logging.StreamHandler[TextIO] if sys.version_info >= (3, 11
 
 
 _handler: Optional[logging.Handler] = None
+_level = 0
 
 
 def set_debug_level(level: int) -> None:
@@ -29,9 +30,10 @@ def set_debug_level(level: int) -> None:
 
     0: nothing, 1: connections that start and end, and why; 2: everything.
     """
-    global _handler
+    global _handler, _level
     if level not in (0, 1, 2):
         raise ValueError('debug level must be 0, 1 or 2, not {!r}'.format(level))
+    _level = level
     if _handler is not None:
         logger.removeHandler(_handler)
         logger.setLevel(logging.NOTSET)
@@ -47,3 +49,8 @@ def set_debug_level(level: int) -> None:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO if level == 1 else logging.DEBUG)
         _handler = handler
+
+
+def get_debug_level() -> int:
+    """Return what set_debug_level() was given last."""
+    return _level

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
+from ._picklers import check_pickler
+
 MIN_TIMEOUT = 0.001  # seconds; the wire carries whole milliseconds, and 0 means none
 MAX_TIMEOUT = 86400.0  # seconds; one day, far below what poll() and timers can express
 
@@ -19,12 +21,6 @@ def _check_timeout(value: Any) -> Optional[float]:
     return float(max(MIN_TIMEOUT, min(MAX_TIMEOUT, value)))
 
 
-def _check_accept_exported_modules(value: Any) -> bool:
-    if value:
-        raise ValueError('this version cannot import modules that the peer exports')
-    return False
-
-
 def _check_protocol_version(value: Any) -> tuple[int, int]:
     if not isinstance(value, tuple):
         raise TypeError('protocol_version must be a tuple, not {}'.format(type(value).__name__))
@@ -35,13 +31,15 @@ def _check_protocol_version(value: Any) -> tuple[int, int]:
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     'timeout': _check_timeout,
-    'accept_exported_modules': _check_accept_exported_modules,
+    'accept_exported_modules': bool,
     'protocol_version': _check_protocol_version,
+    'pickler': check_pickler,
 }
 _DEFAULTS: dict[str, Any] = {
     'timeout': 60.0,
     'accept_exported_modules': False,
     'protocol_version': (0, 2),
+    'pickler': None,
 }
 
 
@@ -56,15 +54,21 @@ class Options:
     protocol_version
         The version of the wire protocol that the side which opens a connection speaks: (0, 2), or (0, 1) for a peer
         that runs across 0.1. Default: (0, 2).
+    pickler
+        'cloudpickle': functions and classes that pickle cannot name, such as lambdas, closures and those of a notebook,
+        cross by value. Both sides need the package cloudpickle and the same version of Python. The other side answers
+        in kind unless it runs plain across. Or a function, called as `pickler(value, protocol=4)`, that returns bytes
+        which the other side can read with pickle.loads(): used on this side alone. Default: None, pickle's own.
 
     A name that is none of these is an AttributeError.
     """
 
-    __slots__ = ('timeout', 'accept_exported_modules', 'protocol_version')
+    __slots__ = ('timeout', 'accept_exported_modules', 'protocol_version', 'pickler')
 
     timeout: Optional[float]
     accept_exported_modules: bool
     protocol_version: tuple[int, int]
+    pickler: Any
 
     def __init__(self, **options: Any) -> None:
         self._assign(_DEFAULTS)

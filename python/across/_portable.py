@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from typing import Any, Optional
 
+from . import _engine
 from ._errors import describe_error
 
 _PROTOCOL = 4
@@ -63,7 +65,7 @@ def _get_notes(exc: BaseException) -> list[str]:
 def _try(obj: Any) -> tuple[Any, Optional[str]]:
     """Pickle and unpickle an exception; return the copy, and what went wrong."""
     file = io.BytesIO()
-    pickler = _TrialPickler(file)
+    pickler = _make_trial_pickler(file)
     try:
         pickler.dump(obj)
     except Exception as error:
@@ -78,11 +80,11 @@ def _try(obj: Any) -> tuple[Any, Optional[str]]:
     return copied, None
 
 
-class _TrialPickler(pickle.Pickler):
-    """Keeps what only a connection can pickle aside."""
+class _KeepsAside:
+    """Part of a pickler: keeps what only a connection can pickle aside."""
 
     def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, _PROTOCOL)
+        super().__init__(file, _PROTOCOL)  # type: ignore[call-arg]
         self.kept: list[Any] = []
 
     def persistent_id(self, obj: Any) -> Optional[int]:
@@ -90,6 +92,19 @@ class _TrialPickler(pickle.Pickler):
             return None
         self.kept.append(obj)
         return len(self.kept) - 1
+
+
+class _TrialPickler(_KeepsAside, pickle.Pickler):
+    """Pickles as a connection does."""
+
+
+def _make_trial_pickler(file: io.BytesIO) -> Any:
+    """Return a pickler like that of the connection which this thread works for."""
+    conn = _engine.current()
+    by_value = sys.modules.get('cloudpickle')
+    if conn is None or by_value is None or conn._link.dumps is not by_value.dumps:
+        return _TrialPickler(file)
+    return type('_TrialPickler', (_KeepsAside, by_value.Pickler), {})(file)
 
 
 class _TrialUnpickler(pickle.Unpickler):

@@ -114,7 +114,7 @@ def _make_proxy(id: int, methods: list[str]) -> Proxy:
     proxy: Proxy = object.__new__(cls)
     handle = _engine.claim(id)
     _set_handle(proxy, handle)
-    _set_apply(proxy, handle.owner._link.apply)
+    _set_apply(proxy, handle.owner._apply)
     return proxy
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from . import _engine, _importer
 from ._proxies import Local
 from ._snippets import run
 
@@ -29,8 +30,11 @@ def _execute(source: str, scope: dict[str, Any]) -> Any:
 
 
 def _export(modules: tuple[str, ...]) -> None:
-    """Refuse modules that the peer offers."""
-    raise ValueError('Exporting modules is not allowed')
+    """Import these top-level modules from the peer from now on."""
+    conn = _engine.current()
+    if conn is None or not conn._accepts_exports:
+        raise ValueError('Exporting modules is not allowed')
+    _importer.accept(modules, conn)
 
 
 for _obj in (_apply_ref, _execute, _export):

@@ -114,7 +114,25 @@ static void test_a_venv_is_used_by_its_absolute_path(void **state)
     assert_string_equal(config.preload[0], "json");
     assert_null(config.preload[1]);
     assert_int_equal(config.timeout_ms, 60000);
+    assert_true(config.accept_exports); /* a worker for each connection is the default */
     ax_interpreter_fini(&interpreter);
+    ax_options_fini(&options);
+}
+
+static void test_exports_need_a_process_of_their_own(void **state)
+{
+    const struct ax_interpreter interpreter = {.python = "python", .package_dir = "/"};
+    struct ax_options options;
+    (void)state;
+
+    ax_options_init(&options);
+    options.isolation = AX_ISOLATION_SHARED;
+    assert_false(ax_interpreter_host_config(&interpreter, &options).accept_exports);
+    options.use_stdio = true;
+    assert_true(ax_interpreter_host_config(&interpreter, &options).accept_exports);
+    options.use_stdio = false;
+    options.isolation = AX_ISOLATION_PROCESS;
+    assert_true(ax_interpreter_host_config(&interpreter, &options).accept_exports);
     ax_options_fini(&options);
 }
 
@@ -125,7 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_accepts_a_venv_of_the_wanted_version), TEST(test_says_which_version_is_needed),
         TEST(test_a_folder_that_is_no_venv_is_refused),  TEST(test_a_folder_to_run_in_must_be_there),
-        TEST(test_a_venv_is_used_by_its_absolute_path),
+        TEST(test_a_venv_is_used_by_its_absolute_path),  TEST(test_exports_need_a_process_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,9 +4,13 @@
 Imports nothing of the tests, as remote_tasks.
 """
 
+import contextlib
 import ctypes
 import os
+import re
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -54,10 +58,9 @@ def hold_gil(seconds):
     return 'slept'
 
 
-def hold_gil_for_ever(func):
-    func()
-    while True:
-        ctypes.PyDLL(None).pause()
+def hold_gil_for_ever(path):
+    """When the file is there, no Python code runs any more in this process."""
+    ctypes.PyDLL(None).system(b"touch '%s'; exec sleep 1000" % path.encode())
 
 
 # ---- leaves behind ----
@@ -73,6 +76,8 @@ def start_daemon():
         os.setsid()
         if os.fork() == 0:
             os.setsid()
+            with open('/proc/self/comm', 'w') as file:
+                file.write('a-daemon')
             os.write(writer, b'%d' % os.getpid())
             while True:
                 signal.pause()
@@ -93,7 +98,8 @@ def note(path, text):
 def see_client_go(path, func):
     """When the client has gone, note what that looks like from inside of a call. Returns after that."""
     conn = across.get_connection()
-    func()
+    with contextlib.suppress(across.DisconnectError):  # it may go before it has answered
+        func()
     while conn.is_connected():
         time.sleep(0.001)
     try:
@@ -148,6 +154,34 @@ def list_own_fds():
         except FileNotFoundError:  # of the listing itself
             pass
     return found
+
+
+def list_fds_of_child():
+    """What a program that was started without closing anything finds open; but for what it lists them with."""
+    code = 'import os; print(*[fd for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd)])'
+    output = subprocess.check_output(['python3', '-I', '-c', code], close_fds=False, stdin=subprocess.DEVNULL)
+    return sorted(output.decode().split())
+
+
+def count_listening_sockets():
+    count = 0
+    for fd, text in list_own_fds().items():
+        if text.startswith('socket:'):
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                count += sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return count
+
+
+_barrier = threading.Barrier(20)
+
+
+def find_blocked_signals():
+    """In this call's thread and in a program that it starts, while 20 calls are here at once."""
+    _barrier.wait(60)
+    with open('/proc/thread-self/status') as file:
+        here = re.search('^SigBlk:.*$', file.read(), re.MULTILINE).group()
+    there = subprocess.check_output(['grep', '^SigBlk:', '/proc/self/status'], stdin=subprocess.DEVNULL)
+    return here, there.decode().rstrip('\n')
 
 
 def has_module(name):

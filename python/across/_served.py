@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Connections that this side accepts, and the process that serves one of them for a ProcessConnectionHandler."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import pickle
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable, Optional
+
+from ._connection import Connection
+from ._errors import describe_error
+from ._log import get_debug_level, logger, set_debug_level
+from ._options import Options
+
+SIGNALS = frozenset([signal.SIGINT, signal.SIGTERM])  # that end what serves connections
+_MAIN = 'from across._served import main; main()'
+
+
+class ServedConnection(Connection):
+    """A connection whose other side speaks first: it is answered in the version that it speaks."""
+
+    __slots__ = ('_on_end',)
+
+    _is_acceptor = True
+    _on_end: Optional[Callable[[ServedConnection], object]]
+
+    def __init__(
+        self, channel: Any, *, options: Optional[Options] = None,
+        on_end: Optional[Callable[[ServedConnection], object]] = None,
+    ) -> None:  # fmt: skip
+        self._on_end = on_end
+        super().__init__(channel, options=options)
+
+    def _link_finished(self) -> None:
+        super()._link_finished()
+        if self._on_end is not None:
+            self._on_end(self)
+
+
+def stop(conn: Connection) -> None:
+    """Close a connection in an orderly way if it is made already, and do not wait for one that is being made."""
+    try:
+        if conn._link.minor is None:
+            conn.cancel()
+        conn.close()
+    except Exception as error:
+        logger.debug('%r ended with an error: %s', conn, describe_error(error))
+
+
+@contextlib.contextmanager
+def signals_call(func: Callable[[], object]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM call a function, in the main thread, as far as the program has no handlers of its own."""
+    defaults: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    replaced = {}
+    if threading.current_thread() is threading.main_thread():
+        replaced = {number: default for number, default in defaults.items() if signal.getsignal(number) == default}
+    for number in replaced:
+        signal.signal(number, lambda *_: func())
+    try:
+        yield
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+
+
+class Stopper:
+    """What a signal is to call: closes a connection, and does not wait for anything the second time."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._thread = threading.Thread(target=stop, args=(conn,), daemon=True)
+
+    def __call__(self) -> None:
+        if self._thread.ident is None:
+            self._thread.start()
+        else:
+            self._conn.cancel()
+
+    def wait_for_end(self) -> None:
+        """Wait until the connection has ended, in whatever way; raise what broke it."""
+        self._conn.wait()
+        self._conn.close()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+
+def make_command(fd: int, options: Options) -> Sequence[str]:
+    """Return the command that serves the connected socket `fd`."""
+    state = base64.b64encode(pickle.dumps((get_debug_level(), options))).decode('ascii')
+    return [sys.executable, '-c', _MAIN, str(fd), state]
+
+
+def main() -> None:
+    """Serve one connection. The process was started with its signals blocked."""
+    level, options = pickle.loads(base64.b64decode(sys.argv[2]))
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)
+    del sys.argv[1:]
+    set_debug_level(level)
+    try:
+        _serve(ServedConnection.from_socket(sock, options=options))
+    except Exception as error:
+        sys.exit('across: the connection broke: ' + describe_error(error))
+
+
+def _serve(conn: Connection) -> None:
+    stopper = Stopper(conn)
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: stopper())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    try:
+        stopper.wait_for_end()
+    finally:  # the process ends anyway
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: MIT
+"""Serving connections from Python code, without acrossd.
+
+    across.servers.run_unix('/run/user/1000/across.sock', handler=across.servers.ProcessConnectionHandler())
+
+A handler decides where connections are served: in this process, or in one of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable, Optional, Union
+
+from ._channels import SocketChannel, _describe_address
+from ._errors import describe_error
+from ._log import logger
+from ._options import Options
+from ._served import SIGNALS, ServedConnection, make_command, signals_call, stop
+
+__all__ = [
+    'BIOSConnectionHandler',
+    'ConnectionHandler',
+    'LocalConnectionHandler',
+    'ProcessConnectionHandler',
+    'run_tcp',
+    'run_unix',
+]
+
+_PAUSE = 1.0  # seconds without accepting anybody, when descriptors or memory have run out
+_EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+_BACKLOG = socket.SOMAXCONN  # connections that wait to be accepted
+
+
+class ConnectionHandler:
+    """Serves connected sockets. Subclasses override the three methods; `with` closes."""
+
+    def handle_socket(self, sock: socket.socket) -> None:
+        """Serve a client, which must not block. The socket belongs to the handler unless this raises an exception."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Break all connections, without waiting for anything. close() is still due."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close all connections, and wait until that is done. No sockets are accepted any more."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
+
+
+class _Handler(ConnectionHandler):
+    """What our own handlers have in common: members, one for each connection, of which close() awaits the end."""
+
+    def __init__(self, options: Optional[Options]) -> None:
+        self._options = Options() if options is None else options.copy()
+        self._condition = threading.Condition()  # guards what follows, and tells when a member is gone
+        self._end: Optional[str] = None  # how it was ended
+        self._members: set[Any] = set()
+        self._servers: set[Callable[[], None]] = set()  # what wakes those that accept connections for it
+
+    def handle_socket(self, sock: socket.socket) -> None:
+        with self._condition:
+            if self._end is not None:
+                raise ValueError('Connection handler is {}'.format(self._end))
+            self._members.add(self._start(sock))
+
+    def _start(self, sock: socket.socket) -> Any:
+        """Return the member that serves the client. It must not be forgotten in this thread."""
+        raise NotImplementedError
+
+    def _forget(self, member: Any) -> None:
+        with self._condition:
+            self._members.discard(member)
+            self._condition.notify_all()
+
+    def _finish(self, end: str) -> list[Any]:
+        """Let nobody in any more, and return those who are there."""
+        with self._condition:
+            if self._end != 'closed':
+                self._end = end
+            for wake in self._servers:
+                wake()
+            return list(self._members)
+
+    def _wait(self, timeout: Optional[float] = None) -> bool:
+        """Wait until all members are gone; return whether they are."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._members, timeout)
+
+    @contextlib.contextmanager
+    def _serving(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Have `wake` called when the handler is closed or cancelled."""
+        with self._condition:
+            self._servers.add(wake)
+            if self._end is not None:
+                wake()
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._servers.discard(wake)
+
+
+class LocalConnectionHandler(_Handler):
+    """Serves all connections in this process: they share its modules. Calls run in threads of their own."""
+
+    def __init__(self, *, options: Optional[Options] = None) -> None:
+        super().__init__(options)
+        if self._options.accept_exported_modules:
+            raise ValueError('Cannot import modules over multiple connections')
+
+    def _start(self, sock: socket.socket) -> Any:
+        return ServedConnection(SocketChannel(sock=sock), options=self._options, on_end=self._forget)
+
+    def cancel(self) -> None:
+        for conn in self._finish('cancelled'):
+            conn.cancel()
+
+    def close(self) -> None:
+        # Each waits for its client to say goodbye, too.
+        threads = [threading.Thread(target=stop, args=(conn,), daemon=True) for conn in self._finish('closed')]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._wait()
+
+
+class _ChildHandler(_Handler):
+    """Serves each connection in a process of its own, whose standard output is discarded.
+
+    close() waits for these processes as long as the option `timeout` says, and kills what is left.
+    """
+
+    def __init__(self, *, options: Optional[Options] = None) -> None:
+        super().__init__(options)
+        if not sys.executable:
+            raise RuntimeError('sys.executable does not say which Python to start')
+
+    def _make_command(self, fd: int) -> Sequence[str]:
+        raise NotImplementedError
+
+    def _start(self, sock: socket.socket) -> Any:
+        # It gets signals when it can handle them, and not while it is still importing.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            proc = subprocess.Popen(
+                self._make_command(sock.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[sock.fileno()],
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        logger.info('process %d serves a connection', proc.pid)
+        threading.Thread(target=self._watch, args=(proc,), name='across-watcher', daemon=True).start()
+        sock.close()
+        return proc
+
+    def _watch(self, proc: subprocess.Popen[bytes]) -> None:
+        status = proc.wait()
+        if status == 0 or self._end is not None:
+            logger.info('process %d ended with status %d', proc.pid, status)
+        else:
+            logger.error('process %d, which served a connection, ended with status %d', proc.pid, status)
+        self._forget(proc)
+
+    def cancel(self) -> None:
+        for proc in self._finish('cancelled'):
+            proc.kill()
+
+    def close(self) -> None:
+        for proc in self._finish('closed'):
+            proc.send_signal(signal.SIGINT)
+        if not self._wait(self._options.timeout):
+            for proc in self._finish('closed'):
+                logger.error('killing process %d, which did not end', proc.pid)
+                proc.kill()
+            self._wait()
+
+
+class ProcessConnectionHandler(_ChildHandler):
+    """Serves each connection in a Python process of its own. What it prints to standard output is discarded.
+
+    close() waits for these processes as long as the option `timeout` says, and kills those that have not ended.
+    """
+
+    def _make_command(self, fd: int) -> Sequence[str]:
+        return make_command(fd, self._options)
+
+
+# What a Python without any package across does with a client: asks for one, and runs it. docs/protocol.md describes it.
+_BARE = """
+import signal, socket, sys
+sock = socket.socket(fileno=int(sys.argv[1]))
+sock.settimeout(float(sys.argv[2]) or None)
+def receive(size):
+    data = b''
+    while len(data) < size:
+        data += sock.recv(size - len(data)) or sys.exit(1)
+    return data
+ACROSS = 'socket', sock
+try:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGTERM])
+    sock.sendall(bytes.fromhex('e54e6d01 000100 000000000000000000'))
+    exec(receive(int.from_bytes(receive(20)[16:], 'big')))
+except KeyboardInterrupt:
+    pass
+finally:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+"""
+
+
+class BIOSConnectionHandler(_ChildHandler):
+    """Serves each connection in a bare Python process, which gets the package across from its client.
+
+    So the client decides on the version, and may export modules. Otherwise as :class:`ProcessConnectionHandler`.
+    """
+
+    def _make_command(self, fd: int) -> Sequence[str]:
+        return [sys.executable, '-c', _BARE, str(fd), str(self._options.timeout or 0)]
+
+
+def run_tcp(host: str, port: Union[int, str], *, handler: Optional[ConnectionHandler] = None) -> None:
+    """Serve connections over TCP, until Ctrl-C, SIGTERM, or the handler is closed; then close the handler.
+
+    Without a handler it is a :class:`LocalConnectionHandler`. SIGINT and SIGTERM end it in the main thread alone, and
+    where the program has no handlers of its own for them. Whoever can connect can run any code.
+    """
+    _run(_listen_tcp(host, port), handler)
+
+
+def run_unix(path: Any, *, handler: Optional[ConnectionHandler] = None) -> None:
+    """Serve connections over a unix domain socket, which is removed in the end. Otherwise as :func:`run_tcp`.
+
+    A socket that an earlier server has left behind is replaced.
+    """
+    path = os.fspath(path)
+    if not path or path[0] in ('\0', 0):  # a name that is no file
+        return _run(_bind(socket.AF_UNIX, path), handler)
+    _remove_stale(path)
+    sock = _bind(socket.AF_UNIX, path)
+    status = os.lstat(path)
+    try:
+        _run(sock, handler)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            now = os.lstat(path)
+            if (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino):
+                os.unlink(path)
+
+
+def _listen_tcp(host: str, port: Union[int, str]) -> socket.socket:
+    """Listen at the first address of a host that allows it."""
+    found = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    for number, (family, _, _, _, address) in enumerate(found, 1):
+        try:
+            return _bind(family, address)
+        except OSError:
+            if number == len(found):
+                raise
+    raise OSError('{!r} has no address'.format(host))
+
+
+def _bind(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _describe(family: int, address: Any) -> str:
+    return _describe_address(family, address if family == socket.AF_UNIX else address[:2])
+
+
+def _remove_stale(path: Any) -> None:
+    """Make room for a socket's file: nothing but a socket without a server goes."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, 'The file is not a socket', path)
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        code = probe.connect_ex(path)
+    if code not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise OSError(errno.EADDRINUSE, 'The socket is in use', path)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _run(sock: socket.socket, handler: Optional[ConnectionHandler]) -> None:
+    """Accept connections until there is reason to stop. The socket is closed, and so is the handler."""
+    try:
+        with sock:
+            handler = LocalConnectionHandler() if handler is None else handler
+            _accept_all(sock, handler)
+    finally:
+        if handler is not None:
+            _close(handler)
+
+
+def _close(handler: ConnectionHandler) -> None:
+    """Close a handler; Ctrl-C breaks what that waits for."""
+    try:
+        handler.close()
+    except KeyboardInterrupt:
+        handler.cancel()
+        raise
+
+
+class _Bell:
+    """A pair of sockets: one is rung by any thread, or a signal handler, and a poll waits for the other."""
+
+    def __init__(self) -> None:
+        self.ear, self.hand = socket.socketpair()
+        self.ear.setblocking(False)
+        self.hand.setblocking(False)
+
+    def ring(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it has been rung
+            self.hand.send(b'\0')
+
+    def listen(self) -> bool:
+        """Whether it was rung since the last time."""
+        try:
+            return bool(self.ear.recv(4096))
+        except BlockingIOError:
+            return False
+
+    def __enter__(self) -> _Bell:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.ear.close()
+        self.hand.close()
+
+
+@contextlib.contextmanager
+def _signals_ring(bell: _Bell) -> Iterator[None]:
+    """Have signals ring. Their handlers run in Python, which a poll keeps from running when it has just begun."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    outer = signal.set_wakeup_fd(bell.hand.fileno(), warn_on_full_buffer=False)
+    if outer != -1:  # the program has seen to that itself
+        signal.set_wakeup_fd(outer)
+    try:
+        yield
+    finally:
+        if outer == -1:
+            signal.set_wakeup_fd(-1)
+
+
+def _accept_all(sock: socket.socket, handler: ConnectionHandler) -> None:
+    """Accept connections until the handler or a signal ends that."""
+    sock.setblocking(False)
+    with contextlib.ExitStack() as stack:
+        end, signals = stack.enter_context(_Bell()), stack.enter_context(_Bell())
+        if isinstance(handler, _Handler):
+            stack.enter_context(handler._serving(end.ring))
+        stack.enter_context(_signals_ring(signals))
+        stack.enter_context(contextlib.suppress(KeyboardInterrupt))  # from a handler of the program's own
+        stack.enter_context(signals_call(end.ring))
+        logger.info('listening on %s', _describe(sock.family, sock.getsockname()))
+        while not end.listen():
+            waits = [end.ear, signals.ear]
+            if _accept(sock, handler):
+                _wait_for([*waits, sock])
+            else:
+                _wait_for(waits, _PAUSE)
+            signals.listen()
+    logger.info('accepts no more connections')
+
+
+def _wait_for(socks: Sequence[socket.socket], seconds: Optional[float] = None) -> None:
+    """Wait until something can be read."""
+    poll = select.poll()
+    for sock in socks:
+        poll.register(sock, select.POLLIN)
+    poll.poll(None if seconds is None else seconds * 1000)
+
+
+def _accept(sock: socket.socket, handler: ConnectionHandler) -> bool:
+    """Accept a connection, if there is one. Returns whether it makes sense to try again at once."""
+    try:
+        client, address = sock.accept()
+    except (BlockingIOError, ConnectionAbortedError):
+        return True
+    except OSError as error:
+        if error.errno not in _EXHAUSTED:
+            raise
+        logger.error('cannot accept connections: %s', describe_error(error))
+        return False
+    logger.info('accepted a connection from %s', _describe(sock.family, address) if address else 'a local process')
+    try:
+        handler.handle_socket(client)
+    except Exception as error:
+        logger.error('cannot serve a connection: %s', describe_error(error))
+        client.close()
+    return True
