@@ -51,6 +51,11 @@ def close_broken(conn):
         conn.close()
 
 
+def count_watched(pid):
+    """How many processes this one will hear the end of."""
+    return sum('[pidfd]' in line for line in list_fds(pid))
+
+
 class RunningCall:
     """A call that runs at the other end when the constructor returns, until it is released."""
 
@@ -184,6 +189,9 @@ class Daemon:
             with self.connect() as conn:
                 conn.call(os.getpid)
             self._wait_for_end_of_connections(sockets)
+        # A worker runs before the supervisor, which then opens a descriptor for it, has heard that it does.
+        watched = 1 + self._idle_workers
+        wait_until(lambda: count_watched(self.process.pid) == watched, 'watching {} processes'.format(watched))
         self._before = {pid: (sockets[pid], count_fds(pid) - count_sockets(pid)) for pid in sockets}
         self._threads = count_threads(self.process.pid)
 

@@ -10,6 +10,7 @@ import pwd
 import resource
 import select
 import shutil
+import signal
 import socket
 import stat
 import statistics
@@ -26,7 +27,7 @@ from . import remote_tasks as tasks
 from .daemon import ACROSSD, LOG, close_broken, environment
 from .test_bad_input import HELLO, message, superblock
 from .test_daemon import check_failure, run_acrossd
-from .waiting import LIMIT, wait_until
+from .waiting import LIMIT, count_sockets, wait_until
 
 PATIENCE = 60  # seconds: for what is much work, and not for one event
 STRANGER = 54321  # a user that no system has: no process is his, and no group
@@ -274,6 +275,28 @@ def test_of_too_many_handshakes_the_oldest_goes(make_daemon, isolation):
         assert call_once(daemon) == 3
         expect_displaced(daemon, second)
         assert select.select([third], [], [], 0)[0] == []
+
+
+@both_modes
+def test_one_whose_word_is_there_already_does_not_have_to_go(make_daemon, isolation):
+    """The supervisor wakes up to new peers first, and to what the older ones have said meanwhile."""
+    daemon = make_daemon('--max-handshakes', '3', isolation=isolation)
+    before = count_sockets(daemon.process.pid)
+    with contextlib.ExitStack() as stack:
+        older = [stack.enter_context(connect_socket(daemon.addresses[0])) for _ in range(3)]
+        wait_until(lambda: count_sockets(daemon.process.pid) == before + 3, 'three handshakes')
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            newer = [stack.enter_context(connect_socket(daemon.addresses[0])) for _ in range(3)]
+            for sock in older:
+                sock.sendall(HELLO)
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+        for sock in newer:
+            sock.sendall(HELLO)
+        for sock in [*older, *newer]:
+            assert sock.recv(4) == superblock()[:4]
+    daemon.allow_broken(6)
 
 
 def expect_displaced(daemon, sock):

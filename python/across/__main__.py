@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""Connections from the command line: `python -m across --help`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from . import __version__, set_debug_level
+from ._channels import StdioChannel
+from ._connection import Connection
+from ._errors import DisconnectError, ProtocolError, describe_error
+from ._options import Options
+from ._served import ServedConnection, Stopper, signals_call
+from .servers import ProcessConnectionHandler, run_tcp, run_unix
+
+_NOT_COMPATIBLE = 'is not compatible with remote 0.1.'  # in the error about a peer that runs across 0.1
+
+
+def _parse_tcp(text: str) -> tuple[str, str, int]:
+    host, colon, port = text.rpartition(':')
+    if host.startswith('[') and host.endswith(']'):
+        host = host[1:-1]
+    elif ':' in host:
+        colon = ''  # an IPv6 address without brackets: which colon is the last one is anybody's guess
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536 and not set(host) & set('[]')):
+        raise argparse.ArgumentTypeError('invalid value: {!r}, not HOST:PORT'.format(text))
+    return 'tcp', host, int(port)
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='python -m across', description='Connects to another Python process, or serves connections.'
+    )
+    parser.add_argument('--version', action='version', version=__version__)
+    parser.add_argument(
+        '-v', action='count', default=0, dest='verbose', help='log to standard error; -vv logs everything'
+    )
+    where = parser.add_argument_group('where').add_mutually_exclusive_group(required=True)
+    where.add_argument('--tcp', metavar='HOST:PORT', type=_parse_tcp, dest='address', help='TCP')
+    where.add_argument(
+        '--unix', metavar='PATH', type=lambda path: ('unix', path), dest='address', help='a unix domain socket'
+    )
+    where.add_argument(
+        '--stdio', action='store_const', const=('stdio',), dest='address', help='standard input and output'
+    )
+    what = parser.add_argument_group('what').add_mutually_exclusive_group(required=True)
+    what.add_argument('--execute', metavar='CODE', help='execute Python code at the other side, and print its value')
+    what.add_argument('--wait', action='store_true', help='serve the other side until it closes the connection')
+    what.add_argument(
+        '--server', action='store_true',
+        help='listen, and serve each connection in a process of its own; whoever can connect can run any code',
+    )  # fmt: skip
+    return parser
+
+
+def _make_connection(address: tuple[Any, ...], waits: bool, options: Options) -> Connection:
+    if address[0] == 'tcp':
+        return Connection.from_tcp(*address[1:], options=options)
+    if address[0] == 'unix':
+        return Connection.from_unix(address[1], options=options)
+    # Who started this process speaks first, in the version that it speaks.
+    return (ServedConnection if waits else Connection)(StdioChannel(), options=options)
+
+
+def _connect(address: tuple[Any, ...], waits: bool) -> Connection:
+    """Return a connection that is made, in the version of the protocol that the other side speaks."""
+    try:
+        return _make_connection(address, waits, Options()).__enter__()
+    except (ProtocolError, EOFError, ConnectionResetError, BrokenPipeError) as error:
+        # Plain across 0.1 hangs up on 0.2, sometimes before it has said what it is.
+        if address[0] == 'stdio' or (isinstance(error, ProtocolError) and _NOT_COMPATIBLE not in str(error)):
+            raise
+    return _make_connection(address, waits, Options(protocol_version=(0, 1))).__enter__()
+
+
+def _run_client(args: argparse.Namespace) -> int:
+    try:
+        conn = _connect(args.address, args.wait)
+    except Exception as error:
+        return _fail('cannot connect', error)
+    with conn:
+        if args.wait:
+            return _wait(conn)
+        try:
+            value = conn.execute(args.execute)
+        except DisconnectError as error:
+            return _fail('the connection broke', error)
+        except KeyboardInterrupt:
+            conn.cancel()
+            return 128 + signal.SIGINT
+        if value is not None:
+            print(value)
+    return 0
+
+
+def _wait(conn: Connection) -> int:
+    try:
+        stopper = Stopper(conn)
+        with signals_call(stopper):
+            stopper.wait_for_end()
+    except Exception as error:
+        return _fail('the connection broke', error)
+    return 0
+
+
+def _run_server(args: argparse.Namespace) -> int:
+    handler = ProcessConnectionHandler(options=Options(accept_exported_modules=True))
+    try:
+        if args.address[0] == 'tcp':
+            run_tcp(*args.address[1:], handler=handler)
+        else:
+            run_unix(args.address[1], handler=handler)
+    except OSError as error:
+        return _fail('cannot serve', error)
+    return 0
+
+
+def _fail(what: str, error: BaseException) -> int:
+    print('across: {}: {}'.format(what, describe_error(error)), file=sys.stderr)
+    return 1
+
+
+def main(args: Optional[Sequence[str]] = None) -> int:
+    """Run the program with these arguments; return its exit status."""
+    parser = _make_parser()
+    options = parser.parse_args(args)
+    if options.server and options.address[0] == 'stdio':
+        parser.error('--server cannot listen on standard input and output; what you want may be --wait')
+    set_debug_level(min(options.verbose, 2))
+    try:
+        return _run_server(options) if options.server else _run_client(options)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == '__main__':
+    sys.exit(main())
