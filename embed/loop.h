@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The event loop of a process, and the one place that decides which thread runs it.
+ * The event loop of a process.
  *
- * Today a thread of its own runs it, which never takes the GIL and never blocks but in the kernel's poll: heartbeats,
- * disconnects and limits do not wait for Python. Everything that waits for the loop's progress does so in
- * ax_loop_wait(), so that another policy (the waiting thread drives the loop itself) changes this file alone.
+ * A thread of its own runs it, which never takes the GIL and never blocks but in the kernel's poll: heartbeats,
+ * disconnects and limits do not wait for Python. Threads that wait for its progress do so in ax_loop_wait(); those that
+ * wait for what comes over one connection may read for themselves (lease.h).
  *
  * Whoever has work for the loop posts a task. Posting takes no lock and allocates nothing, so it may be done by a
  * destructor that the garbage collector runs, in any thread, in the middle of anything.
