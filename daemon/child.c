@@ -13,6 +13,8 @@
 #include "daemon/log.h"
 #include "daemon/process.h"
 
+#define GOODBYE_MS 2500u /* a worker whose calls are cut off has ended by then (drain.c) */
+
 static void on_control(uv_poll_t *poll, int status, int events);
 
 static void watch_control(struct ax_child *child)
@@ -41,10 +43,21 @@ static void on_overdue(uv_timer_t *timer)
     ax_child_kill(child);
 }
 
-void ax_child_end_within(struct ax_child *child, uint64_t milliseconds)
+/* Its calls have had their time. One that is about to end in order has none left. */
+static void on_grace_over(uv_timer_t *timer)
+{
+    struct ax_child *child = timer->data;
+
+    if (child->board->tally.calls_running > 0)
+        on_overdue(timer);
+    else
+        uv_timer_start(timer, on_overdue, AX_CHILD_END_MS - GOODBYE_MS, 0);
+}
+
+void ax_child_end_after(struct ax_child *child, uint32_t grace_ms)
 {
     if (!uv_is_active((uv_handle_t *)&child->timer))
-        uv_timer_start(&child->timer, on_overdue, milliseconds, 0);
+        uv_timer_start(&child->timer, on_grace_over, (uint64_t)grace_ms + GOODBYE_MS, 0);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -232,6 +245,7 @@ static void on_client_event(uv_poll_t *poll, int status, int events)
     (void)status;
     (void)events;
     uv_poll_stop(poll);
+    child->was_abandoned = true;
     child->events->abandoned(child);
 }
 

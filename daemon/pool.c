@@ -23,9 +23,6 @@
 #define FIRST_RETRY_MS 100u
 #define RETRY_DOUBLINGS 5u
 
-/* What a worker needs beyond the grace period to say goodbye and end its interpreter (drain.c), and some more. */
-#define STOP_MARGIN_MS 6000u
-
 /* What is killed is gone by then, unless the kernel itself is stuck with it. */
 #define KILL_MS 2000u
 
@@ -98,7 +95,7 @@ static void retire(struct ax_pool *pool, struct ax_child *child)
         return;
     }
     ax_child_stop(child, pool->options->grace_ms, "The server has reloaded");
-    ax_child_end_within(child, (uint64_t)pool->options->grace_ms + STOP_MARGIN_MS);
+    ax_child_end_after(child, pool->options->grace_ms);
 }
 
 static void on_child_ready(struct ax_child *child)
@@ -124,18 +121,20 @@ static void on_child_ended(struct ax_child *child, uint64_t id, const char *reas
     pool->events->ended(pool, child, id, reason);
     if (!is_shared(pool)) {
         child->state = AX_CHILD_STOPPING;
-        ax_child_end_within(child, (uint64_t)pool->options->grace_ms + STOP_MARGIN_MS);
+        ax_child_end_after(child, pool->options->grace_ms);
     } else if (is_left_over(pool, child)) {
         retire(pool, child);
     }
 }
 
-/* Its worker hears of it, too, and ends by itself; unless it is stopped. */
+/* Its worker hears of it, too; but a call that never gives the GIL back keeps it from ending the connection. */
 static void on_child_abandoned(struct ax_child *child)
 {
     struct ax_pool *pool = child->owner;
 
-    ax_child_end_within(child, (uint64_t)pool->options->grace_ms + STOP_MARGIN_MS);
+    if (child->state == AX_CHILD_READY)
+        ax_child_stop(child, pool->options->grace_ms, "The client has gone");
+    ax_child_end_after(child, pool->options->grace_ms);
 }
 
 static void on_child_writable(struct ax_child *child)
@@ -155,7 +154,7 @@ static void on_child_died(struct ax_child *child, enum ax_child_state before, bo
     lost = pool->events->lost(pool, child, reason);
     if (before == AX_CHILD_STARTING) {
         cannot_start_worker(pool, child->was_killed ? "it did not answer in time" : how);
-    } else if (lost > 0 || (!in_order && !child->was_killed)) {
+    } else if (in_order ? lost > 0 && !child->was_abandoned : lost > 0 || !child->was_killed) {
         ax_log(AX_LOG_WARNING, "the worker, process %ld, %s; connections lost: %zu", (long)child->pid, how, lost);
     }
     if (before == AX_CHILD_READY && child->given == 0 && !child->was_killed)
@@ -567,7 +566,7 @@ void ax_pool_stop(struct ax_pool *pool, uint32_t grace_ms, const char *reason)
         else
             ax_child_stop(child, grace_ms, reason);
     }
-    uv_timer_start(&pool->stop_timer, on_stop_overdue, (uint64_t)grace_ms + STOP_MARGIN_MS, 0);
+    uv_timer_start(&pool->stop_timer, on_stop_overdue, (uint64_t)grace_ms + AX_CHILD_END_MS, 0);
     finish_if_empty(pool);
 }
 

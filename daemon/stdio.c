@@ -157,6 +157,8 @@ static void take_messages(struct front *front)
         } else if (message.type == AX_CONTROL_ENDED) {
             ax_sentence(front->broken, sizeof front->broken, "%s", (const char *)message.text);
             close_streams(front); /* a pipe ends with its last copy */
+        } else if (message.type == AX_CONTROL_FAILED) {
+            ax_log(AX_LOG_ERROR, "cannot start a worker: %s", (const char *)message.text);
         } else if (message.type == AX_CONTROL_DYING) {
             ax_sentence(front->dying, sizeof front->dying, "%s", (const char *)message.text);
         }

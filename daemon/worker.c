@@ -18,6 +18,7 @@
 #include "daemon/board.h"
 #include "daemon/control.h"
 #include "daemon/drain.h"
+#include "daemon/keeper.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/sentence.h"
@@ -244,14 +245,14 @@ _Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, i
     become_ordinary(options);
     worker.board = ax_board_map(board_fd);
     worker.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (worker.board == NULL || worker.wake_fd < 0) {
-        ax_log(AX_LOG_ERROR, "cannot start a worker: %s", strerror(errno));
+    if (worker.board != NULL)
+        ax_host_set_tally(&worker.board->tally);
+    if (worker.board == NULL || worker.wake_fd < 0 || ax_host_warm_up() < 0) {
+        ax_keeper_explain(control_fd, errno);
         _exit(1);
     }
     close(board_fd);
     dying_fd = control_fd;
-    ax_host_set_tally(&worker.board->tally);
     tell_ready(&worker);
-    ax_host_warm_up();
     run(&worker);
 }

@@ -145,12 +145,14 @@ static void warm_up(struct ax_job *job)
     PyGILState_Release(gil);
 }
 
-void ax_host_warm_up(void)
+int ax_host_warm_up(void)
 {
     static struct ax_job job = {.run = warm_up};
     struct ax_engine *engine = ax_engine_get();
-    if (engine != NULL)
-        ax_executor_submit_service(&engine->executor, &job);
+    if (engine == NULL)
+        return -1;
+    ax_executor_submit_service(&engine->executor, &job);
+    return 0;
 }
 
 /* ---- connections ---- */

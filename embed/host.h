@@ -46,10 +46,10 @@ void ax_host_set_tally(struct ax_tally *tally);
 
 /*
  * Does ahead of time what the first connection and its first call would have to wait for: starts the engine's threads, and
- * touches the memory that a fork shares and a call writes to. Main thread, after the last fork. What fails here fails
- * again, and is told, when it is needed.
+ * touches the memory that a fork shares and a call writes to. Main thread, after the last fork. 0; or -1 with errno when
+ * there can be no threads.
  */
-void ax_host_warm_up(void);
+int ax_host_warm_up(void);
 
 /* How a connection ended. Called once, in a thread of the engine that holds no lock and not the GIL. `reason` is borrowed and
  * empty for an orderly end. */

@@ -66,48 +66,61 @@ def _make_connection(address: tuple[Any, ...], waits: bool, options: Options) ->
     return (ServedConnection if waits else Connection)(StdioChannel(), options=options)
 
 
-def _connect(address: tuple[Any, ...], waits: bool) -> Connection:
-    """Return a connection that is made, in the version of the protocol that the other side speaks."""
+def _connect(address: tuple[Any, ...], stopper: Optional[Stopper] = None) -> Connection:
+    """Return a connection that is made, in the version of the protocol that the other side speaks.
+
+    The stopper, for those who wait, gets the connection while it is being made.
+    """
+
+    def connect(options: Options) -> Connection:
+        conn = _make_connection(address, stopper is not None, options)
+        if stopper is not None:
+            stopper.conn = conn
+        return conn.__enter__()
+
     try:
-        return _make_connection(address, waits, Options()).__enter__()
+        return connect(Options())
     except (ProtocolError, EOFError, ConnectionResetError, BrokenPipeError) as error:
         # Plain across 0.1 hangs up on 0.2, sometimes before it has said what it is.
         if address[0] == 'stdio' or (isinstance(error, ProtocolError) and _NOT_COMPATIBLE not in str(error)):
             raise
-    return _make_connection(address, waits, Options(protocol_version=(0, 1))).__enter__()
+    return connect(Options(protocol_version=(0, 1)))
 
 
-def _run_client(args: argparse.Namespace) -> int:
+def _execute(args: argparse.Namespace) -> int:
     try:
-        conn = _connect(args.address, args.wait)
+        conn = _connect(args.address)
     except Exception as error:
         return _fail('cannot connect', error)
     with conn:
-        if args.wait:
-            return _wait(conn)
         try:
             value = conn.execute(args.execute)
         except DisconnectError as error:
             return _fail('the connection broke', error)
         except KeyboardInterrupt:
             conn.cancel()
-            return 128 + signal.SIGINT
+            raise
         if value is not None:
             print(value)
     return 0
 
 
-def _wait(conn: Connection) -> int:
-    try:
-        stopper = Stopper(conn)
-        with signals_call(stopper):
+def _wait(args: argparse.Namespace) -> int:
+    stopper = Stopper()
+    with signals_call(stopper):
+        try:
+            _connect(args.address, stopper)
+        except Exception as error:
+            stopper.join()
+            return 0 if stopper.was_called() else _fail('cannot connect', error)
+        try:
             stopper.wait_for_end()
-    except Exception as error:
-        return _fail('the connection broke', error)
+        except Exception as error:
+            return _fail('the connection broke', error)
     return 0
 
 
-def _run_server(args: argparse.Namespace) -> int:
+def _serve(args: argparse.Namespace) -> int:
     handler = ProcessConnectionHandler(options=Options(accept_exported_modules=True))
     try:
         if args.address[0] == 'tcp':
@@ -132,7 +145,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         parser.error('--server cannot listen on standard input and output; what you want may be --wait')
     set_debug_level(min(options.verbose, 2))
     try:
-        return _run_server(options) if options.server else _run_client(options)
+        return (_serve if options.server else _wait if options.wait else _execute)(options)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

@@ -49,9 +49,14 @@ def get_bios() -> str:
 
 
 @functools.lru_cache(1)
-def get_source() -> bytes:
-    """Return what a bare Python is sent: one line of ASCII source."""
-    files = _read_files()
+def get_source() -> Optional[bytes]:
+    """Return what a bare Python is sent: one line of ASCII source. None where the package has no source files."""
+    try:
+        files = _read_files()
+    except OSError:
+        return None
+    if __name__ not in files:
+        return None
     boot = __name__ + '.boot'
     files[boot] = files[__name__][0] + _BOOT, False
     packed = base64.b64encode(zlib.compress(repr(files).encode()))
@@ -64,7 +69,7 @@ def _read_files() -> dict[str, tuple[str, bool]]:
     loader: Any = package.__loader__
     if hasattr(loader, 'sent_files'):  # this process was sent the package itself
         return dict(loader.sent_files)
-    files = {_PACKAGE: (loader.get_source(_PACKAGE), True)}
+    files = {_PACKAGE: (loader.get_source(_PACKAGE) or '', True)}
     for info in pkgutil.iter_modules(package.__path__):
         if info.name not in _NOT_SENT:
             name = _PACKAGE + '.' + info.name

@@ -21,6 +21,7 @@ from ._options import Options
 from ._proxies import Local
 from ._records import dump_error, load_error
 from ._remote import _apply_ref, _execute, _export, run_call
+from ._ssh import SshChannel
 
 _T = TypeVar('_T')
 _StrOrBytes = Union[str, bytes]
@@ -138,6 +139,21 @@ class Connection:
         """Use the standard input and output of a started program. It is joined when the connection ends."""
         return cls(ProcessChannel(proc=proc), options=options)
 
+    @classmethod
+    def from_ssh(
+        cls, host: str, *, ssh: Sequence[str] = ('ssh',), acrossd: str = 'acrossd', python: str = 'python3',
+        options: Optional[Options] = None,
+    ) -> Connection:  # fmt: skip
+        """Connect to another host over ssh. `host` is what ssh takes, `user@name` for example.
+
+        Where the host has acrossd, `acrossd --stdio` runs there. Else its Python becomes a peer, 3.9 or later, without
+        installing anything: it is sent this package, and accepts exported modules. `acrossd` and `python` are the names
+        or paths of these programs over there, and `ssh` begins the command here: ['ssh', '-p', '2222'], say. What
+        ssh, and programs over there, have to say appears on standard error. If ssh fails, or there is neither
+        program, `close()` and the `with` statement raise a subprocess.CalledProcessError that says so.
+        """
+        return cls(SshChannel(host, ssh, acrossd, python), options=options)
+
     def call(self, func: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
         """Call `func(*args, **kwargs)` in the other process; return what it returns, or raise what it raises.
 
@@ -157,7 +173,7 @@ class Connection:
         """Make a copy of `obj` in the other process, and return a proxy for it."""
         return self._apply(Local, (obj,), {})
 
-    def execute(self, source: str, /, **vars: Any) -> Any:
+    def execute(self, source: _StrOrBytes, /, **vars: Any) -> Any:
         """Execute source code in the other process with `vars` as its global variables.
 
         Returns the value of its last statement if that is an expression, else None.

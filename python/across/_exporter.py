@@ -13,9 +13,10 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, NamedTuple, Optional
 
+_CONSOLE = '_pyrepl.__main__'  # what the main module says to be that is typed into Python 3.13
+_NO_SOURCE = '__main__ cannot be exported: it has no source here, as when it is typed in, or read from standard input'
 _TAKE_ARGUMENT = 'cXW'  # options of the interpreter whose argument is the rest of the word, or the next one
 
 
@@ -37,7 +38,8 @@ def find(fullname: str) -> Optional[Found]:
         return None
     if _is_namespace(spec):
         return Found('', True, '<namespace>')
-    return _read(fullname, spec.loader, spec.origin)
+    is_package = spec.submodule_search_locations is not None
+    return _read(fullname, spec.loader, spec.origin if spec.has_location else None, is_package)
 
 
 def list_resources(package: str) -> list[str]:
@@ -104,14 +106,24 @@ def _is_namespace(spec: importlib.machinery.ModuleSpec) -> bool:
 # ---- source ----
 
 
-def _read(fullname: str, loader: Any, origin: Optional[str]) -> Found:
+def _read(fullname: str, loader: Any, origin: Optional[str], is_package: bool) -> Found:
     get_source = getattr(loader, 'get_source', None)
-    source = None if get_source is None else get_source(fullname)
+    source = _read_file(origin) if get_source is None else get_source(fullname)
     if source is None:
         raise ImportError('{} cannot be exported: {}'.format(fullname, _explain(loader, origin)), name=fullname)
-    get_filename = getattr(loader, 'get_filename', None)
-    filename = origin if get_filename is None else get_filename(fullname)
-    return Found(source, bool(loader.is_package(fullname)), filename or '<{}>'.format(fullname))
+    get_filename = getattr(loader, 'get_filename', '<{}>'.format)
+    return Found(source, is_package, origin or get_filename(fullname))
+
+
+def _read_file(filename: Optional[str]) -> Optional[str]:
+    """Return the source in a file; None when it is not there, or something else."""
+    if filename is None or not filename.endswith(tuple(importlib.machinery.SOURCE_SUFFIXES)):
+        return None
+    try:
+        with open(filename, 'rb') as file:
+            return importlib.util.decode_source(file.read())
+    except OSError:
+        return None
 
 
 def _explain(loader: Any, origin: Optional[str]) -> str:
@@ -133,33 +145,26 @@ def _find_main() -> Found:
     if main is None:
         raise ImportError('__main__ cannot be exported: this process has none', name='__main__')
     spec = getattr(main, '__spec__', None)
+    if spec is not None and spec.name == _CONSOLE:
+        raise ImportError(_NO_SOURCE, name='__main__')
     if spec is not None and spec.loader is not None:
         # With -m, it is known to its loader by another name, and in a package there that relative imports start from.
         found = _try_loader(spec.name, spec.loader, spec.origin)
         if found is not None:
             return found._replace(parent=(spec.parent or None) if spec.name != '__main__' else None)
-    found = _try_loader('__main__', getattr(main, '__loader__', None), None) or _read_command() or _read_file(main)
+    loader, filename = getattr(main, '__loader__', None), getattr(main, '__file__', None)
+    found = _try_loader('__main__', loader, filename) or _read_command()
     if found is None:
-        raise ImportError(
-            '__main__ cannot be exported: it has no source here, as when it is typed in, or read from standard input',
-            name='__main__',
-        )
+        raise ImportError(_NO_SOURCE, name='__main__')
     return found
 
 
-def _try_loader(name: str, loader: Any, origin: Optional[str]) -> Optional[Found]:
+def _try_loader(name: str, loader: Any, filename: Optional[str]) -> Optional[Found]:
     try:
-        return _read(name, loader, origin)._replace(is_package=False)
+        return _read(name, loader, filename, False)
     except ImportError:
-        return None
-
-
-def _read_file(main: ModuleType) -> Optional[Found]:
-    filename = getattr(main, '__file__', None)
-    if not isinstance(filename, str) or not os.path.isfile(filename):
-        return None
-    with open(filename, 'rb') as file:
-        return Found(importlib.util.decode_source(file.read()), False, filename)
+        source = _read_file(filename)
+        return None if source is None or filename is None else Found(source, False, filename)
 
 
 def _read_command() -> Optional[Found]:

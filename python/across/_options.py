@@ -56,9 +56,10 @@ class Options:
         that runs across 0.1. Default: (0, 2).
     pickler
         'cloudpickle': functions and classes that pickle cannot name, such as lambdas, closures and those of a notebook,
-        cross by value. Both sides need the package cloudpickle and the same version of Python. The other side answers
-        in kind unless it runs plain across. Or a function, called as `pickler(value, protocol=4)`, that returns bytes
-        which the other side can read with pickle.loads(): used on this side alone. Default: None, pickle's own.
+        cross by value. Both sides need the package cloudpickle and the same version of Python; where the other side
+        accepts modules, `conn.export('cloudpickle')` brings it there. The other side answers in kind unless it runs
+        plain across. Or a function, called as `pickler(value, protocol=4)`, that returns bytes which the other side can
+        read with pickle.loads(): used on this side alone. Default: None, pickle's own.
 
     A name that is none of these is an AttributeError.
     """

@@ -459,6 +459,11 @@ class _Session:
                 return
             size -= len(first)
 
+    def drop_output(self) -> None:
+        """What is queued will not be sent."""
+        self.output.clear()
+        self.output_size = 0
+
     # -- ends
 
     def close(self) -> None:
@@ -882,7 +887,7 @@ class _Loop(threading.Thread):
         self._stopping = True
 
     def run(self) -> None:
-        while not (self._stopping and not self.links):
+        while not self._is_over():
             self._run_tasks()
             self._settle()
             events = self._poll.poll(self._get_timeout())
@@ -897,6 +902,9 @@ class _Loop(threading.Thread):
                     self._guard(link, link._on_time)
         self._waker.close()
         self._wake.close()
+
+    def _is_over(self) -> bool:
+        return self._stopping and not self.links
 
     def _run_tasks(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -930,9 +938,11 @@ class _Loop(threading.Thread):
                 link._settle()
             except Exception as error:
                 _report(error)
+                link._session.drop_output()
+                link._break(_Broken(error))
 
     def _get_timeout(self) -> Optional[float]:
-        if self._tasks:
+        if self._tasks or self._is_over():
             return 0
         due = min((link._due for link in self.links), default=math.inf)
         return None if due == math.inf else max(0, math.ceil((due - now()) * 1000))
@@ -1083,6 +1093,8 @@ def shut_down() -> None:
     if engine is not None:
         engine.loop.post(engine.stop)
         engine.executor.wait_for_end(1.0)
+        if not engine.loop.links:
+            engine.loop.join(1.0)
 
 
 class Handle:
@@ -1267,11 +1279,10 @@ class Link:
 
     def _wait_for(self, phase: int) -> None:
         self._check()
-        if self._phase >= phase:
-            return
         if threading.get_ident() == self._loop.ident:  # the garbage collector runs finalizers where it pleases
             raise _hooks.OperationError('A finalizer that runs in a thread of the engine cannot wait for a connection')
-        self._phases[phase].wait()
+        if self._phase < phase:
+            self._phases[phase].wait()
 
     def _make_disconnect_error(self) -> BaseException:
         if self._is_closed:
@@ -1307,7 +1318,10 @@ class Link:
         scope = _Scope(self, _PICKLE)
         try:
             with scope:
-                return self._dumps(value, protocol=4), scope.ids
+                data = self._dumps(value, protocol=4)
+                if not isinstance(data, bytes):
+                    raise TypeError('The pickler returned {}, not bytes'.format(type(data).__name__))
+                return data, scope.ids
         except BaseException as error:
             self._objects.take(scope.ids)
             if isinstance(error, Exception):
@@ -1572,7 +1586,7 @@ class Link:
     def _send_waiting(self) -> None:
         session = self._session
         while self._waiting and session.state == _READY and not session.is_full():
-            what = self._waiting.popleft()
+            what = self._waiting[0]
             if isinstance(what, _Call):
                 session.call(what)
             elif isinstance(what, _Answer):
@@ -1580,6 +1594,7 @@ class Link:
             else:
                 session.releases += what
                 session.flush_releases()
+            self._waiting.popleft()  # only now: what could not be sent is given up with the link
 
     def _stop(self) -> None:
         """No call of ours will have a result any more, and none of the peer's."""

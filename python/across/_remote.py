@@ -7,7 +7,7 @@ protocol (docs/protocol.md).
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 from . import _engine, _importer
 from ._proxies import Local
@@ -24,7 +24,7 @@ def _apply_ref(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     return Local(func(*args, **kwargs))
 
 
-def _execute(source: str, scope: dict[str, Any]) -> Any:
+def _execute(source: Union[str, bytes], scope: dict[str, Any]) -> Any:
     """Run a snippet; return the value of its last expression statement."""
     return run(source, scope)
 

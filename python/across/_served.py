@@ -72,21 +72,36 @@ def signals_call(func: Callable[[], object]) -> Iterator[None]:
 class Stopper:
     """What a signal is to call: closes a connection, and does not wait for anything the second time."""
 
-    def __init__(self, conn: Connection) -> None:
-        self._conn = conn
-        self._thread = threading.Thread(target=stop, args=(conn,), daemon=True)
+    def __init__(self, conn: Optional[Connection] = None) -> None:
+        self.conn = conn  # None until there is one
+        self._thread = threading.Thread(target=self._stop, daemon=True)
 
     def __call__(self) -> None:
-        if self._thread.ident is None:
+        if self.conn is None:
+            raise KeyboardInterrupt
+        if not self.was_called():
             self._thread.start()
         else:
-            self._conn.cancel()
+            self.conn.cancel()
+
+    def was_called(self) -> bool:
+        """Whether the connection was closed by it."""
+        return self._thread.ident is not None
+
+    def _stop(self) -> None:
+        assert self.conn is not None
+        stop(self.conn)
 
     def wait_for_end(self) -> None:
         """Wait until the connection has ended, in whatever way; raise what broke it."""
-        self._conn.wait()
-        self._conn.close()
-        if self._thread.ident is not None:
+        assert self.conn is not None
+        self.conn.wait()
+        self.conn.close()
+        self.join()
+
+    def join(self) -> None:
+        """Wait for what a signal has begun."""
+        if self.was_called():
             self._thread.join()
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ast
 import collections
+import importlib.util
 import itertools
 import linecache
 import threading
 from types import CodeType
-from typing import Any
+from typing import Any, Union
 
 _RESULT = '__across_result__'
 _MAX_SNIPPETS = 64
@@ -24,10 +25,12 @@ _kept: collections.OrderedDict[str, CodeType] = collections.OrderedDict()
 _numbers = itertools.count(1)
 
 
-def run(source: str, scope: dict[str, Any]) -> Any:
+def run(source: Union[str, bytes], scope: dict[str, Any]) -> Any:
     """Execute `source` with `scope` as its globals; return the value of its last statement if that is an expression."""
+    if isinstance(source, bytes):
+        source = importlib.util.decode_source(source)
     if not isinstance(source, str):
-        raise TypeError('source must be a str, not {}'.format(type(source).__name__))
+        raise TypeError('source must be a str or bytes, not {}'.format(type(source).__name__))
     exec(_compiled(source), scope)
     return scope.pop(_RESULT, None)
 

@@ -95,6 +95,7 @@ class _Handler(ConnectionHandler):
                 self._end = end
             for wake in self._servers:
                 wake()
+            logger.info('the handler is %s; connections: %d', end, len(self._members))
             return list(self._members)
 
     def _wait(self, timeout: Optional[float] = None) -> bool:
@@ -199,6 +200,10 @@ class ProcessConnectionHandler(_ChildHandler):
 
     close() waits for these processes as long as the option `timeout` says, and kills those that have not ended.
     """
+
+    def __init__(self, *, options: Optional[Options] = None) -> None:
+        super().__init__(options=options)
+        self._make_command(-1)  # options that cannot be passed on are refused now, and not with each client
 
     def _make_command(self, fd: int) -> Sequence[str]:
         return make_command(fd, self._options)

@@ -21,8 +21,8 @@ def pip(python, *args):
 
 
 def bare_environment():
-    """No path to the package of a build folder."""
-    return {name: value for name, value in os.environ.items() if not name.startswith('PYTHON')}
+    """No path to the package of a build folder, and no sanitizer's runtime for compilers."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(('PYTHON', 'LD_PRELOAD'))}
 
 
 @pytest.fixture(scope='session')
@@ -49,7 +49,9 @@ def run(environment, tmp_path):
 
     def run(source, *args):
         command = [str(environment / 'bin/python'), '-I', '-c', source, *map(str, args)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tmp_path, timeout=60)
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=bare_environment(), timeout=60
+        )
         return done.stdout.strip()
 
     return run
@@ -121,7 +123,7 @@ def test_uninstalls_completely(wheel, tmp_path):
     python = tmp_path / 'venv/bin/python'
     before = set((tmp_path / 'venv').rglob('*'))
     pip(python, 'install', '--no-index', wheel)
-    subprocess.run([str(python), '-I', '-c', 'import across'], check=True)
+    subprocess.run([str(python), '-I', '-c', 'import across'], check=True, env=bare_environment())
     pip(python, 'uninstall', '--yes', 'acrossd')
     after = {path for path in set((tmp_path / 'venv').rglob('*')) - before if '__pycache__' not in path.parts}
     assert after == set()

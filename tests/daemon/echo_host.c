@@ -67,8 +67,9 @@ void ax_host_set_tally(struct ax_tally *new_tally)
     tally = new_tally;
 }
 
-void ax_host_warm_up(void)
+int ax_host_warm_up(void)
 {
+    return 0;
 }
 
 static void end(struct connection *connection, const char *reason)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Hosts that have nothing but Python: they are sent the package, with the engine in Python, and become peers."""
 
+import compileall
 import contextlib
 import copy
 import os
 import shlex
+import shutil
 import socket
 import struct
 import subprocess
@@ -175,6 +177,21 @@ def test_many_at_once():
     with contextlib.ExitStack() as stack:
         conns = [stack.enter_context(across.Connection.from_command([*ISOLATED, across.get_bios()])) for _ in range(4)]
         assert len({conn.call(os.getpid) for conn in conns}) == 4
+
+
+def test_a_package_without_source_has_nothing_to_send(tmp_path):
+    folder = tmp_path / 'across'
+    shutil.copytree(os.path.dirname(across.__file__), folder, ignore=shutil.ignore_patterns('__pycache__', '*.so'))
+    assert compileall.compile_dir(folder, quiet=1, legacy=True)
+    for file in folder.glob('*.py'):
+        file.unlink()
+    code = """if True:
+        import across, socket
+        one, other = (across.Connection.from_socket(end) for end in socket.socketpair())
+        print(one.call(len, 'abc'), across.__file__, across._bios.get_source())
+    """
+    found = subprocess.check_output([sys.executable, '-c', code], env=environment(str(tmp_path)))
+    assert found.decode() == '3 {} None\n'.format(folder / '__init__.pyc')
 
 
 # ---- with the plain package ----

@@ -154,6 +154,27 @@ def test_a_module_can_be_loaded_again(unix_conn, home):
     assert unix_conn.execute('import changing, importlib; importlib.reload(changing).value') == 2
 
 
+def test_loaders_that_do_not_give_the_source_away(unix_conn, home, monkeypatch):
+    """Such as pytest's, of test modules: then it is read from the file."""
+
+    class Loader:
+        def __init__(self, loader):
+            self.create_module, self.exec_module = loader.create_module, loader.exec_module
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            spec = importlib.machinery.PathFinder.find_spec(name, path) if name.startswith('hidden') else None
+            if spec is not None:
+                spec.loader = Loader(spec.loader)
+            return spec
+
+    monkeypatch.setattr(sys, 'meta_path', [Finder(), *sys.meta_path])
+    write(home, {'hidden/__init__.py': 'value = 1\n', 'hidden/part.py': 'from . import value\n'})
+    unix_conn.export('hidden')
+    assert importlib.import_module('hidden').__file__ == str(home / 'hidden/__init__.py')
+    assert unix_conn.execute('import hidden.part; hidden.part.value, hidden.__path__') == (1, [str(home / 'hidden*')])
+
+
 def test_sources_in_another_encoding(unix_conn, home):
     write(home, {'latin.py': '# coding: latin-1\nvalue = "pläum"\n'.encode('latin-1')})
     unix_conn.export('latin')

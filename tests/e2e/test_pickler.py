@@ -17,6 +17,7 @@ from . import daemon as daemons
 from . import remote_tasks as tasks
 from .daemon import environment
 from .test_plain_peer import plain_server
+from .waiting import wait_until
 
 BY_VALUE = across.Options(pickler='cloudpickle')
 CLOUDPICKLE = os.path.dirname(os.path.dirname(cloudpickle.__file__))
@@ -212,6 +213,22 @@ def test_missing_there(bare_daemon):
         assert conn.call(tasks.add, 1, 2) == 3
 
 
+@pytest.mark.parametrize('isolation', ['process'])
+def test_cloudpickle_can_be_exported_to_where_it_is_missing(bare_daemon):
+    with bare_daemon.connect(BY_VALUE) as conn:
+        conn.export('cloudpickle')
+        assert conn.call(lambda: lambda: 4)() == 4
+
+
+def test_cloudpickle_can_be_exported_to_a_bare_python():
+    command = [sys.executable, '-S', '-c', across.get_bios()]
+    with across.Connection.from_command(command, options=BY_VALUE) as conn:
+        with pytest.raises(across.OperationError, match='the other side has no package cloudpickle'):
+            conn.call(lambda: None)
+        conn.export('cloudpickle')
+        assert conn.call(lambda: lambda: 4)() == 4
+
+
 def test_another_version_of_python_there(daemon, monkeypatch):
     with daemon.connect(BY_VALUE) as conn:
         monkeypatch.setattr(sys.implementation, 'cache_tag', 'other-1')
@@ -284,8 +301,12 @@ def test_a_pickler_that_refers_to_its_connection_is_collected(daemon):
         dumper.conn.call(os.getpid)
     reference = weakref.ref(dumper)
     del dumper
-    gc.collect()
-    assert reference() is None
+
+    def is_collected():  # a thread of the engine may still be about to let go of it
+        gc.collect()
+        return reference() is None
+
+    wait_until(is_collected, 'the end of the pickler')
 
 
 # ---- plain across ----

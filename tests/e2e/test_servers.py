@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import pickle
 import resource
 import signal
 import socket
@@ -20,12 +21,12 @@ from . import plain_client
 from . import remote_tasks as tasks
 from .daemon import Lines, RunningCall, close_broken, environment
 from .test_plain_peer import finish, run_plain
-from .waiting import LIMIT, children, is_alive, wait_until
+from .waiting import LIMIT, children, count_fds, is_alive, wait_until
 
 FOLDER = os.path.dirname(__file__)
 PACKAGE = os.path.dirname(os.path.dirname(across.__file__))
 LOG = r'[-0-9]+ [:0-9]+ [A-Z]+ +[^ ]+ '  # how lines of the log begin
-HANDLERS = ['LocalConnectionHandler', 'ProcessConnectionHandler']
+HANDLERS = ['LocalConnectionHandler', 'ProcessConnectionHandler', 'BIOSConnectionHandler']
 
 
 class Server:
@@ -123,6 +124,7 @@ def test_everything_works(start, handler, kind):
 
 
 @pytest.mark.parametrize('kind', ['unix', '127.0.0.1'])
+@pytest.mark.parametrize('handler', HANDLERS[:2])
 def test_plain_clients_are_served(start, handler, plain_across, kind):
     server = start(handler, kind)
     finish(run_plain(plain_across, 'plain_client.py', server.address), b'ok\n')
@@ -145,8 +147,9 @@ def test_the_default_handler_is_a_local_one(start):
         assert conn.call(os.getpid) == server.pid
 
 
-def test_each_connection_has_a_process(start):
-    server = start('ProcessConnectionHandler')
+@pytest.mark.parametrize('handler', HANDLERS[1:])
+def test_each_connection_has_a_process(start, handler):
+    server = start(handler)
     with server.connect() as first, server.connect() as second:
         pids = [first.call(os.getpid), second.call(os.getpid)]
         assert sorted(pids) == sorted(children(server.pid))
@@ -154,8 +157,9 @@ def test_each_connection_has_a_process(start):
     wait_until(lambda: children(server.pid) == [], "the end of the connections' processes")
 
 
-def test_a_process_that_dies_is_no_other_connections_business(start):
-    server = start('ProcessConnectionHandler')
+@pytest.mark.parametrize('handler', HANDLERS[1:])
+def test_a_process_that_dies_is_no_other_connections_business(start, handler):
+    server = start(handler)
     with server.connect() as other:
         conn = server.connect()
         pid = conn.call(os.getpid)
@@ -166,6 +170,7 @@ def test_a_process_that_dies_is_no_other_connections_business(start):
         assert other.call(tasks.add, 1, 2) == 3
 
 
+@pytest.mark.parametrize('handler', HANDLERS[:2])
 def test_options_reach_the_connections(start, handler):
     server = start(handler, 'unix', 'timeout=7.5')
     with server.connect() as conn:
@@ -173,6 +178,7 @@ def test_options_reach_the_connections(start, handler):
         assert server.expect('.*timeout=7.5.*')
 
 
+@pytest.mark.parametrize('handler', HANDLERS[:2])
 def test_a_client_that_breaks_off(start, handler):
     server = start(handler)
     with socket.socket(socket.AF_UNIX) as sock:
@@ -191,6 +197,22 @@ def test_functions_cross_by_value(start, handler):
     server = start(handler)
     with server.connect(across.Options(pickler='cloudpickle')) as conn:
         assert conn.call(lambda: lambda: 4)() == 4
+
+
+def test_nothing_is_left_of_connections_that_ended(start, handler):
+    server = start(handler)
+    with server.connect() as conn:
+        conn.call(os.getpid)
+    wait_until(lambda: children(server.pid) == [], "the end of the connection's process")
+    fds = count_fds(server.pid)
+    for _ in range(3):
+        conns = [server.connect() for _ in range(4)]
+        for conn in conns:
+            conn.call(tasks.add, 1, 2)
+        for conn in conns:
+            conn.close()
+    wait_until(lambda: children(server.pid) == [], "the end of the connections' processes")
+    wait_until(lambda: count_fds(server.pid) <= fds, lambda: 'closing all but {} descriptors'.format(fds))
 
 
 # ---- ending ----
@@ -224,14 +246,30 @@ def test_silent_clients_do_not_keep_it(start, handler):
         server.stop()
 
 
-def test_clients_that_do_not_answer_are_given_up(start):
-    server = start('ProcessConnectionHandler', 'unix', 'timeout=0.3')
+@pytest.mark.parametrize('handler', HANDLERS[1:])
+def test_processes_that_do_not_end_are_killed(start, handler):
+    server = start(handler, 'unix', 'timeout=0.3')
     conn = server.connect(across.Options(timeout=None))
     pid = conn.call(os.getpid)
     os.kill(pid, signal.SIGSTOP)
     server.process.send_signal(signal.SIGINT)
     server.expect('killing process {}, which did not end'.format(pid))
     server.join()
+    close_broken(conn)
+
+
+@pytest.mark.parametrize('handler', HANDLERS[1:])
+def test_a_second_interrupt_does_not_wait(start, handler):
+    server = start(handler)
+    conn = server.connect()
+    pid = conn.call(os.getpid)
+    os.kill(pid, signal.SIGSTOP)
+    server.process.send_signal(signal.SIGINT)
+    server.expect('the handler is closed; connections: 1')
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(LIMIT) == -signal.SIGINT
+    wait_until(lambda: not is_alive(pid), "the end of the connection's process")
+    assert not os.path.exists(server.address[5:])
     close_broken(conn)
 
 
@@ -294,7 +332,7 @@ def test_handlers_of_the_program_are_left_alone(tmp_path, number):
 # ---- handlers ----
 
 
-@pytest.mark.parametrize('name', [*HANDLERS, 'BIOSConnectionHandler'])
+@pytest.mark.parametrize('name', HANDLERS)
 def test_a_handler_that_was_ended_refuses_sockets(name):
     for method, word in ('close', 'closed'), ('cancel', 'cancelled'):
         handler = getattr(servers, name)()
@@ -342,6 +380,11 @@ def test_cancel_breaks_connections(handler):
 def test_exported_modules_need_a_process():
     with pytest.raises(ValueError, match=r'^Cannot import modules over multiple connections$'):
         servers.LocalConnectionHandler(options=across.Options(accept_exported_modules=True))
+
+
+def test_options_that_cannot_be_passed_on_are_refused():
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        servers.ProcessConnectionHandler(options=across.Options(pickler=lambda value, protocol: b''))
 
 
 def test_a_handler_that_fails_is_logged(start):
@@ -429,6 +472,18 @@ def test_abstract_names_are_no_files():
 
 
 # ---- bare Pythons ----
+
+
+def test_a_client_brings_its_package(start, tmp_path, monkeypatch):
+    (tmp_path / 'only_here.py').write_text('def answer():\n    return 42\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import only_here
+
+    server = start('BIOSConnectionHandler')
+    with server.connect() as conn:
+        assert conn.execute('import across; across.__version__, across.engine') == (across.__version__, 'pure')
+        conn.export('only_here')
+        assert conn.call(only_here.answer) == 42
 
 
 def test_a_plain_client_brings_its_package(start, plain_across):

@@ -197,6 +197,8 @@ def test_calls_of_workers_that_died_are_counted(make_daemon):
     conn.call(tasks.add, 1, 2)
     pid = conn.call(os.getpid)
     call = RunningCall(conn)
+    # A call is counted when it has been answered, which may be a moment later.
+    ask_until(daemon, lambda answer: answer['call_counts'] == {'running': 1, 'done': before + 2})
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(across.DisconnectError):
         call.result()

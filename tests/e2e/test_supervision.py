@@ -19,6 +19,7 @@ from .waiting import LIMIT, is_alive, wait_until
 
 KILLED = 'was killed by signal 9 [(]Killed[)]'
 SHORT = 0.3  # seconds: a timeout that is to be over
+BEARABLE = 0.6  # seconds: one that is not, on a busy host
 
 
 def check_new_connections(daemon):
@@ -216,11 +217,11 @@ def test_a_stopped_zygote_is_replaced(daemon):
 
 def test_connections_go_on_while_the_supervisor_is_stopped(make_daemon, isolation):
     daemon = make_daemon(isolation=isolation)
-    options = across.Options(timeout=SHORT)
+    options = across.Options(timeout=BEARABLE)
     with daemon.connect(options=options) as conn, concurrent.futures.ThreadPoolExecutor(1) as executor:
         with stopped(daemon.process.pid):
             waiting = executor.submit(check_new_connections, daemon)
-            assert conn.call(deadly.hold_gil, 2 * SHORT) == 'slept'
+            assert conn.call(deadly.hold_gil, 2 * BEARABLE) == 'slept'
             assert conn.call(tasks.call_back, across.Local(lambda: 'back')) == 'back'
             assert not waiting.done()
         waiting.result(LIMIT)
@@ -363,8 +364,8 @@ def test_a_call_that_never_lets_go_of_python_is_ended_nevertheless(make_daemon, 
         conn.cancel()
         close_broken(conn)
         thread.join(LIMIT)
-        daemon.expect(LOG + 'worker {} did not end in time, and is killed'.format(worker))
-        daemon.expect_lost(worker, 'was killed')
+        daemon.expect(LOG + 'calls that still ran after 0.010 seconds of grace, and were ended: 1')
+        wait_for_end(worker)
 
 
 # ---- heartbeats ----
@@ -372,22 +373,22 @@ def test_a_call_that_never_lets_go_of_python_is_ended_nevertheless(make_daemon, 
 
 def test_a_call_that_holds_the_gil_for_long_returns(make_daemon, isolation):
     """Both sides' timeouts are shorter. Signs of life need no Python."""
-    daemon = make_daemon('--timeout', str(SHORT), isolation=isolation)
-    options = across.Options(timeout=SHORT)
+    daemon = make_daemon('--timeout', str(BEARABLE), isolation=isolation)
+    options = across.Options(timeout=BEARABLE)
     with daemon.connect(options=options) as conn, daemon.connect(options=options) as other:
         with bystanders(daemon), concurrent.futures.ThreadPoolExecutor(1) as executor:
             worker = other.call(os.getpid)
-            holding = executor.submit(conn.call, deadly.hold_gil, 3 * SHORT)
+            holding = executor.submit(conn.call, deadly.hold_gil, 3 * BEARABLE)
             if isolation == 'process':
-                while not holding.done():
+                while not concurrent.futures.wait([holding], 0.01).done:
                     assert other.call(tasks.add, 1, 2) == 3
             assert holding.result(LIMIT) == 'slept'
             assert other.call(os.getpid) == worker and conn.is_connected()
 
 
+@pytest.mark.skipif(across.engine == 'pure', reason='heartbeats of the pure engine come from a thread of Python')
 def test_a_client_that_holds_its_own_gil_for_long_stays_connected(make_daemon, isolation):
-    daemon = make_daemon('--timeout', str(SHORT), isolation=isolation)
+    daemon = make_daemon('--timeout', str(BEARABLE), isolation=isolation)
     with daemon.connect() as conn:
-        assert deadly.hold_gil(3 * SHORT) == 'slept'
-        assert conn.call(tasks.call_back, across.Local(lambda: deadly.hold_gil(3 * SHORT))) == 'slept'
+        assert conn.call(tasks.call_back, across.Local(lambda: deadly.hold_gil(3 * BEARABLE))) == 'slept'
         assert conn.call(tasks.add, 1, 2) == 3

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""Connections over ssh, to a real sshd on a loopback port, with keys that live as long as the tests."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import across
+
+from . import remote_tasks as tasks
+from .daemon import ACROSSD, TESTS, Lines
+from .waiting import children, is_alive, wait_until
+
+SSHD = shutil.which('sshd', path=os.environ.get('PATH', '') + ':/usr/sbin:/usr/local/sbin')
+TOOLS = SSHD and shutil.which('ssh') and shutil.which('ssh-keygen')
+pytestmark = pytest.mark.skipif(not TOOLS, reason='there is no sshd, ssh or ssh-keygen here: dev/setup installs them')
+
+NOWHERE = '/nowhere/at all'
+CONFIG = """
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host
+AuthorizedKeysFile {folder}/user.pub
+PidFile none
+StrictModes no
+UsePAM no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+SetEnv PYTHONPATH={tests} PYTHONDONTWRITEBYTECODE=1
+"""
+
+
+def make_key(path):
+    subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', str(path)], check=True)
+
+
+def find_port():
+    """One that is free, and stays so unless somebody takes it in this moment."""
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
+
+
+class Sshd:
+    """sshd for the user who runs the tests. `ssh` begins a command that reaches it."""
+
+    host = getpass.getuser() + '@127.0.0.1'
+
+    def __init__(self, folder):
+        port = find_port()
+        for name in ('host', 'user'):
+            make_key(folder / name)
+        (folder / 'config').write_text(CONFIG.format(folder=folder, port=port, tests=TESTS))
+        (folder / 'known').write_text('[127.0.0.1]:{} {}'.format(port, (folder / 'host.pub').read_text()))
+        self.ssh = ['ssh', '-F', 'none', '-p', str(port), '-i', str(folder / 'user'), '-o', 'BatchMode=yes']
+        self.ssh += ['-o', 'IdentitiesOnly=yes', '-o', 'UserKnownHostsFile={}'.format(folder / 'known')]
+        self.process = subprocess.Popen(
+            [SSHD, '-D', '-e', '-f', str(folder / 'config')], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        self.lines = Lines(self.process.stderr)
+        try:
+            self.lines.expect('Server listening on 127.0.0.1 port {}[.]\r?'.format(port))
+        except BaseException:
+            self.stop()
+            raise
+
+    def connect(self, **kwargs):
+        return across.Connection.from_ssh(self.host, **{'ssh': self.ssh, **kwargs})
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+@pytest.fixture(scope='module')
+def sshd(tmp_path_factory):
+    separated = '/run/sshd'  # what sshd wants to be there when it runs as root
+    made = os.getuid() == 0 and not os.path.exists(separated)
+    if made:
+        os.mkdir(separated, 0o755)
+    try:
+        sshd = Sshd(tmp_path_factory.mktemp('sshd'))
+        yield sshd
+        sshd.stop()
+    finally:
+        if made:
+            os.rmdir(separated)
+
+
+@pytest.fixture(params=['acrossd', 'python'])
+def conn(request, sshd):
+    """To acrossd over there, and to a bare Python."""
+    acrossd = ACROSSD if request.param == 'acrossd' else NOWHERE
+    with sshd.connect(acrossd=acrossd, python=sys.executable) as conn:
+        yield conn
+
+
+def test_acrossd_is_used_where_it_is_installed(sshd):
+    with sshd.connect(acrossd=ACROSSD, python=NOWHERE) as conn:
+        assert conn.execute('import across; across.engine') == 'native'
+        assert conn.call(tasks.add, 1, 2) == 3
+
+
+def test_else_a_bare_python_is_sent_the_package(sshd):
+    with sshd.connect(acrossd=NOWHERE, python=sys.executable) as conn:
+        assert conn.execute('import across; across.engine, across.__file__[:11]') == ('pure', '<bootstrap>')
+
+
+def test_calls_and_calls_back(conn):
+    there = conn.call(os.getpid)
+    assert there != os.getpid()
+    data = os.urandom(3 << 20)
+    assert conn.call(bytes, data) == data
+    values = []
+    conn.execute('append(5)', append=across.Local(values.append))
+    assert values == [5]
+
+
+def test_modules_can_be_exported(conn, tmp_path, monkeypatch):
+    (tmp_path / 'only_on_this_host.py').write_text('def double(value):\n    return value * 2\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = __import__('only_on_this_host')
+    conn.export('only_on_this_host')
+    assert conn.call(module.double, 21) == 42
+
+
+def test_what_is_printed_over_there_disturbs_nobody(sshd, capfd):
+    for acrossd in (ACROSSD, NOWHERE):
+        with sshd.connect(acrossd=acrossd, python=sys.executable) as conn:
+            conn.execute('print("printed over there", flush=True)')
+            assert conn.call(len, 'abc') == 3
+        out, err = capfd.readouterr()
+        assert out == '' and 'printed over there\n' in err
+
+
+def test_nothing_is_left_over_there(conn):
+    pid = conn.call(os.getpid)
+    conn.close()
+    wait_until(lambda: not is_alive(pid), 'the end of the process over there')
+
+
+def test_cancel_ends_both_sides(sshd):
+    before = children()
+    for acrossd in (ACROSSD, NOWHERE):
+        conn = sshd.connect(acrossd=acrossd, python=sys.executable)
+        pid = conn.call(os.getpid)
+        conn.cancel()
+        conn.close()
+        wait_until(lambda: children() == before, 'the end of ssh')
+        wait_until(lambda pid=pid: not is_alive(pid), 'the end of the process over there')
+
+
+def fail(conn):
+    """What the `with` statement raises."""
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        with conn:
+            pass
+    return caught.value.returncode, str(caught.value)
+
+
+def test_a_host_with_neither(sshd):
+    text = 'There is neither {0} nor {0} on {1}'.format(NOWHERE, sshd.host)
+    assert fail(sshd.connect(acrossd=NOWHERE, python=NOWHERE)) == (69, text)
+
+
+def test_a_host_that_cannot_be_reached(sshd, capfd):
+    ssh = [*sshd.ssh, '-o', 'HostKeyAlias=a-stranger', '-o', 'StrictHostKeyChecking=yes']
+    status, text = fail(sshd.connect(ssh=ssh))
+    assert status == 255 and text == 'ssh to {} failed; it says why on standard error'.format(sshd.host)
+    assert 'Host key verification failed' in capfd.readouterr().err
+
+
+def test_a_python_that_fails(sshd):
+    status, text = fail(sshd.connect(acrossd=NOWHERE, python='false'))
+    assert (status, text) == (1, 'What ssh started on {} ended with status 1'.format(sshd.host))
+
+
+@pytest.mark.parametrize('host', ['', '-oProxyCommand=true', None])
+def test_what_is_no_host_is_refused(host):
+    with pytest.raises(ValueError, match='not the name of a host'):
+        across.Connection.from_ssh(host)
+
+
+def test_ssh_is_a_list_of_words():
+    with pytest.raises(TypeError, match='sequence of words'):
+        across.Connection.from_ssh('localhost', ssh='ssh -p 22')
