@@ -38,6 +38,7 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
     pthread_mutex_init(&connection->lock, NULL);
     pthread_mutex_init(&connection->order_lock, NULL);
     connection->stream = (struct ax_stream){.in_fd = -1, .out_fd = -1};
+    connection->lease.wake_fd = -1;
     connection->tickets.next = connection->tickets.prev = &connection->tickets;
     ax_objects_init(&connection->objects);
     ax_task_init(&connection->attend, ax_connection_attend);
@@ -61,6 +62,7 @@ void ax_connection_unref(struct ax_connection *connection)
         free(release);
     }
     ax_stream_close(&connection->stream);
+    ax_lease_end_locked(connection);
     ax_session_fini(&connection->session);
     ax_objects_fini(&connection->objects);
     pthread_mutex_destroy(&connection->order_lock);
@@ -366,7 +368,7 @@ int ax_connection_call(struct ax_connection *connection, const uint64_t *refs, s
 int ax_connection_await(struct ax_connection *connection, struct ax_pending *pending)
 {
     ax_executor_wait_begin(&connection->engine->executor);
-    int error = ax_loop_wait(&connection->engine->loop, &pending->waiter);
+    int error = ax_lease_wait(connection, &pending->waiter);
     ax_executor_wait_end(&connection->engine->executor);
     if (error == 0)
         ax_waiter_fini(&pending->waiter);
@@ -393,7 +395,12 @@ void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *
 static void run_request(struct ax_job *job)
 {
     struct ax_request *request = (struct ax_request *)job;
-    request->connection->ops->serve(request);
+    struct ax_connection *connection = request->connection;
+    ax_connection_ref(connection);
+    do
+        connection->ops->serve(request);
+    while ((request = ax_lease_next_request(connection)) != NULL);
+    ax_connection_unref(connection);
 }
 
 static void refuse_request(struct ax_job *job)

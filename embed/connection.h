@@ -26,6 +26,7 @@
 #include <uv.h>
 
 #include "embed/executor.h"
+#include "embed/lease.h"
 #include "embed/loop.h"
 #include "embed/objects.h"
 #include "embed/stream.h"
@@ -114,6 +115,7 @@ struct ax_connection {
     struct ax_session session;
     struct ax_stream stream;
     struct ax_waiter *watchers; /* who waits for a phase, or for room to send */
+    struct ax_lease lease;      /* who reads */
     ax_wire_state *wire;        /* borrowed: where to tell others of the stream's state; NULL: nobody asks */
 
     pthread_mutex_t order_lock; /* a leaf but for the executor's and the object table's; guards the next three */
@@ -132,7 +134,7 @@ struct ax_connection {
     bool attached;      /* handles are initialised */
     bool detaching;     /* handles are being closed */
     unsigned handles;   /* how many are open */
-    int watched;        /* what poll() looks for: 0 nothing, 1 reading, 2 reading and writing */
+    int watched;        /* what poll() looks for: UV_READABLE, UV_WRITABLE */
     uv_poll_t poll_in;  /* reads; for a socket, writes too */
     uv_poll_t poll_out; /* writes, for pipes */
     uv_timer_t timer;

@@ -30,10 +30,13 @@ static void on_call(struct ax_connection *connection, struct ax_message *message
     else
         arrivals->first = request;
     arrivals->last = request;
+    arrivals->requests++;
 }
 
-static void on_result(struct ax_connection *connection, struct ax_pending *pending, struct ax_message *message)
+static void on_result(struct ax_connection *connection, struct ax_pending *pending, struct ax_message *message,
+                      struct ax_arrivals *arrivals)
 {
+    arrivals->results++;
     pending->message = message;
     ax_ticket_take(connection, &pending->ticket);
     ax_waiter_post(&pending->waiter);
@@ -64,7 +67,7 @@ void ax_connection_event_locked(struct ax_connection *connection, struct ax_even
         on_call(connection, event->message, arrivals);
         break;
     case AX_EVENT_RESULT:
-        on_result(connection, event->waiter, event->message);
+        on_result(connection, event->waiter, event->message, arrivals);
         break;
     case AX_EVENT_RELEASE:
         on_release(connection, event->message);
@@ -105,7 +108,8 @@ void ax_connection_submit(struct ax_connection *connection, struct ax_arrivals *
 /* ---- reading ---- */
 
 /* Acts on what a read returned: bytes, the end of the stream or an error. */
-static void take_in_locked(struct ax_connection *connection, ssize_t got, size_t space, struct ax_arrivals *arrivals)
+static void take_in_locked(struct ax_connection *connection, ssize_t got, size_t space, const unsigned char *scratch,
+                           struct ax_arrivals *arrivals)
 {
     struct ax_event event = {.type = AX_EVENT_NONE};
     if (got < 0 && connection->session.state != AX_STATE_CLOSING) {
@@ -122,33 +126,73 @@ static void take_in_locked(struct ax_connection *connection, ssize_t got, size_t
             ax_session_filled(&connection->session, filled, ax_loop_now(), &event);
             ax_connection_event_locked(connection, &event, arrivals);
         }
-        ax_connection_feed_locked(connection, connection->engine->loop.scratch, (size_t)got - filled, arrivals);
+        ax_connection_feed_locked(connection, scratch, (size_t)got - filled, arrivals);
     }
 }
 
-/* One read, and what follows from it. Returns whether there may be more to read now. */
-static bool read_once(struct ax_connection *connection)
+/* One read. Returns whether there may be more to read now. */
+static bool read_locked(struct ax_connection *connection, unsigned char *scratch, size_t size,
+                        struct ax_arrivals *arrivals)
 {
-    struct ax_arrivals arrivals = {0};
     void *memory;
-    pthread_mutex_lock(&connection->lock);
+    if (connection->stream.in_fd < 0)
+        return false;
     size_t space = ax_session_space(&connection->session, &memory);
     if (space > BODY_READ_MAX)
         space = BODY_READ_MAX;
-    struct iovec to[2] = {{memory, space}, {connection->engine->loop.scratch, AX_LOOP_SCRATCH}};
+    struct iovec to[2] = {{memory, space}, {scratch, size}};
     ssize_t got =
         space > 0 ? ax_stream_read(&connection->stream, to, 2) : ax_stream_read(&connection->stream, to + 1, 1);
     if (got != -EAGAIN)
-        take_in_locked(connection, got, space, &arrivals);
+        take_in_locked(connection, got, space, scratch, arrivals);
     ax_connection_settle_locked(connection);
-    bool more =
-        got > 0 && (size_t)got >= space + AX_LOOP_SCRATCH / 2 && ax_connection_phase(connection) < AX_PHASE_STOPPING;
+    return got > 0 && (size_t)got >= space + size / 2 && ax_connection_phase(connection) < AX_PHASE_STOPPING;
+}
+
+void ax_connection_read(struct ax_connection *connection, unsigned char *scratch, size_t size,
+                        struct ax_arrivals *arrivals)
+{
+    pthread_mutex_lock(&connection->lock);
+    read_locked(connection, scratch, size, arrivals);
     pthread_mutex_unlock(&connection->lock);
-    ax_connection_submit(connection, &arrivals);
-    return more;
+}
+
+/* ---- leaving the reading to others ---- */
+
+/*
+ * One call came, or one result, and nothing else is going on: whoever takes it will wait for the next message, and may
+ * read that without us.
+ */
+static bool is_turn_of_others(const struct ax_connection *connection, const struct ax_arrivals *arrivals)
+{
+    const struct ax_session *session = &connection->session;
+    if (session->state != AX_STATE_READY || connection->writes_blocked || session->calls.count > 0 ||
+        session->calls_in_progress > 1)
+        return false;
+    return arrivals->requests + arrivals->results == 1;
 }
 
 static void attend(struct ax_connection *connection);
+
+/* One read by the loop, which may leave the next one to others: before anybody who got something can look for it. */
+static bool read_once(struct ax_connection *connection, bool is_first)
+{
+    struct ax_loop *loop = &connection->engine->loop;
+    struct ax_arrivals arrivals = {0};
+    pthread_mutex_lock(&connection->lock);
+    bool more = read_locked(connection, loop->scratch, sizeof loop->scratch, &arrivals);
+    bool offered = is_first && !more && connection->lease.state == AX_LEASE_LOOP &&
+                   is_turn_of_others(connection, &arrivals);
+    if (offered)
+        ax_lease_offer_locked(connection);
+    pthread_mutex_unlock(&connection->lock);
+    if (offered) {
+        uv_poll_stop(&connection->poll_in);
+        connection->watched = 0;
+    }
+    ax_connection_submit(connection, &arrivals);
+    return more;
+}
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
@@ -159,7 +203,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         connection->watched = 0;
     ax_connection_ref(connection);
     if (poll == &connection->poll_in && readable)
-        for (int i = 0; i < READS_PER_WAKEUP && read_once(connection); i++)
+        for (int i = 0; i < READS_PER_WAKEUP && read_once(connection, i == 0); i++)
             ;
     attend(connection);
     ax_connection_unref(connection);
@@ -209,6 +253,7 @@ static void hang_up(struct ax_connection *connection)
     pthread_mutex_lock(&connection->lock);
     ax_stream_hang_up(&connection->stream);
     ax_stream_close(&connection->stream);
+    ax_lease_end_locked(connection);
     pthread_mutex_unlock(&connection->lock);
 }
 
@@ -224,6 +269,7 @@ static void on_closed(uv_handle_t *handle)
 static void detach(struct ax_connection *connection)
 {
     connection->detaching = true;
+    ax_lease_forget(connection);
     if (connection->handles == 0) {
         hang_up(connection);
         finish(connection);
@@ -262,22 +308,24 @@ static int attach(struct ax_connection *connection)
     return 0;
 }
 
-/* What poll() is to look for. `writing`: bytes wait for room. */
-static void watch(struct ax_connection *connection, bool writing)
+static void set_poll(uv_poll_t *poll, int events)
 {
-    int wanted = writing ? 2 : 1;
+    if (events != 0)
+        uv_poll_start(poll, events, on_poll);
+    else
+        uv_poll_stop(poll);
+}
+
+/* What poll() is to look for. `reading`: nobody else does. `writing`: bytes wait for room. */
+static void watch(struct ax_connection *connection, bool reading, bool writing)
+{
+    int wanted = (reading ? UV_READABLE : 0) | (writing ? UV_WRITABLE : 0);
     if (wanted == connection->watched)
         return; /* saying it again would cost system calls */
     connection->watched = wanted;
-    if (!two_pipes(connection)) {
-        uv_poll_start(&connection->poll_in, UV_READABLE | (writing ? UV_WRITABLE : 0), on_poll);
-        return;
-    }
-    uv_poll_start(&connection->poll_in, UV_READABLE, on_poll);
-    if (writing)
-        uv_poll_start(&connection->poll_out, UV_WRITABLE, on_poll);
-    else
-        uv_poll_stop(&connection->poll_out);
+    set_poll(&connection->poll_in, two_pipes(connection) ? wanted & UV_READABLE : wanted);
+    if (two_pipes(connection))
+        set_poll(&connection->poll_out, wanted & UV_WRITABLE);
 }
 
 /* Whether nothing more is to come or go. A peer that was told GOODBYE gets all that is queued; a broken one what fits. */
@@ -315,14 +363,22 @@ static void attend(struct ax_connection *connection)
     if (over)
         ax_connection_register_locked(connection); /* it may end before it began */
     bool writing = connection->writes_blocked;
+    bool reading = ax_lease_settle_locked(connection);
     uint64_t due = ax_session_deadline(&connection->session);
     pthread_mutex_unlock(&connection->lock);
     if (over) {
         detach(connection);
     } else if (connection->attached) {
-        watch(connection, writing);
+        watch(connection, reading, writing);
         set_timer(connection, due);
     }
+}
+
+void ax_connection_attend_now(struct ax_connection *connection)
+{
+    ax_connection_ref(connection);
+    attend(connection);
+    ax_connection_unref(connection);
 }
 
 void ax_connection_attend(struct ax_task *task)

@@ -11,6 +11,8 @@
 struct ax_arrivals {
     struct ax_request *first;
     struct ax_request *last;
+    unsigned requests; /* how many */
+    unsigned results;  /* that came for calls of ours, and were handed over already */
 };
 
 /* Feeds received bytes to the session and acts on its events, but for requests, which are added to arrivals. */
@@ -19,6 +21,13 @@ void ax_connection_feed_locked(struct ax_connection *connection, const unsigned 
 
 /* Acts on one event of the session, likewise. */
 void ax_connection_event_locked(struct ax_connection *connection, struct ax_event *event, struct ax_arrivals *arrivals);
+
+/*
+ * One read into `scratch`, large bodies aside, and what follows from it but for requests. Any thread that may read; no
+ * lock.
+ */
+void ax_connection_read(struct ax_connection *connection, unsigned char *scratch, size_t size,
+                        struct ax_arrivals *arrivals);
 
 /* Hands the requests to the executor. Without the lock: the executor may refuse them. */
 void ax_connection_submit(struct ax_connection *connection, struct ax_arrivals *arrivals);
@@ -37,6 +46,9 @@ void ax_connection_register_locked(struct ax_connection *connection);
 
 /* connection->attend runs this on the loop. */
 void ax_connection_attend(struct ax_task *task);
+
+/* The same, at once; the loop's thread. */
+void ax_connection_attend_now(struct ax_connection *connection);
 
 /* Asks the loop to attend to the connection. Any thread, no lock. */
 void ax_connection_post(struct ax_connection *connection);

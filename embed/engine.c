@@ -180,9 +180,12 @@ void ax_engine_stop(void)
     struct ax_engine *engine = engine_of_process;
     if (engine == NULL)
         return;
-    ax_loop_stop(&engine->loop); /* first: it gives the executor its work */
+    /* Threads that have just served a call may still tell the loop something; and the loop gives the executor its work. */
     if (ax_executor_stop(&engine->executor, true, 10000) > 0)
         return; /* a thread is stuck in a call: its memory stays */
+    ax_loop_stop(&engine->loop);
+    if (ax_executor_stop(&engine->executor, true, 10000) > 0)
+        return;
     ax_executor_fini(&engine->executor);
     pthread_cond_destroy(&engine->quiet);
     pthread_mutex_destroy(&engine->lock);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The event loop of a process, and the one place that decides which thread runs it.
+ * The event loop of a process.
  *
- * Today a thread of its own runs it, which never takes the GIL and never blocks but in the kernel's poll: heartbeats,
- * disconnects and limits do not wait for Python. Everything that waits for the loop's progress does so in
- * ax_loop_wait(), so that another policy (the waiting thread drives the loop itself) changes this file alone.
+ * A thread of its own runs it, which never takes the GIL and never blocks but in the kernel's poll: heartbeats,
+ * disconnects and limits do not wait for Python. Threads that wait for its progress do so in ax_loop_wait(); those that
+ * wait for what comes over one connection may read for themselves (lease.h).
  *
  * Whoever has work for the loop posts a task. Posting takes no lock and allocates nothing, so it may be done by a
  * destructor that the garbage collector runs, in any thread, in the middle of anything.
@@ -31,12 +31,16 @@ struct ax_task {
 
 void ax_task_init(struct ax_task *task, void (*run)(struct ax_task *task));
 
+struct ax_connection;
+
 struct ax_loop {
     uv_loop_t uv; /* the thread that runs the loop only */
     uv_async_t wake;
     pthread_t thread;
     _Atomic(struct ax_task *) tasks; /* a stack, pushed by any thread, emptied by the loop */
     atomic_bool stopping;
+    uv_timer_t guard;             /* of leases (lease.h); the thread that runs the loop only */
+    struct ax_connection *leased; /* whom it looks at; likewise */
     unsigned char scratch[AX_LOOP_SCRATCH]; /* the thread that runs the loop only */
 };
 

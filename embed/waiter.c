@@ -48,6 +48,16 @@ int ax_waiter_wait(struct ax_waiter *waiter)
     return sem_timedwait(&waiter->posted, &end) == 0 ? 0 : -EINTR;
 }
 
+bool ax_waiter_try(struct ax_waiter *waiter)
+{
+    return sem_trywait(&waiter->posted) == 0;
+}
+
+int ax_waiter_slice(void)
+{
+    return in_main_thread() ? AX_WAITER_SLICE_MS : -1;
+}
+
 void ax_waiter_fini(struct ax_waiter *waiter)
 {
     sem_destroy(&waiter->posted);

@@ -9,6 +9,7 @@
 #define AX_EMBED_WAITER_H
 
 #include <semaphore.h>
+#include <stdbool.h>
 
 #define AX_WAITER_SLICE_MS                                                                                             \
     100 /* how late a signal may be noticed; ten wake-ups a second of a process that waits anyway */
@@ -30,6 +31,12 @@ void ax_waiter_post(struct ax_waiter *waiter);
  * Python's handlers run, -EINTR is therefore also returned after AX_WAITER_SLICE_MS, so that the caller looks again.
  */
 int ax_waiter_wait(struct ax_waiter *waiter);
+
+/* Takes the post, if there has been one. */
+bool ax_waiter_try(struct ax_waiter *waiter);
+
+/* For threads that wait by other means: milliseconds after which they have to look for signals; -1 in all but the main one. */
+int ax_waiter_slice(void);
 
 void ax_waiter_fini(struct ax_waiter *waiter);
 

@@ -11,6 +11,7 @@
 
 #include "embed/connection.h"
 #include "embed/engine.h"
+#include "tests/embed/pair.h"
 
 /* ---- what the layer above does here: the first byte of a call says it ---- */
 
@@ -66,60 +67,14 @@ static void freed(void *above)
 
 static const struct ax_connection_ops ops = {.serve = serve, .drop = drop, .finished = finished, .freed = freed};
 
-/* ---- waiting on, where Python would have looked for signals ---- */
-
-static int wait_phase(struct ax_connection *connection, enum ax_phase phase)
-{
-    int error;
-    do
-        error = ax_connection_wait(connection, phase);
-    while (error == -EINTR);
-    return error;
-}
-
-static int await(struct ax_connection *connection, struct ax_pending *pending)
-{
-    int error;
-    do
-        error = ax_connection_await(connection, pending);
-    while (error == -EINTR);
-    return error;
-}
-
 /* ---- pairs ---- */
-
-struct pair {
-    struct ax_connection *near, *far;
-};
-
-static struct ax_connection *new_connection(enum ax_role role)
-{
-    struct ax_session_config config = {
-        .role = role, .minor = 2, .timeout_ms = 60000, .handshake_timeout_ms = 60000, .features = AX_FEATURE_REASON};
-    ax_limits_init(&config.limits);
-    struct ax_connection *connection = ax_connection_new(ax_engine_get(), &ops, &config, NULL);
-    assert_non_null(connection);
-    return connection;
-}
-
-static void start_pair(struct pair *pair, const int near_fds[2], const int far_fds[2])
-{
-    pair->near = new_connection(AX_OPENER);
-    pair->far = new_connection(AX_ACCEPTOR);
-    assert_int_equal(ax_connection_start(pair->near, near_fds[0], near_fds[1], NULL, 0), 0);
-    assert_int_equal(ax_connection_start(pair->far, far_fds[0], far_fds[1], NULL, 0), 0);
-    assert_int_equal(wait_phase(pair->near, AX_PHASE_RUNNING), 0);
-    assert_int_equal(wait_phase(pair->far, AX_PHASE_RUNNING), 0);
-    assert_int_equal(ax_connection_phase(pair->near), AX_PHASE_RUNNING);
-    assert_int_equal(ax_connection_phase(pair->far), AX_PHASE_RUNNING);
-}
 
 static int set_up(void **state)
 {
     struct pair *pair = malloc(sizeof *pair);
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    start_pair(pair, (int[2]){fds[0], fds[0]}, (int[2]){fds[1], fds[1]});
+    pair_start(pair, &ops, (int[2]){fds[0], fds[0]}, (int[2]){fds[1], fds[1]});
     *state = pair;
     return 0;
 }
@@ -129,7 +84,7 @@ static int set_up_pipes(void **state)
     struct pair *pair = malloc(sizeof *pair);
     int there[2], back[2];
     assert_int_equal(pipe2(there, O_CLOEXEC) | pipe2(back, O_CLOEXEC), 0);
-    start_pair(pair, (int[2]){back[0], there[1]}, (int[2]){there[0], back[1]});
+    pair_start(pair, &ops, (int[2]){back[0], there[1]}, (int[2]){there[0], back[1]});
     *state = pair;
     return 0;
 }
@@ -394,7 +349,7 @@ static struct ax_connection *start_alone(enum ax_role role, int *peer)
 {
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    struct ax_connection *connection = new_connection(role);
+    struct ax_connection *connection = pair_connection(&ops, role);
     assert_int_equal(ax_connection_start(connection, fds[0], fds[0], NULL, 0), 0);
     *peer = fds[1];
     return connection;
@@ -435,7 +390,7 @@ static void a_peer_that_goes_breaks_a_connection(void **state)
 static void a_connection_may_end_before_it_starts(void **state)
 {
     (void)state;
-    struct ax_connection *connection = new_connection(AX_OPENER);
+    struct ax_connection *connection = pair_connection(&ops, AX_OPENER);
     int fds[2];
     assert_true(ax_connection_fail(connection, ECONNREFUSED, "refused"));
     assert_int_equal(wait_phase(connection, AX_PHASE_FINISHED), 0);
@@ -450,7 +405,7 @@ static void a_connection_may_end_before_it_starts(void **state)
 static void a_regular_file_is_refused(void **state)
 {
     (void)state;
-    struct ax_connection *connection = new_connection(AX_OPENER);
+    struct ax_connection *connection = pair_connection(&ops, AX_OPENER);
     FILE *file = tmpfile();
     int fd = dup(fileno(file));
     assert_int_equal(ax_connection_start(connection, fd, fd, NULL, 0), -EPERM);
@@ -541,7 +496,7 @@ static void starting_and_ending_may_race(void **state)
         int fds[2];
         pthread_t canceller;
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-        struct ax_connection *near = new_connection(AX_OPENER), *far = new_connection(AX_ACCEPTOR);
+        struct ax_connection *near = pair_connection(&ops, AX_OPENER), *far = pair_connection(&ops, AX_ACCEPTOR);
         pthread_create(&canceller, NULL, cancel_it, i % 2 == 0 ? near : far);
         assert_int_equal(ax_connection_start(near, fds[0], fds[0], NULL, 0), 0);
         assert_int_equal(ax_connection_start(far, fds[1], fds[1], NULL, 0), 0);

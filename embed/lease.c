@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/lease.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "embed/connection.h"
+#include "embed/connection_private.h"
+#include "embed/engine.h"
+#include "embed/loop.h"
+
+/* What one read of a thread takes in beyond a large body: on its stack, which user code may have made small. */
+#define SCRATCH (16 * 1024)
+
+/* ---- the guard, in the loop's thread ---- */
+
+static void on_guard(uv_timer_t *timer);
+
+void ax_lease_offer_locked(struct ax_connection *connection)
+{
+    struct ax_lease *lease = &connection->lease;
+    struct ax_loop *loop = &connection->engine->loop;
+    lease->state = AX_LEASE_FREE;
+    lease->since = ax_loop_now();
+    lease->parked = lease->wanted = false;
+    if (!lease->guarded) {
+        lease->guarded = true;
+        lease->next = loop->leased;
+        loop->leased = connection;
+    }
+    if (!uv_is_active((uv_handle_t *)&loop->guard))
+        uv_timer_start(&loop->guard, on_guard, AX_LEASE_FREE_MS, AX_LEASE_FREE_MS);
+}
+
+void ax_lease_forget(struct ax_connection *connection)
+{
+    struct ax_connection **link = &connection->engine->loop.leased;
+    if (!connection->lease.guarded)
+        return;
+    while (*link != connection)
+        link = &(*link)->lease.next;
+    *link = connection->lease.next;
+    connection->lease.guarded = false;
+}
+
+bool ax_lease_settle_locked(struct ax_connection *connection)
+{
+    struct ax_lease *lease = &connection->lease;
+    bool needed = lease->wanted || connection->session.state != AX_STATE_READY;
+    if (lease->state == AX_LEASE_FREE && needed)
+        lease->state = AX_LEASE_LOOP;
+    if (lease->state == AX_LEASE_TAKEN && needed) {
+        lease->wanted = true;
+        eventfd_write(lease->wake_fd, 1);
+    }
+    return lease->state == AX_LEASE_LOOP;
+}
+
+/* Whether the guard is to go on looking. */
+static bool look_locked(struct ax_lease *lease, uint64_t now)
+{
+    if (lease->state == AX_LEASE_FREE && now - lease->since >= AX_LEASE_FREE_MS)
+        lease->wanted = true;
+    else if (lease->state == AX_LEASE_TAKEN && now - lease->since >= AX_LEASE_PARK_MS)
+        lease->parked = true;
+    return lease->state != AX_LEASE_LOOP && !lease->wanted && !lease->parked;
+}
+
+static void on_guard(uv_timer_t *timer)
+{
+    struct ax_loop *loop = timer->data;
+    struct ax_connection **link = &loop->leased;
+    uint64_t now = ax_loop_now();
+    while (*link != NULL) {
+        struct ax_connection *connection = *link;
+        pthread_mutex_lock(&connection->lock);
+        bool stays = look_locked(&connection->lease, now);
+        bool wanted = connection->lease.wanted;
+        pthread_mutex_unlock(&connection->lock);
+        if (stays) {
+            link = &connection->lease.next;
+            continue;
+        }
+        *link = connection->lease.next;
+        connection->lease.guarded = false;
+        if (wanted)
+            ax_connection_attend_now(connection);
+    }
+    if (loop->leased == NULL)
+        uv_timer_stop(timer);
+}
+
+/* ---- holding it ---- */
+
+/* A holder may be about to poll: its descriptor stays, and is readable, until it has left. */
+void ax_lease_end_locked(struct ax_connection *connection)
+{
+    struct ax_lease *lease = &connection->lease;
+    if (lease->state == AX_LEASE_TAKEN || lease->wake_fd < 0)
+        return;
+    close(lease->wake_fd);
+    lease->wake_fd = -1;
+}
+
+/* Whether there is something to wake its holder with: made for the first one. With the lock. */
+static bool has_waker(struct ax_lease *lease)
+{
+    if (lease->wake_fd < 0)
+        lease->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return lease->wake_fd >= 0;
+}
+
+/* What it takes to poll; false when this thread may not read. */
+static bool take(struct ax_connection *connection, struct pollfd items[2])
+{
+    struct ax_lease *lease = &connection->lease;
+    bool taken = false;
+    pthread_mutex_lock(&connection->lock);
+    if (lease->state == AX_LEASE_FREE && connection->session.state == AX_STATE_READY && has_waker(lease)) {
+        lease->state = AX_LEASE_TAKEN;
+        lease->since = ax_loop_now();
+        items[0] = (struct pollfd){.fd = connection->stream.in_fd, .events = POLLIN};
+        items[1] = (struct pollfd){.fd = lease->wake_fd, .events = POLLIN};
+        taken = true;
+    }
+    pthread_mutex_unlock(&connection->lock);
+    return taken;
+}
+
+/* To the next thread that waits; or to the loop when others may wait already. */
+static void give_back(struct ax_connection *connection)
+{
+    struct ax_lease *lease = &connection->lease;
+    pthread_mutex_lock(&connection->lock);
+    lease->state = AX_LEASE_FREE;
+    lease->since = ax_loop_now();
+    if (connection->stream.in_fd < 0)
+        ax_lease_end_locked(connection);
+    if (lease->parked || connection->session.calls.count > 0)
+        lease->wanted = true;
+    bool tell = lease->wanted;
+    pthread_mutex_unlock(&connection->lock);
+    if (tell)
+        ax_connection_post(connection);
+}
+
+/* Whether the loop wants it back. */
+static bool is_wanted(struct ax_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    bool wanted = connection->lease.wanted;
+    pthread_mutex_unlock(&connection->lock);
+    return wanted;
+}
+
+/* Waits for bytes and reads what is there. 1: something happened; 0: nothing in this time; or -EINTR. */
+static int read_some(struct ax_connection *connection, struct pollfd items[2], int timeout_ms,
+                     struct ax_arrivals *arrivals)
+{
+    unsigned char scratch[SCRATCH];
+    eventfd_t ignored;
+    int count = poll(items, 2, timeout_ms);
+    if (count <= 0)
+        return count < 0 ? -EINTR : 0;
+    if (items[1].revents != 0)
+        eventfd_read(items[1].fd, &ignored);
+    if (items[0].revents != 0)
+        ax_connection_read(connection, scratch, sizeof scratch, arrivals);
+    return 1;
+}
+
+int ax_lease_wait(struct ax_connection *connection, struct ax_waiter *waiter)
+{
+    struct pollfd items[2];
+    if (!take(connection, items))
+        return ax_loop_wait(&connection->engine->loop, waiter);
+    int slice = ax_waiter_slice();
+    int error = 0;
+    bool posted = ax_waiter_try(waiter);
+    while (!posted && error == 0 && !is_wanted(connection)) {
+        struct ax_arrivals arrivals = {0};
+        error = read_some(connection, items, slice, &arrivals) > 0 ? 0 : -EINTR;
+        ax_connection_submit(connection, &arrivals);
+        posted = ax_waiter_try(waiter);
+    }
+    give_back(connection);
+    if (posted || error != 0)
+        return posted ? 0 : error;
+    return ax_loop_wait(&connection->engine->loop, waiter); /* the loop reads on */
+}
+
+struct ax_request *ax_lease_next_request(struct ax_connection *connection)
+{
+    struct ax_arrivals arrivals = {0};
+    struct pollfd items[2];
+    if (!take(connection, items))
+        return NULL;
+    read_some(connection, items, AX_LEASE_LINGER_MS, &arrivals);
+    give_back(connection);
+    struct ax_request *request = arrivals.first;
+    if (request != NULL)
+        arrivals.first = request->next;
+    ax_connection_submit(connection, &arrivals);
+    return request;
+}

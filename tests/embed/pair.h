@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* Two connections of one process that talk to each other. */
+#ifndef AX_TESTS_EMBED_PAIR_H
+#define AX_TESTS_EMBED_PAIR_H
+
+#include <errno.h>
+
+#include "embed/connection.h"
+#include "embed/engine.h"
+#include "tests/embed/testing.h"
+
+/* ---- waiting on, where Python would have looked for signals ---- */
+
+static inline int wait_phase(struct ax_connection *connection, enum ax_phase phase)
+{
+    int error;
+    do
+        error = ax_connection_wait(connection, phase);
+    while (error == -EINTR);
+    return error;
+}
+
+static inline int await(struct ax_connection *connection, struct ax_pending *pending)
+{
+    int error;
+    do
+        error = ax_connection_await(connection, pending);
+    while (error == -EINTR);
+    return error;
+}
+
+/* ---- pairs ---- */
+
+struct pair {
+    struct ax_connection *near, *far;
+};
+
+static inline struct ax_connection *pair_connection(const struct ax_connection_ops *ops, enum ax_role role)
+{
+    struct ax_session_config config = {
+        .role = role, .minor = 2, .timeout_ms = 60000, .handshake_timeout_ms = 60000, .features = AX_FEATURE_REASON};
+    ax_limits_init(&config.limits);
+    struct ax_connection *connection = ax_connection_new(ax_engine_get(), ops, &config, NULL);
+    assert_non_null(connection);
+    return connection;
+}
+
+static inline void pair_start(struct pair *pair, const struct ax_connection_ops *ops, const int near_fds[2],
+                              const int far_fds[2])
+{
+    pair->near = pair_connection(ops, AX_OPENER);
+    pair->far = pair_connection(ops, AX_ACCEPTOR);
+    assert_int_equal(ax_connection_start(pair->near, near_fds[0], near_fds[1], NULL, 0), 0);
+    assert_int_equal(ax_connection_start(pair->far, far_fds[0], far_fds[1], NULL, 0), 0);
+    assert_int_equal(wait_phase(pair->near, AX_PHASE_RUNNING), 0);
+    assert_int_equal(wait_phase(pair->far, AX_PHASE_RUNNING), 0);
+    assert_int_equal(ax_connection_phase(pair->near), AX_PHASE_RUNNING);
+    assert_int_equal(ax_connection_phase(pair->far), AX_PHASE_RUNNING);
+}
+
+#endif

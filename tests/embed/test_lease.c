@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads that call each other, and read for themselves meanwhile: nothing may be lost, late for ever, or answered twice. */
+#include "tests/embed/testing.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/embed/pair.h"
+
+/* ---- what a call does: its first byte says it ---- */
+
+static sem_t stuck, unstick;    /* 's': runs until it is told to end */
+static sem_t finished_event;    /* once for each connection */
+static atomic_uint seed_of_all; /* of each thread's random numbers, so that none repeats another's */
+
+static void drop(struct ax_connection *connection, struct ax_object *doomed)
+{
+    (void)connection;
+    assert_null(doomed);
+}
+
+static unsigned random_below(unsigned limit)
+{
+    static _Thread_local unsigned seed;
+    if (seed == 0)
+        seed = atomic_fetch_add(&seed_of_all, 7919) + 1;
+    return (unsigned)rand_r(&seed) % limit;
+}
+
+/* For some part of the time in which a lease may be left alone, or for more. */
+static void dawdle(void)
+{
+    struct timespec time = {.tv_nsec = random_below(3000) * 1000};
+    if (random_below(4) == 0)
+        nanosleep(&time, NULL);
+}
+
+static bool call(struct ax_connection *connection, const char *text);
+
+static void serve(struct ax_request *request)
+{
+    struct ax_buffer payload = ax_buffer_take(&request->message->buffers[0]);
+    drop(request->connection, ax_request_unpickled(request));
+    switch (payload.data[0]) {
+    case 'd':
+        dawdle();
+        break;
+    case 's':
+        sem_post(&stuck);
+        wait_for(&unstick, 1);
+        break;
+    case 'n': /* calls back, twice */
+        call(request->connection, "back");
+        call(request->connection, "dback");
+        break;
+    }
+    ax_request_result(request, AX_RESULT_SUCCESS, NULL, 0, &payload);
+    ax_buffer_fini(&payload);
+    ax_request_free(request);
+}
+
+static void finished(struct ax_connection *connection)
+{
+    (void)connection;
+    sem_post(&finished_event);
+}
+
+static void freed(void *above)
+{
+    (void)above;
+}
+
+static const struct ax_connection_ops ops = {.serve = serve, .drop = drop, .finished = finished, .freed = freed};
+
+/* Whether there was an answer, and then the right one. */
+static bool call(struct ax_connection *connection, const char *text)
+{
+    struct ax_buffer payload = {0};
+    struct ax_pending pending;
+    size_t size = strlen(text);
+    assert_int_equal(ax_buffer_reserve(&payload, size), 0);
+    memcpy(payload.data, text, size);
+    payload.size = size;
+    int error;
+    do
+        error = ax_connection_call(connection, NULL, 0, &payload, &pending);
+    while (error == -EINTR);
+    if (error != 0) {
+        ax_buffer_fini(&payload);
+        return false;
+    }
+    await(connection, &pending);
+    if (pending.message == NULL)
+        return false;
+    assert_int_equal(pending.message->buffers[0].size, size);
+    assert_memory_equal(pending.message->buffers[0].data, text, size);
+    drop(connection, ax_ticket_done(connection, &pending.ticket));
+    ax_message_free(pending.message);
+    return true;
+}
+
+/* ---- pairs ---- */
+
+static int set_up(void **state)
+{
+    struct pair *pair = malloc(sizeof *pair);
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    pair_start(pair, &ops, (int[2]){fds[0], fds[0]}, (int[2]){fds[1], fds[1]});
+    *state = pair;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct pair *pair = *state;
+    ax_connection_close(pair->near, NULL);
+    wait_for(&finished_event, 2);
+    ax_connection_unref(pair->near);
+    ax_connection_unref(pair->far);
+    free(pair);
+    return 0;
+}
+
+static enum ax_lease_state state_of(struct ax_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    enum ax_lease_state state = connection->lease.state;
+    pthread_mutex_unlock(&connection->lock);
+    return state;
+}
+
+static void make_hot(const struct pair *pair)
+{
+    while (state_of(pair->near) == AX_LEASE_LOOP)
+        assert_true(call(pair->near, "hello"));
+}
+
+/* ---- tests ---- */
+
+static void a_caller_reads_its_own_answers(void **state)
+{
+    struct pair *pair = *state;
+    int leased = 0;
+    for (int i = 0; i < 1000; i++) {
+        assert_true(call(pair->near, "hello"));
+        leased += state_of(pair->near) != AX_LEASE_LOOP;
+    }
+    assert_in_range(leased, 100, 1000); /* nearly all, unless the machine is busy with something else */
+}
+
+static void the_loop_reads_again_when_nobody_calls(void **state)
+{
+    struct pair *pair = *state;
+    make_hot(pair);
+    while (state_of(pair->near) != AX_LEASE_LOOP || state_of(pair->far) != AX_LEASE_LOOP)
+        sched_yield();
+    assert_true(call(pair->far, "from the other side"));
+}
+
+static void *call_once(void *connection)
+{
+    assert_true(call(connection, "s"));
+    return NULL;
+}
+
+/* The one that is served first has taken the lease of the far side; the near one's is with the first caller. */
+static void a_stuck_call_delays_no_other(void **state)
+{
+    struct pair *pair = *state;
+    pthread_t thread;
+    for (int i = 0; i < 20; i++) {
+        make_hot(pair);
+        pthread_create(&thread, NULL, call_once, pair->near);
+        wait_for(&stuck, 1);
+        assert_true(call(pair->near, "not stuck"));
+        assert_true(call(pair->far, "nor this"));
+        sem_post(&unstick);
+        pthread_join(thread, NULL);
+    }
+}
+
+static void *call_many(void *connection)
+{
+    static const char *const texts[] = {"hello", "d", "n", "hello again"};
+    for (int i = 0; i < 500; i++) {
+        assert_true(call(connection, texts[random_below(4)]));
+        dawdle();
+    }
+    return NULL;
+}
+
+static void threads_on_both_sides_get_their_answers(void **state)
+{
+    struct pair *pair = *state;
+    pthread_t threads[6];
+    for (size_t i = 0; i < 6; i++)
+        pthread_create(&threads[i], NULL, call_many, i % 3 == 0 ? pair->far : pair->near);
+    for (size_t i = 0; i < 6; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void *call_until_it_ends(void *connection)
+{
+    while (call(connection, random_below(2) == 0 ? "hello" : "d"))
+        continue;
+    return NULL;
+}
+
+static void an_end_wakes_whoever_reads(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        void *pair_state;
+        pthread_t threads[2];
+        set_up(&pair_state);
+        struct pair *pair = pair_state;
+        make_hot(pair);
+        for (int j = 0; j < 2; j++)
+            pthread_create(&threads[j], NULL, call_until_it_ends, pair->near);
+        dawdle();
+        if (i % 3 == 0)
+            ax_connection_cancel(pair->near);
+        else if (i % 3 == 1)
+            ax_connection_close(pair->far, "Enough");
+        else
+            ax_connection_fail(pair->far, 0, "Broken");
+        for (int j = 0; j < 2; j++)
+            pthread_join(threads[j], NULL);
+        tear_down(&pair_state);
+    }
+}
+
+/* One who holds it, waiting in a call that does not end. */
+static void an_end_wakes_one_who_waits_for_long(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        void *pair_state;
+        pthread_t thread;
+        set_up(&pair_state);
+        struct pair *pair = pair_state;
+        make_hot(pair);
+        pthread_create(&thread, NULL, call_until_it_ends, pair->near);
+        assert_true(call(pair->far, "hello"));
+        ax_connection_cancel(i % 2 == 0 ? pair->near : pair->far);
+        pthread_join(thread, NULL);
+        tear_down(&pair_state);
+    }
+}
+
+static int start_group(void **state)
+{
+    (void)state;
+    sem_init(&stuck, 0, 0);
+    sem_init(&unstick, 0, 0);
+    sem_init(&finished_event, 0, 0);
+    return 0;
+}
+
+static int end_group(void **state)
+{
+    (void)state;
+    ax_engine_stop();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_caller_reads_its_own_answers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_loop_reads_again_when_nobody_calls, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stuck_call_delays_no_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(threads_on_both_sides_get_their_answers, set_up, tear_down),
+        cmocka_unit_test(an_end_wakes_whoever_reads),
+        cmocka_unit_test(an_end_wakes_one_who_waits_for_long),
+    };
+    return cmocka_run_group_tests(tests, start_group, end_group);
+}
