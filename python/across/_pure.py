@@ -76,6 +76,7 @@ _COPIED = 4096  # bytes of a payload that is sent in one piece with its head
 _READ_SIZE = 256 << 10
 _READS = 16  # of one stream, before others get their turn
 _WRITE_BUDGET = 4 << 20  # the same for writing, in bytes
+_SEND_FLAGS = getattr(socket, 'MSG_NOSIGNAL', 0)  # macOS lacks it; Python ignores SIGPIPE unless told otherwise
 
 _Bytes = Union[bytes, bytearray, memoryview]
 _Receiver = Generator[int, bytearray, None]
@@ -557,7 +558,7 @@ class _Stream:
 
     def write(self, parts: list[_Bytes]) -> int:
         if self._socket is not None:
-            return self._socket.sendmsg(parts, (), socket.MSG_NOSIGNAL)
+            return self._socket.sendmsg(parts, (), _SEND_FLAGS)
         return os.writev(self.out_fd, parts)
 
     def hang_up(self) -> None:
@@ -614,8 +615,8 @@ class _Objects:
         return self._values[id]
 
     def take(self, ids: Iterable[int]) -> list[Any]:
-        """Remove objects, and return them: dropping them may run anything."""
-        return [self._values.pop(id, None) for id in ids]
+        """Remove those that are still there, and return them: dropping them may run anything."""
+        return [value for value in (self._values.pop(id, None) for id in ids) if value is not None]
 
     def take_all(self) -> list[Any]:
         return self.take(list(self._values))
@@ -1014,10 +1015,10 @@ _CALL, _PICKLE, _UNPICKLE = range(3)
 class _Scope:
     """A link at work in this thread: it runs a call, pickles or unpickles. Scopes nest."""
 
-    def __init__(self, link: Link, mode: int) -> None:
+    def __init__(self, link: Link, mode: int, ids: Optional[list[int]] = None) -> None:
         self.link = link
         self.mode = mode
-        self.ids: list[int] = []  # that were registered, or claimed
+        self.ids: list[int] = [] if ids is None else ids  # that were registered, or claimed
 
     def __enter__(self) -> _Scope:
         self._outer = _local.scope
@@ -1134,13 +1135,19 @@ class Handle:
 class _Call:
     """A call of ours."""
 
-    def __init__(self, data: bytes, ids: list[int]) -> None:
-        self.data = data
-        self.ids = ids
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.data = b''
+        self.ids: list[int] = []
         self.id: Optional[int] = None  # None: not sent
         self.message: Optional[_Message] = None  # its result
         self.ticket: Optional[_Ticket] = None  # held while there is a message that was not unpickled
         self.done = _Latch()  # there is a result, or never will be
+        self.is_ended = False  # its caller does not wait for it any more
+
+    def __del__(self) -> None:
+        if not self.is_ended:  # its caller was interrupted where it would have said so
+            self.link._loop.post(self.link._end_call, self)
 
 
 class _Answer:
@@ -1212,8 +1219,10 @@ class Link:
         self._wait_for(_RUNNING)
         if self._phase != _RUNNING:
             raise self._make_disconnect_error()
-        call = _Call(*self._dump((func, args, kwargs or {})))
+        call = _Call(self)
+        scope = _local.scope
         try:
+            call.data = self._dump((func, args, kwargs or {}), call.ids)
             self._loop.post(self._send, call)
             with self._engine.executor.waiting() if _local.in_call else contextlib.nullcontext():
                 call.done.wait()
@@ -1223,6 +1232,7 @@ class Link:
         finally:
             # Also after a KeyboardInterrupt at any point.
             self._loop.post_quietly(self._end_call, call)
+            _local.scope = scope
             if call.ticket is None or call.ticket.doomed:
                 self._loop.wake()
             del call
@@ -1313,17 +1323,16 @@ class Link:
 
     # -- in any thread but the loop's
 
-    def _dump(self, value: object) -> tuple[bytes, list[int]]:
-        """Pickle; return that, and the ids of the objects that were registered."""
-        scope = _Scope(self, _PICKLE)
+    def _dump(self, value: object, ids: list[int]) -> bytes:
+        """Pickle, and append the ids of the objects that are registered."""
         try:
-            with scope:
+            with _Scope(self, _PICKLE, ids):
                 data = self._dumps(value, protocol=4)
                 if not isinstance(data, bytes):
                     raise TypeError('The pickler returned {}, not bytes'.format(type(data).__name__))
-                return data, scope.ids
+                return data
         except BaseException as error:
-            self._objects.take(scope.ids)
+            self._objects.take(ids)
             if isinstance(error, Exception):
                 raise _make_operation_error('Pickling', error) from error
             raise
@@ -1366,7 +1375,7 @@ class Link:
                 value = _run(call)
             from_call = False
             del call
-            answer = _Answer(message.call, _SUCCESS, *self._dump(value))
+            answer = self._make_answer(message.call, _SUCCESS, value)
         except BaseException as error:
             self._answer_failure(message.call, error, from_call)
         else:
@@ -1384,13 +1393,17 @@ class Link:
                 return
         self._loop.post(self._send, answer)
 
+    def _make_answer(self, call: int, kind: int, value: object) -> _Answer:
+        ids: list[int] = []
+        return _Answer(call, kind, self._dump(value, ids), ids)
+
     def _make_error_answer(self, call: int, error: BaseException, from_call: bool) -> _Answer:
         try:
             with _Scope(self, _CALL):
                 record = _hooks.dump_error(error, from_call)
         except Exception as dump_error:
             raise _make_operation_error('Pickling', dump_error) from dump_error
-        return _Answer(call, _ERROR, *self._dump(record))
+        return self._make_answer(call, _ERROR, record)
 
     def _finish(self) -> None:
         """The stream is closed, and no message will come."""
@@ -1431,8 +1444,10 @@ class Link:
 
     def _end_call(self, call: _Call) -> None:
         """Its caller does not wait for it any more, be it with a result or without."""
+        call.is_ended = True
         if call in self._waiting:
             self._waiting.remove(call)
+        if call.id is None:
             self._give_up(call)
         self._session.forget(call)
         if call.ticket is not None:
