@@ -13,6 +13,7 @@
 #include "daemon/log.h"
 #include "daemon/process.h"
 
+#define NOTICE_MS 500u   /* a worker has noticed by then that its client has gone, and said so */
 #define GOODBYE_MS 2500u /* a worker whose calls are cut off has ended by then (drain.c) */
 
 static void on_control(uv_poll_t *poll, int status, int events);
@@ -43,8 +44,8 @@ static void on_overdue(uv_timer_t *timer)
     ax_child_kill(child);
 }
 
-/* Its calls have had their time. One that is about to end in order has none left. */
-static void on_grace_over(uv_timer_t *timer)
+/* Its calls have been told to end. One that is ending in order has none left. */
+static void on_goodbye_over(uv_timer_t *timer)
 {
     struct ax_child *child = timer->data;
 
@@ -54,10 +55,20 @@ static void on_grace_over(uv_timer_t *timer)
         uv_timer_start(timer, on_overdue, AX_CHILD_END_MS - GOODBYE_MS, 0);
 }
 
+/* A call that never gives the GIL back keeps its worker from telling that the connection has ended, and from ending. */
+static void on_grace_over(uv_timer_t *timer)
+{
+    struct ax_child *child = timer->data;
+
+    if (child->state == AX_CHILD_READY)
+        ax_child_stop(child, 0, "The client has gone");
+    uv_timer_start(timer, on_goodbye_over, GOODBYE_MS, 0);
+}
+
 void ax_child_end_after(struct ax_child *child, uint32_t grace_ms)
 {
     if (!uv_is_active((uv_handle_t *)&child->timer))
-        uv_timer_start(&child->timer, on_grace_over, (uint64_t)grace_ms + GOODBYE_MS, 0);
+        uv_timer_start(&child->timer, on_grace_over, (uint64_t)grace_ms + NOTICE_MS, 0);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -127,13 +127,11 @@ static void on_child_ended(struct ax_child *child, uint64_t id, const char *reas
     }
 }
 
-/* Its worker hears of it, too; but a call that never gives the GIL back keeps it from ending the connection. */
+/* Its worker hears of it, too, and ends by itself if it can. */
 static void on_child_abandoned(struct ax_child *child)
 {
     struct ax_pool *pool = child->owner;
 
-    if (child->state == AX_CHILD_READY)
-        ax_child_stop(child, pool->options->grace_ms, "The client has gone");
     ax_child_end_after(child, pool->options->grace_ms);
 }
 
