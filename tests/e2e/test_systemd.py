@@ -232,7 +232,7 @@ def test_nothing_that_acrossd_starts_hears_of_the_manager(manager, make_daemon, 
         notify = str(manager.variables['NOTIFY_SOCKET'])
         pid = conn.call(os.getpid)
     for each in (pid, daemon.find_zygote()):
-        with contextlib.suppress(FileNotFoundError), open('/proc/{}/environ'.format(each)) as file:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open('/proc/{}/environ'.format(each)) as file:
             assert notify not in file.read()
 
 
