@@ -92,41 +92,69 @@ def make_server(server, plain, path):
     return [ACROSSD, '--isolation', server, '--listen', 'unix:' + path], environment(CLOUDPICKLE)
 
 
-@contextlib.contextmanager
-def running_server(server, plain):
-    """A server with its socket: gives the path, and a function that begins to stop it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, 'socket')
-        command, env = make_server(server, plain, path)
-        with open(os.path.join(folder, 'log'), 'w+') as log:
-            process = subprocess.Popen(
+class Server:
+    """A server that was started, with its log."""
+
+    def __init__(self, server, plain, folder):
+        self.path = os.path.join(folder, 'socket')
+        self._log = os.path.join(folder, 'log')
+        self._is_stopping = False
+        command, env = make_server(server, plain, self.path)
+        with open(self._log, 'w') as log:
+            self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
             )
-            try:
-                deadline = time.monotonic() + PATIENCE
-                while not is_listening(path):
-                    if process.poll() is not None or time.monotonic() > deadline:
-                        log.seek(0)
-                        raise RuntimeError('the server {} did not start: {}'.format(server, log.read()))
-                    time.sleep(0.01)
-                yield path, lambda: process.send_signal(signal.SIGINT)
-                process.send_signal(signal.SIGINT)
-                process.wait(PATIENCE)
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+
+    def wait_until_ready(self):
+        deadline = time.monotonic() + PATIENCE
+        while not is_listening(self.path):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._fail('did not start')
+            time.sleep(0.01)
+
+    def stop(self):
+        """Begin to stop it in an orderly way; a second signal would be less so."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._process.send_signal(signal.SIGINT)
+
+    def join(self):
+        if self._process.wait(PATIENCE) != 0:
+            self._fail('ended with status {}'.format(self._process.returncode))
+
+    def kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _fail(self, what):
+        with open(self._log) as log:
+            raise RuntimeError('{} {}, and said {!r}'.format(self._process.args, what, log.read()))
+
+
+@contextlib.contextmanager
+def running_server(server, plain):
+    """A server while it runs. It has to start, and to stop in an orderly way."""
+    with tempfile.TemporaryDirectory() as folder:
+        running = Server(server, plain, folder)
+        try:
+            running.wait_until_ready()
+            yield running
+            running.stop()
+            running.join()
+        finally:
+            running.kill()
 
 
 # ---- clients ----
 
 
-def try_feature(name, client, server, plain, path, stop):
+def try_feature(name, client, server, plain, running):
     """Try a feature. Returns None, or the error."""
     env = environment(plain if client == 'plain' else OURS)
     if client != 'plain':
         env['ACROSS_ENGINE'] = client
-    command = [sys.executable, os.path.join(FOLDER, 'matrix_client.py'), name, client, ENGINES[server], path]
+    command = [sys.executable, os.path.join(FOLDER, 'matrix_client.py'), name, client, ENGINES[server], running.path]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, text=True
     ) as process:
@@ -137,7 +165,7 @@ def try_feature(name, client, server, plain, path, stop):
             for line in process.stdout:
                 lines.append(line)
                 if line == STOP + '\n':
-                    stop()
+                    running.stop()
         finally:
             timer.cancel()
     try:
@@ -159,10 +187,9 @@ def judge(name, client, server, error):
 
 def try_pair(client, server, plain):
     """Try all features between a client and a server. Returns what to write for each."""
-    with running_server(server, plain) as (path, stop):
-        return {
-            name: judge(name, client, server, try_feature(name, client, server, plain, path, stop)) for name in FEATURES
-        }
+    with running_server(server, plain) as running:
+        errors = {name: try_feature(name, client, server, plain, running) for name in FEATURES}
+    return {name: judge(name, client, server, error) for name, error in errors.items()}
 
 
 def try_all(plain):
