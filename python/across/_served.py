@@ -75,18 +75,23 @@ class Stopper:
     def __init__(self, conn: Optional[Connection] = None) -> None:
         self.conn = conn  # None until there is one
         self._thread = threading.Thread(target=self._stop, daemon=True)
+        self._was_called = False  # these are the main thread's, which is where signals call
+        self._is_over = False  # a signal that comes now finds nothing to stop
 
     def __call__(self) -> None:
+        if self._is_over:
+            return
         if self.conn is None:
             raise KeyboardInterrupt
-        if not self.was_called():
+        if not self._was_called:
+            self._was_called = True  # first: the next signal may interrupt what follows
             self._thread.start()
         else:
             self.conn.cancel()
 
     def was_called(self) -> bool:
         """Whether the connection was closed by it."""
-        return self._thread.ident is not None
+        return self._was_called
 
     def _stop(self) -> None:
         assert self.conn is not None
@@ -95,9 +100,12 @@ class Stopper:
     def wait_for_end(self) -> None:
         """Wait until the connection has ended, in whatever way; raise what broke it."""
         assert self.conn is not None
-        self.conn.wait()
-        self.conn.close()
-        self.join()
+        try:
+            self.conn.wait()
+            self.conn.close()
+        finally:
+            self._is_over = True
+            self.join()
 
     def join(self) -> None:
         """Wait for what a signal has begun."""
