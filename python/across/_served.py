@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable, Optional
 
 from ._connection import Connection
@@ -54,12 +54,12 @@ def stop(conn: Connection) -> None:
 
 
 @contextlib.contextmanager
-def signals_call(func: Callable[[], object]) -> Iterator[None]:
+def signals_call(func: Callable[[], object], numbers: Iterable[int] = SIGNALS) -> Iterator[None]:
     """Have SIGINT and SIGTERM call a function, in the main thread, as far as the program has no handlers of its own."""
     defaults: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     replaced = {}
     if threading.current_thread() is threading.main_thread():
-        replaced = {number: default for number, default in defaults.items() if signal.getsignal(number) == default}
+        replaced = {number: defaults[number] for number in numbers if signal.getsignal(number) == defaults[number]}
     for number in replaced:
         signal.signal(number, lambda *_: func())
     try:

@@ -18,6 +18,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional, Union
 
@@ -36,6 +37,7 @@ __all__ = [
     'run_unix',
 ]
 
+_SLICE = 0.1  # seconds, after which a wait looks for interrupts
 _PAUSE = 1.0  # seconds without accepting anybody, when descriptors or memory have run out
 _EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 _BACKLOG = socket.SOMAXCONN  # connections that wait to be accepted
@@ -72,6 +74,7 @@ class _Handler(ConnectionHandler):
         self._end: Optional[str] = None  # how it was ended
         self._members: set[Any] = set()
         self._servers: set[Callable[[], None]] = set()  # what wakes those that accept connections for it
+        self._is_interrupted = False  # by Ctrl-C, while it is closed
 
     def handle_socket(self, sock: socket.socket) -> None:
         with self._condition:
@@ -100,8 +103,20 @@ class _Handler(ConnectionHandler):
 
     def _wait(self, timeout: Optional[float] = None) -> bool:
         """Wait until all members are gone; return whether they are."""
+        end = None if timeout is None else time.monotonic() + timeout
         with self._condition:
-            return self._condition.wait_for(lambda: not self._members, timeout)
+            while self._members and (end is None or time.monotonic() < end):
+                self._condition.wait(_SLICE if end is None else max(0, min(_SLICE, end - time.monotonic())))
+                self._check_interrupt()
+            return not self._members
+
+    def _interrupt(self) -> None:
+        """Have close() raise KeyboardInterrupt, at a place where it does no harm. For a signal handler."""
+        self._is_interrupted = True
+
+    def _check_interrupt(self) -> None:
+        if self._is_interrupted:
+            raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def _serving(self, wake: Callable[[], None]) -> Iterator[None]:
@@ -138,7 +153,9 @@ class LocalConnectionHandler(_Handler):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_SLICE)
+                self._check_interrupt()
         self._wait()
 
 
@@ -332,9 +349,17 @@ def _run(sock: socket.socket, handler: Optional[ConnectionHandler]) -> None:
 
 
 def _close(handler: ConnectionHandler) -> None:
-    """Close a handler; Ctrl-C breaks what that waits for."""
+    """Close a handler; Ctrl-C breaks what that waits for.
+
+    KeyboardInterrupt may come between any two steps of `threading.Condition`, which then leaves its lock in disorder:
+    so our own handlers raise it themselves.
+    """
     try:
-        handler.close()
+        if isinstance(handler, _Handler):
+            with signals_call(handler._interrupt, [signal.SIGINT]):
+                handler.close()
+        else:
+            handler.close()
     except KeyboardInterrupt:
         handler.cancel()
         raise
