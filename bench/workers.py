@@ -55,6 +55,14 @@ class Server:
         while not any(worker['state'] == 'spare' for worker in self.status()['workers']):  # type: ignore[attr-defined]
             time.sleep(0.005)
 
+    def wait_for_rest(self) -> None:
+        """Wait until connections that have ended have left one worker, spare or shared."""
+        while True:
+            workers = self.status()['workers']
+            if len(workers) == 1 and workers[0]['state'] in ('spare', 'serving'):  # type: ignore[arg-type, index]
+                return
+            time.sleep(0.005)
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait()
@@ -110,6 +118,7 @@ def idle_memory(acrossd: Path, count: int, *options: str) -> float:
     with serving(acrossd, *options) as server, contextlib.ExitStack() as stack:
         with server.connect() as conn:
             conn.call(os.getpid)
+        server.wait_for_rest()
         before = memory(server.pids())
         for _ in range(count):
             stack.enter_context(server.connect()).call(os.getpid)
@@ -196,7 +205,7 @@ def main() -> None:
     parser.add_argument('--quick', action='store_true', help='few repetitions: to see that it works')
     parser.add_argument('--json', type=Path)
     args = parser.parse_args()
-    args.connects, args.idle, args.seconds, args.calls = 100, 1000, 70.0, 50
+    args.connects, args.idle, args.seconds, args.calls = 100, 1000, 60.0, 50
     if args.quick:
         args.rounds, args.connects, args.idle, args.seconds, args.calls = 1, 10, 50, 1.0, 5
     figures = measure(args)
