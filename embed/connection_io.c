@@ -181,8 +181,8 @@ static bool read_once(struct ax_connection *connection, bool is_first)
     struct ax_arrivals arrivals = {0};
     pthread_mutex_lock(&connection->lock);
     bool more = read_locked(connection, loop->scratch, sizeof loop->scratch, &arrivals);
-    bool offered = is_first && !more && connection->lease.state == AX_LEASE_LOOP &&
-                   is_turn_of_others(connection, &arrivals);
+    bool offered =
+        is_first && !more && connection->lease.state == AX_LEASE_LOOP && is_turn_of_others(connection, &arrivals);
     if (offered)
         ax_lease_offer_locked(connection);
     pthread_mutex_unlock(&connection->lock);

@@ -39,8 +39,8 @@ struct ax_loop {
     pthread_t thread;
     _Atomic(struct ax_task *) tasks; /* a stack, pushed by any thread, emptied by the loop */
     atomic_bool stopping;
-    uv_timer_t guard;             /* of leases (lease.h); the thread that runs the loop only */
-    struct ax_connection *leased; /* whom it looks at; likewise */
+    uv_timer_t guard;                       /* of leases (lease.h); the thread that runs the loop only */
+    struct ax_connection *leased;           /* whom it looks at; likewise */
     unsigned char scratch[AX_LOOP_SCRATCH]; /* the thread that runs the loop only */
 };
 
