@@ -214,30 +214,3 @@ void ax_sockaddr_set_port(struct ax_sockaddr *address, uint16_t port)
     else if (address->of.any.sa_family == AF_INET6)
         address->of.in6.sin6_port = htons(port);
 }
-
-static void describe_unix_peer(int fd, char *text, size_t size)
-{
-    struct ucred peer;
-    socklen_t length = sizeof peer;
-
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0)
-        snprintf(text, size, "pid %ld, uid %lu", (long)peer.pid, (unsigned long)peer.uid);
-    else
-        snprintf(text, size, "an unknown process");
-}
-
-void ax_address_describe_peer(int fd, char *text, size_t size)
-{
-    struct ax_sockaddr peer = {.size = sizeof peer.of};
-    char host[NI_MAXHOST], port[NI_MAXSERV];
-
-    if (getpeername(fd, &peer.of.any, &peer.size) < 0)
-        snprintf(text, size, "a peer that is gone");
-    else if (peer.of.any.sa_family == AF_UNIX)
-        describe_unix_peer(fd, text, size);
-    else if (getnameinfo(&peer.of.any, peer.size, host, sizeof host, port, sizeof port,
-                         NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-        snprintf(text, size, "an unknown address");
-    else
-        snprintf(text, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-}

@@ -56,7 +56,4 @@ bool ax_sockaddr_is_local(const struct ax_sockaddr *address);
 uint16_t ax_sockaddr_port(const struct ax_sockaddr *address);
 void ax_sockaddr_set_port(struct ax_sockaddr *address, uint16_t port);
 
-/* Who is at the other end of an accepted socket: `127.0.0.1:4242`, `[::1]:4242`, or `pid 17, uid 1000`. */
-void ax_address_describe_peer(int fd, char *text, size_t size);
-
 #endif

@@ -162,20 +162,6 @@ static void test_sets_a_port(void **state)
     assert_int_equal(ax_sockaddr_port(&list[0]), 0);
 }
 
-static void test_describes_a_unix_peer_by_its_process(void **state)
-{
-    char text[80], wanted[80];
-    int fds[2];
-    (void)state;
-
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    ax_address_describe_peer(fds[0], text, sizeof text);
-    snprintf(wanted, sizeof wanted, "pid %ld, uid %lu", (long)getpid(), (unsigned long)getuid());
-    assert_string_equal(text, wanted);
-    close(fds[0]);
-    close(fds[1]);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,7 +173,6 @@ int main(void)
         cmocka_unit_test(test_localhost_is_both_loopbacks),
         cmocka_unit_test(test_knows_what_other_hosts_can_reach),
         cmocka_unit_test(test_sets_a_port),
-        cmocka_unit_test(test_describes_a_unix_peer_by_its_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
