@@ -136,8 +136,9 @@ static void take_ready(struct ax_child *child)
     child->events->ready(child);
 }
 
-static void take_message(struct ax_child *child, const struct ax_control *message, struct ax_control_fds *fds)
+static void take_message(void *arg, const struct ax_control *message, struct ax_control_fds *fds)
 {
+    struct ax_child *child = arg;
     const char *text = (const char *)message->text;
 
     switch (message->type) {
@@ -167,20 +168,6 @@ static void take_message(struct ax_child *child, const struct ax_control *messag
     }
 }
 
-/* Takes all messages that are there. Returns whether more can come. */
-static bool take_messages(struct ax_child *child)
-{
-    struct ax_control message;
-    struct ax_control_fds fds;
-    int result;
-
-    while ((result = ax_control_receive(child->control_fd, &message, &fds)) > 0) {
-        take_message(child, &message, &fds);
-        ax_control_close(&fds);
-    }
-    return result == -EAGAIN;
-}
-
 static void send_stop(struct ax_child *child)
 {
     child->has_stop = ax_control_send(child->control_fd, &child->stop, NULL) == -EAGAIN;
@@ -191,7 +178,7 @@ static void on_control(uv_poll_t *poll, int status, int events)
     struct ax_child *child = poll->data;
 
     /* An error is the end of the other side, which may have said something before. */
-    if ((status < 0 || (events & UV_READABLE) != 0) && !take_messages(child)) {
+    if ((status < 0 || (events & UV_READABLE) != 0) && !ax_control_take_all(child->control_fd, take_message, child)) {
         end(child);
         return;
     }

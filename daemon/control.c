@@ -127,3 +127,16 @@ int ax_control_receive(int control_fd, struct ax_control *message, struct ax_con
     message->text[message->size] = '\0';
     return 1;
 }
+
+bool ax_control_take_all(int control_fd, ax_control_fn *take, void *arg)
+{
+    struct ax_control message;
+    struct ax_control_fds fds;
+    int result;
+
+    while ((result = ax_control_receive(control_fd, &message, &fds)) > 0) {
+        take(arg, &message, &fds);
+        ax_control_close(&fds);
+    }
+    return result == -EAGAIN;
+}

@@ -27,6 +27,7 @@
 #ifndef AX_DAEMON_CONTROL_H
 #define AX_DAEMON_CONTROL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -85,5 +86,11 @@ int ax_control_send(int control_fd, const struct ax_control *message, const stru
 int ax_control_receive(int control_fd, struct ax_control *message, struct ax_control_fds *fds);
 
 void ax_control_close(struct ax_control_fds *fds);
+
+/* Acts on a message. What it leaves in *fds is closed. */
+typedef void ax_control_fn(void *arg, const struct ax_control *message, struct ax_control_fds *fds);
+
+/* Takes all messages that are there, from a non-blocking socket. Returns whether more can come. */
+bool ax_control_take_all(int control_fd, ax_control_fn *take, void *arg);
 
 #endif

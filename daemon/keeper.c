@@ -64,34 +64,19 @@ void ax_keeper_explain(int control_fd, int error)
 
 /* ---- keeping ---- */
 
-/* Waits for all that are dead. Returns whether the worker was among them, and how it died. */
-static bool reap(const struct keeper *keeper, int *status)
-{
-    struct signalfd_siginfo ignored;
-    bool worker_died = false;
-    pid_t pid;
-    int how;
-
-    (void)!read(keeper->child_fd, &ignored, sizeof ignored);
-    while ((pid = waitpid(-1, &how, WNOHANG)) > 0)
-        if (pid == keeper->worker) {
-            worker_died = true;
-            *status = how;
-        }
-    return worker_died;
-}
-
 _Noreturn static void keep(const struct keeper *keeper)
 {
     struct pollfd items[] = {
         {.fd = keeper->child_fd, .events = POLLIN},
         {.fd = keeper->control_fd}, /* only for its end: the messages there are for the worker */
     };
+    struct signalfd_siginfo ignored;
     int status;
 
     for (;;) {
         poll(items, 2, -1);
-        if (reap(keeper, &status)) {
+        (void)!read(keeper->child_fd, &ignored, sizeof ignored);
+        if (ax_tree_bury(keeper->worker, &status)) {
             tell_died(keeper, status);
             break;
         }
@@ -103,17 +88,6 @@ _Noreturn static void keep(const struct keeper *keeper)
 }
 
 /* ---- starting ---- */
-
-static int watch_children(void)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    signal(SIGCHLD, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
 
 static void die_with_keeper(pid_t keeper)
 {
@@ -131,7 +105,7 @@ _Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, i
     /* When the parent ends: nothing to somebody who runs. Somebody who was stopped goes on, and sees that it is alone. */
     prctl(PR_SET_PDEATHSIG, SIGCONT);
     ax_tree_adopt();
-    keeper.child_fd = watch_children();
+    keeper.child_fd = ax_process_take_signals((const int[]){SIGCHLD, 0});
     keeper.worker = keeper.child_fd >= 0 ? ax_host_fork(die_with_keeper) : -1;
     if (keeper.worker < 0) {
         ax_keeper_explain(control_fd, errno);

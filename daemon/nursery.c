@@ -13,8 +13,11 @@
 
 /* ---- messages ---- */
 
-static void take_message(struct ax_nursery *nursery, const struct ax_control *message)
+static void take_message(void *arg, const struct ax_control *message, struct ax_control_fds *fds)
 {
+    struct ax_nursery *nursery = arg;
+
+    (void)fds;
     switch (message->type) {
     case AX_CONTROL_READY:
         if (nursery->is_ready)
@@ -33,26 +36,12 @@ static void take_message(struct ax_nursery *nursery, const struct ax_control *me
     }
 }
 
-/* Takes all messages that are there. Returns whether more can come. */
-static bool take_messages(struct ax_nursery *nursery)
-{
-    struct ax_control message;
-    struct ax_control_fds fds;
-    int result;
-
-    while ((result = ax_control_receive(nursery->control_fd, &message, &fds)) > 0) {
-        ax_control_close(&fds);
-        take_message(nursery, &message);
-    }
-    return result == -EAGAIN;
-}
-
 static void on_control(uv_poll_t *poll, int status, int events)
 {
     struct ax_nursery *nursery = poll->data;
 
     (void)events;
-    if (status == 0 && take_messages(nursery))
+    if (status == 0 && ax_control_take_all(nursery->control_fd, take_message, nursery))
         return;
     /* It is ending, which its exit will tell; or a preloaded module has closed its socket, and it is of no use. */
     uv_poll_stop(poll);
@@ -99,7 +88,7 @@ static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
     (void)poll_status;
     (void)events;
     uv_poll_stop(&nursery->control_poll);
-    take_messages(nursery); /* what it said last */
+    ax_control_take_all(nursery->control_fd, take_message, nursery); /* what it said last */
     if (waitpid(nursery->pid, &status, 0) == nursery->pid)
         ax_process_describe_end(status, how, sizeof how);
     uv_close((uv_handle_t *)&nursery->exit_poll, on_closed);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -117,6 +118,18 @@ pid_t ax_process_start(const struct ax_texts *arguments, int control_fd, int *pi
         return -code;
     }
     return pid;
+}
+
+int ax_process_take_signals(const int *numbers)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (; *numbers != 0; numbers++)
+        sigaddset(&set, *numbers);
+    signal(SIGCHLD, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 int ax_process_signal(int pidfd, int number)

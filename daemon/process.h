@@ -33,6 +33,12 @@ void ax_process_ignore_write_signals(void);
 /* Default dispositions for all signals but those above, which every Python ignores; and none blocked. */
 void ax_process_reset_signals(void);
 
+/*
+ * Has these signals (0 ends the list) read from a descriptor instead of delivered, and no others blocked: a signalfd,
+ * close-on-exec and non-blocking, or -1 with errno. For a process of one thread; dead children are to be waited for.
+ */
+int ax_process_take_signals(const int *numbers);
+
 /* Sends a signal by a process's descriptor. 0, or a negative errno. */
 int ax_process_signal(int pidfd, int number);
 

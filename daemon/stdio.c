@@ -145,54 +145,32 @@ static void stop_worker(struct front *front)
 
 /* ---- what comes in ---- */
 
-static void take_messages(struct front *front)
+static void take_message(void *arg, const struct ax_control *message, struct ax_control_fds *fds)
 {
-    struct ax_control message;
-    struct ax_control_fds fds;
+    struct front *front = arg;
+    const char *text = (const char *)message->text;
 
-    while (ax_control_receive(front->control_fd, &message, &fds) > 0) {
-        ax_control_close(&fds);
-        if (message.type == AX_CONTROL_READY) {
-            send_connection(front);
-        } else if (message.type == AX_CONTROL_ENDED) {
-            ax_sentence(front->broken, sizeof front->broken, "%s", (const char *)message.text);
-            close_streams(front); /* a pipe ends with its last copy */
-        } else if (message.type == AX_CONTROL_FAILED) {
-            ax_log(AX_LOG_ERROR, "cannot start a worker: %s", (const char *)message.text);
-        } else if (message.type == AX_CONTROL_DYING) {
-            ax_sentence(front->dying, sizeof front->dying, "%s", (const char *)message.text);
-        }
+    (void)fds;
+    if (message->type == AX_CONTROL_READY) {
+        send_connection(front);
+    } else if (message->type == AX_CONTROL_ENDED) {
+        ax_sentence(front->broken, sizeof front->broken, "%s", text);
+        close_streams(front); /* a pipe ends with its last copy */
+    } else if (message->type == AX_CONTROL_FAILED) {
+        ax_log(AX_LOG_ERROR, "cannot start a worker: %s", text);
+    } else if (message->type == AX_CONTROL_DYING) {
+        ax_sentence(front->dying, sizeof front->dying, "%s", text);
     }
 }
 
 static void take_signals(struct front *front)
 {
     struct signalfd_siginfo info;
-    pid_t pid;
-    int how;
 
     while (read(front->signal_fd, &info, sizeof info) == sizeof info)
         if (info.ssi_signo != SIGCHLD)
             stop_worker(front);
-    while ((pid = waitpid(-1, &how, WNOHANG)) > 0)
-        if (pid == front->worker) {
-            front->has_died = true;
-            front->how = how;
-        }
-}
-
-static int watch_signals(void)
-{
-    static const int numbers[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
-    sigset_t set;
-
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        sigaddset(&set, numbers[i]);
-    signal(SIGCHLD, SIG_DFL);
-    ax_process_ignore_write_signals();
-    sigprocmask(SIG_SETMASK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    front->has_died = front->has_died || ax_tree_bury(front->worker, &front->how);
 }
 
 static void await_worker(struct front *front)
@@ -204,12 +182,12 @@ static void await_worker(struct front *front)
 
     while (!front->has_died) {
         poll(items, 2, -1);
-        take_messages(front);
+        ax_control_take_all(front->control_fd, take_message, front);
         take_signals(front);
         if ((items[1].revents & POLLHUP) != 0)
             items[1].fd = -1;
     }
-    take_messages(front); /* what it said last */
+    ax_control_take_all(front->control_fd, take_message, front); /* what it said last */
 }
 
 /* ---- the end ---- */
@@ -250,7 +228,8 @@ int ax_stdio_run(const struct ax_options *options)
         return 2;
     }
     ax_tree_adopt();
-    front.signal_fd = watch_signals();
+    ax_process_ignore_write_signals();
+    front.signal_fd = ax_process_take_signals((const int[]){SIGCHLD, SIGTERM, SIGINT, SIGHUP, 0});
     if (front.signal_fd < 0 || take_standard_fds(&front.streams) < 0 || start_worker(&front) < 0) {
         ax_log(AX_LOG_ERROR, "cannot serve standard input and output: %s", strerror(errno));
         return 1;

@@ -44,6 +44,20 @@ int ax_tree_sweep(bool (*spare)(void *arg, pid_t pid), void *arg)
     return killed;
 }
 
+bool ax_tree_bury(pid_t pid, int *how)
+{
+    bool was_there = false;
+    pid_t dead;
+    int status;
+
+    while ((dead = waitpid(-1, &status, WNOHANG)) > 0)
+        if (dead == pid) {
+            was_there = true;
+            *how = status;
+        }
+    return was_there;
+}
+
 void ax_tree_end(void)
 {
     /* A list that changes while it is read may lack a child, but each death is waited for and leads to a new list. */

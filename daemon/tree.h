@@ -21,6 +21,9 @@ void ax_tree_adopt(void);
  */
 int ax_tree_sweep(bool (*spare)(void *arg, pid_t pid), void *arg);
 
+/* Waits for all children that are dead already. Returns whether `pid` was among them, and then how it ended. */
+bool ax_tree_bury(pid_t pid, int *how);
+
 /* Kills all children and what they leave behind, and waits until none is left. */
 void ax_tree_end(void);
 
