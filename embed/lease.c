@@ -120,7 +120,8 @@ static bool take(struct ax_connection *connection, struct pollfd items[2])
     struct ax_lease *lease = &connection->lease;
     bool taken = false;
     pthread_mutex_lock(&connection->lock);
-    if (lease->state == AX_LEASE_FREE && connection->session.state == AX_STATE_READY && has_waker(lease)) {
+    if (lease->state == AX_LEASE_FREE && !lease->wanted && connection->session.state == AX_STATE_READY &&
+        has_waker(lease)) {
         lease->state = AX_LEASE_TAKEN;
         lease->since = ax_loop_now();
         items[0] = (struct pollfd){.fd = connection->stream.in_fd, .events = POLLIN};
@@ -181,11 +182,13 @@ int ax_lease_wait(struct ax_connection *connection, struct ax_waiter *waiter)
     int slice = ax_waiter_slice();
     int error = 0;
     bool posted = ax_waiter_try(waiter);
-    while (!posted && error == 0 && !is_wanted(connection)) {
+    bool wanted = false;
+    while (!posted && !wanted && error == 0) {
         struct ax_arrivals arrivals = {0};
         error = read_some(connection, items, slice, &arrivals) > 0 ? 0 : -EINTR;
         ax_connection_submit(connection, &arrivals);
         posted = ax_waiter_try(waiter);
+        wanted = !posted && is_wanted(connection); /* who wants it has made the next poll return at once */
     }
     give_back(connection);
     if (posted || error != 0)

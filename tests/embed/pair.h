@@ -4,6 +4,8 @@
 #define AX_TESTS_EMBED_PAIR_H
 
 #include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 
 #include "embed/connection.h"
 #include "embed/engine.h"
@@ -56,6 +58,29 @@ static inline void pair_start(struct pair *pair, const struct ax_connection_ops 
     assert_int_equal(wait_phase(pair->far, AX_PHASE_RUNNING), 0);
     assert_int_equal(ax_connection_phase(pair->near), AX_PHASE_RUNNING);
     assert_int_equal(ax_connection_phase(pair->far), AX_PHASE_RUNNING);
+}
+
+/* A running pair over sockets; pair_end() frees it. */
+static inline struct pair *pair_on_sockets(const struct ax_connection_ops *ops)
+{
+    struct pair *pair = malloc(sizeof *pair);
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    pair_start(pair, ops, (int[2]){fds[0], fds[0]}, (int[2]){fds[1], fds[1]});
+    return pair;
+}
+
+/* Closes it, if that has not happened yet; nothing of it may be left. */
+static inline void pair_end(struct pair *pair)
+{
+    ax_connection_close(pair->near, NULL);
+    assert_int_equal(wait_phase(pair->near, AX_PHASE_FINISHED), 0);
+    assert_int_equal(wait_phase(pair->far, AX_PHASE_FINISHED), 0);
+    assert_int_equal(ax_objects_count(&pair->near->objects) + ax_objects_count(&pair->far->objects), 0);
+    ax_connection_unref(pair->near);
+    ax_connection_unref(pair->far);
+    free(pair);
+    assert_true(ax_engine_wait_quiet(ax_engine_get(), UINT32_MAX));
 }
 
 #endif

@@ -71,11 +71,7 @@ static const struct ax_connection_ops ops = {.serve = serve, .drop = drop, .fini
 
 static int set_up(void **state)
 {
-    struct pair *pair = malloc(sizeof *pair);
-    int fds[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    pair_start(pair, &ops, (int[2]){fds[0], fds[0]}, (int[2]){fds[1], fds[1]});
-    *state = pair;
+    *state = pair_on_sockets(&ops);
     return 0;
 }
 
@@ -91,16 +87,8 @@ static int set_up_pipes(void **state)
 
 static int tear_down(void **state)
 {
-    struct pair *pair = *state;
-    ax_connection_close(pair->near, NULL);
-    assert_int_equal(wait_phase(pair->near, AX_PHASE_FINISHED), 0);
-    assert_int_equal(wait_phase(pair->far, AX_PHASE_FINISHED), 0);
+    pair_end(*state);
     wait_for(&finished_event, 2);
-    assert_int_equal(ax_objects_count(&pair->near->objects) + ax_objects_count(&pair->far->objects), 0);
-    ax_connection_unref(pair->near);
-    ax_connection_unref(pair->far);
-    free(pair);
-    assert_true(ax_engine_wait_quiet(ax_engine_get(), UINT32_MAX));
     return 0;
 }
 

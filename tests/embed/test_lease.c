@@ -15,7 +15,6 @@
 /* ---- what a call does: its first byte says it ---- */
 
 static sem_t stuck, unstick;    /* 's': runs until it is told to end */
-static sem_t finished_event;    /* once for each connection */
 static atomic_uint seed_of_all; /* of each thread's random numbers, so that none repeats another's */
 
 static void drop(struct ax_connection *connection, struct ax_object *doomed)
@@ -67,7 +66,6 @@ static void serve(struct ax_request *request)
 static void finished(struct ax_connection *connection)
 {
     (void)connection;
-    sem_post(&finished_event);
 }
 
 static void freed(void *above)
@@ -108,22 +106,13 @@ static bool call(struct ax_connection *connection, const char *text)
 
 static int set_up(void **state)
 {
-    struct pair *pair = malloc(sizeof *pair);
-    int fds[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    pair_start(pair, &ops, (int[2]){fds[0], fds[0]}, (int[2]){fds[1], fds[1]});
-    *state = pair;
+    *state = pair_on_sockets(&ops);
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct pair *pair = *state;
-    ax_connection_close(pair->near, NULL);
-    wait_for(&finished_event, 2);
-    ax_connection_unref(pair->near);
-    ax_connection_unref(pair->far);
-    free(pair);
+    pair_end(*state);
     return 0;
 }
 
@@ -216,10 +205,8 @@ static void an_end_wakes_whoever_reads(void **state)
 {
     (void)state;
     for (int i = 0; i < 100; i++) {
-        void *pair_state;
+        struct pair *pair = pair_on_sockets(&ops);
         pthread_t threads[2];
-        set_up(&pair_state);
-        struct pair *pair = pair_state;
         make_hot(pair);
         for (int j = 0; j < 2; j++)
             pthread_create(&threads[j], NULL, call_until_it_ends, pair->near);
@@ -232,7 +219,7 @@ static void an_end_wakes_whoever_reads(void **state)
             ax_connection_fail(pair->far, 0, "Broken");
         for (int j = 0; j < 2; j++)
             pthread_join(threads[j], NULL);
-        tear_down(&pair_state);
+        pair_end(pair);
     }
 }
 
@@ -241,16 +228,14 @@ static void an_end_wakes_one_who_waits_for_long(void **state)
 {
     (void)state;
     for (int i = 0; i < 20; i++) {
-        void *pair_state;
+        struct pair *pair = pair_on_sockets(&ops);
         pthread_t thread;
-        set_up(&pair_state);
-        struct pair *pair = pair_state;
         make_hot(pair);
         pthread_create(&thread, NULL, call_until_it_ends, pair->near);
         assert_true(call(pair->far, "hello"));
         ax_connection_cancel(i % 2 == 0 ? pair->near : pair->far);
         pthread_join(thread, NULL);
-        tear_down(&pair_state);
+        pair_end(pair);
     }
 }
 
@@ -259,7 +244,6 @@ static int start_group(void **state)
     (void)state;
     sem_init(&stuck, 0, 0);
     sem_init(&unstick, 0, 0);
-    sem_init(&finished_event, 0, 0);
     return 0;
 }
 
