@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import functools
-import importlib.abc
+import importlib
 import importlib.machinery
 import importlib.util
 import pkgutil
@@ -83,8 +83,11 @@ def _read_files() -> dict[str, tuple[str, bool]]:
 # ---- on the other side ----
 
 
-class _Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Finds and loads the modules of the package that was sent."""
+class _Loader:
+    """Finds and loads the modules of the package that was sent.
+
+    Without the base classes of importlib.abc, which takes more time to import than the rest of this file.
+    """
 
     def __init__(self, files: dict[str, tuple[str, bool]]) -> None:
         self.sent_files = files
@@ -94,7 +97,8 @@ class _Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     ) -> Optional[importlib.machinery.ModuleSpec]:
         if fullname not in self.sent_files:
             return None
-        spec = importlib.util.spec_from_loader(fullname, self, origin=self.get_filename(fullname))
+        loader: Any = self
+        spec = importlib.util.spec_from_loader(fullname, loader, origin=self.get_filename(fullname))
         if spec is not None:
             spec.has_location = True  # the module gets a __file__
         return spec
@@ -114,6 +118,12 @@ class _Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
     def is_package(self, fullname: str) -> bool:
         return self.sent_files[fullname][1]
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """Leave that to the interpreter."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(self.get_code(module.__name__), module.__dict__)
 
 
 def boot(files: dict[str, tuple[str, bool]], how: Any) -> None:

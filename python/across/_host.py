@@ -27,6 +27,7 @@ def start(modules: Iterable[str], accept_exports: bool = False) -> None:
     """
     if accept_exports:
         _connection.accept_exports_of_clients()
+        importlib.import_module('across._importer')
     for name in modules:
         importlib.import_module(name)
     for _ in range(REHEARSALS):

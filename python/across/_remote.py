@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Union
 
-from . import _engine, _importer
+from . import _engine
 from ._proxies import Local
 from ._snippets import run
 
@@ -34,6 +34,8 @@ def _export(modules: tuple[str, ...]) -> None:
     conn = _engine.current()
     if conn is None or not conn._accepts_exports:
         raise ValueError('Exporting modules is not allowed')
+    from . import _importer  # not before: it takes more time to import than all that clients need
+
     _importer.accept(modules, conn)
 
 
