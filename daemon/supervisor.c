@@ -135,6 +135,14 @@ static void watch_waiting(struct supervisor *supervisor)
                        0);
 }
 
+/* Milliseconds of its handshake; 0: it has no end. One that is over has not been refused yet, and is not to begin anew. */
+static uint32_t time_left(const struct ax_client *client, uint64_t now)
+{
+    if (client->deadline == UINT64_MAX)
+        return 0;
+    return client->deadline > now ? (uint32_t)(client->deadline - now) : 1;
+}
+
 /* Hands over what waits, as far as workers take it. */
 static void dispatch(struct supervisor *supervisor)
 {
@@ -143,10 +151,8 @@ static void dispatch(struct supervisor *supervisor)
     struct ax_client *client;
 
     while ((client = all->first[AX_CLIENT_WAITING]) != NULL) {
-        uint64_t left = client->deadline == UINT64_MAX ? 0 : client->deadline - now;
         int code;
-        struct ax_child *child =
-            ax_pool_give(&supervisor->pool, client, left > 0 && left <= UINT32_MAX ? (uint32_t)left : 0, &code);
+        struct ax_child *child = ax_pool_give(&supervisor->pool, client, time_left(client, now), &code);
 
         if (child == NULL && code == 0)
             break;
