@@ -3,6 +3,7 @@
 #include "daemon/status.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FORMAT_VERSION 1 /* counts up when a key goes or changes its meaning */
@@ -113,8 +114,10 @@ static void write_zygote(struct ax_writer *writer, const struct ax_status *statu
         ax_writer_print(writer, "null");
 }
 
-static void write_worker(struct ax_writer *writer, const struct ax_status_worker *worker)
+static void write_worker(struct ax_writer *writer, const struct ax_status *status, size_t index)
 {
+    const struct ax_status_worker *worker = &status->workers[index];
+
     ax_writer_print(writer, "{\"pid\": %ld, \"state\": ", (long)worker->pid);
     write_string(writer, worker->state);
     ax_writer_print(writer, ", \"age_ms\": %" PRIu64 ", \"memory_bytes\": ", worker->age_ms);
@@ -124,8 +127,10 @@ static void write_worker(struct ax_writer *writer, const struct ax_status_worker
     ax_writer_print(writer, "}");
 }
 
-static void write_connection(struct ax_writer *writer, const struct ax_status_connection *connection)
+static void write_connection(struct ax_writer *writer, const struct ax_status *status, size_t index)
 {
+    const struct ax_status_connection *connection = &status->connection_rows[index];
+
     ax_writer_print(writer, "{\"id\": %" PRIu64 ", \"peer\": ", connection->id);
     write_string(writer, connection->peer);
     ax_writer_print(writer, ", \"state\": ");
@@ -146,32 +151,24 @@ static const char *before_row(size_t index)
     return index == 0 ? "\n  " : ",\n  ";
 }
 
-static void write_workers(struct ax_writer *writer, const struct ax_status *status)
-{
-    size_t count = at_most(status->worker_count, AX_STATUS_ROWS_MAX);
+/* Writes the row of this index. */
+typedef void write_row_fn(struct ax_writer *writer, const struct ax_status *status, size_t index);
 
-    write_name(writer, "workers");
+static void write_rows(struct ax_writer *writer, const struct ax_status *status, const char *name, size_t total,
+                       write_row_fn *write_row)
+{
+    size_t count = at_most(total, AX_STATUS_ROWS_MAX);
+    char omitted[32];
+
+    write_name(writer, name);
     ax_writer_print(writer, "[");
     for (size_t i = 0; i < count; i++) {
         ax_writer_print(writer, "%s", before_row(i));
-        write_worker(writer, &status->workers[i]);
+        write_row(writer, status, i);
     }
     ax_writer_print(writer, "]");
-    write_number_member(writer, "workers_omitted", status->worker_count - count);
-}
-
-static void write_connections(struct ax_writer *writer, const struct ax_status *status)
-{
-    size_t count = at_most(status->connection_row_count, AX_STATUS_ROWS_MAX);
-
-    write_name(writer, "connections");
-    ax_writer_print(writer, "[");
-    for (size_t i = 0; i < count; i++) {
-        ax_writer_print(writer, "%s", before_row(i));
-        write_connection(writer, &status->connection_rows[i]);
-    }
-    ax_writer_print(writer, "]");
-    write_number_member(writer, "connections_omitted", status->connection_row_count - count);
+    snprintf(omitted, sizeof omitted, "%s_omitted", name);
+    write_number_member(writer, omitted, total - count);
 }
 
 void ax_status_write_json(struct ax_writer *writer, const struct ax_status *status)
@@ -180,7 +177,7 @@ void ax_status_write_json(struct ax_writer *writer, const struct ax_status *stat
     write_counts(writer, status);
     write_limits(writer, status);
     write_zygote(writer, status);
-    write_workers(writer, status);
-    write_connections(writer, status);
+    write_rows(writer, status, "workers", status->worker_count, write_worker);
+    write_rows(writer, status, "connections", status->connection_row_count, write_connection);
     ax_writer_print(writer, "}\n");
 }
