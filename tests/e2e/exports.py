@@ -12,6 +12,20 @@ from .daemon import environment
 from .waiting import LIMIT
 
 OURS = os.path.dirname(os.path.dirname(across.__file__))
+# How programs begin that run in processes of their own.
+BEGINNING = """
+import os, subprocess, sys, traceback
+import across
+
+EXPORT = 'import across; across.get_connection().export(*names)'
+
+def must_fail(kind, statement):
+    try:
+        exec(statement, {})
+    except kind as error:
+        return error
+    raise AssertionError(statement)
+"""
 # A package with everything that packages have.
 SHOP = {
     'shop/__init__.py': 'from .prices import price\n',

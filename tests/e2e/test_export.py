@@ -17,7 +17,7 @@ import across
 
 from . import daemon as daemons
 from .daemon import close_broken, environment
-from .exports import FOUND, PACKAGE, RESOURCES, SHOP, TEXT, make_main, run_program, write
+from .exports import BEGINNING, FOUND, PACKAGE, RESOURCES, SHOP, TEXT, make_main, run_program, write
 from .waiting import LIMIT, join
 
 CANNOT = 'Cannot export module {}: '
@@ -533,26 +533,18 @@ main = importlib.util.module_from_spec(importlib.util.spec_from_loader('__main__
 loader.exec_module(main)
 sys.modules['__main__'] = main
 """
-ACCEPTING = """
-import os, sys, traceback
-import across
-
-def must_fail(kind, statement):
-    try:
-        exec(statement, {{}})
-    except kind as error:
-        return error
-    raise AssertionError(statement)
-
+ACCEPTING = (
+    BEGINNING
+    + """
 def connect(folder):
     conn = across.Connection.from_unix(sys.argv[1], options=across.Options(accept_exported_modules=True))
     conn.execute('import sys; sys.path.insert(0, folder)', folder=os.path.abspath(folder))
     return conn
 
-EXPORT = 'import across; across.get_connection().export(*names)'
 DYING_FINDER = {!r}
 BECOME_MAIN = {!r}
 """.format(DYING_FINDER, BECOME_MAIN)
+)
 
 
 def test_a_client_imports_modules_of_a_worker(daemon, tmp_path):

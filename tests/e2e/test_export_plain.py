@@ -9,23 +9,14 @@ import zipfile
 import pytest
 
 from . import daemon as daemons
-from .exports import FOUND, OURS, PACKAGE, RESOURCES, SHOP, make_main, run_program, write
+from .exports import BEGINNING, FOUND, OURS, PACKAGE, RESOURCES, SHOP, make_main, run_program, write
 
 # What both packages have, beside what they connect with.
-COMMON = """
-import os, subprocess, sys, traceback
-import across
-
-EXPORT = 'import across; across.get_connection().export(*names)'
+COMMON = (
+    BEGINNING
+    + """
 RESOURCES = {!r}
 FOUND = {!r}
-
-def must_fail(kind, statement):
-    try:
-        exec(statement, {{}})
-    except kind as error:
-        return error
-    raise AssertionError(statement)
 
 def check_exporting(conn):
     import shop
@@ -80,6 +71,7 @@ def check_resources():
     exec(source + '\\nfound = {{\\n' + value, scope)
     assert scope['found'] == FOUND, scope['found']
 """.format(RESOURCES, FOUND)
+)
 SERVER = """
 import across
 with across.Connection.from_stdio(options=across.Options(accept_exported_modules=True)) as conn:
