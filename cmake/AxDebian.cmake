@@ -24,7 +24,7 @@ install(FILES "${debian}/acrossd.pth" DESTINATION lib/python3/dist-packages COMP
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION share/doc/acrossd RENAME copyright
     COMPONENT debian EXCLUDE_FROM_ALL)
 
-# libpython and libuv come from what the executable is linked to. The extension module is of this Python alone.
+# libpython, libuv and OpenSSL come from what the executable is linked to. The extension module is of this Python alone.
 string(REGEX REPLACE "^3\\." "" minor "${AX_PYTHON_version}")
 math(EXPR next "${minor} + 1")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)

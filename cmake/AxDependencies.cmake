@@ -50,6 +50,14 @@ else()
     endif()
 endif()
 
+# The daemon's alone: neither the engine, which clients load into their processes, nor the protocol core has secrets.
+if(AX_DAEMON)
+    find_package(OpenSSL 3.0 QUIET)
+    if(NOT OPENSSL_FOUND)
+        string(APPEND AX_MISSING "\n- OpenSSL 3.0 or later, for the daemon: apt-get install libssl-dev")
+    endif()
+endif()
+
 if(AX_ENGINE)
     find_package(Threads REQUIRED)
     ax_choose_python()
