@@ -165,18 +165,6 @@ static void end_done(struct ax_handshake *handshake)
     handshake->set->done(handshake->set, handshake->arg, handshake->fd, handshake->received, handshake->size);
 }
 
-static void on_timer(uv_timer_t *timer)
-{
-    struct ax_handshakes *set = timer->data;
-    uint64_t now = uv_now(set->loop);
-    char reason[AX_SENTENCE_SIZE];
-
-    ax_sentence(reason, sizeof reason, "The handshake was not finished within %u ms", set->timeout_ms);
-    while (set->first != NULL && set->first->deadline <= now)
-        end_failed(set->first, reason);
-    schedule(set);
-}
-
 /* Reads what is there, of this superblock and no more. Returns whether the handshake goes on. */
 static bool read_some(struct ax_handshake *handshake)
 {
@@ -202,6 +190,20 @@ static bool read_some(struct ax_handshake *handshake)
     if (handshake->size == AX_SUPERBLOCK_SIZE)
         end_done(handshake);
     return handshake->size < AX_SUPERBLOCK_SIZE;
+}
+
+/* We may have been stopped: who has spoken meanwhile is not late. */
+static void on_timer(uv_timer_t *timer)
+{
+    struct ax_handshakes *set = timer->data;
+    uint64_t now = uv_now(set->loop);
+    char reason[AX_SENTENCE_SIZE];
+
+    ax_sentence(reason, sizeof reason, "The handshake was not finished within %u ms", set->timeout_ms);
+    while (set->first != NULL && set->first->deadline <= now)
+        if (read_some(set->first))
+            end_failed(set->first, reason);
+    schedule(set);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)

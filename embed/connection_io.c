@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "embed/connection.h"
 #include "embed/connection_private.h"
@@ -213,6 +214,22 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static void set_timer(struct ax_connection *connection, uint64_t due);
 
+/*
+ * This process may have been stopped, or without a processor: a peer is not to blame for what waits here to be read, or
+ * had no room when it was last written. A holder of the lease polls for bytes that are taken from it here.
+ */
+static void catch_up_locked(struct ax_connection *connection, struct ax_arrivals *arrivals)
+{
+    struct ax_loop *loop = &connection->engine->loop;
+    for (int i = 0; i < READS_PER_WAKEUP; i++)
+        if (!read_locked(connection, loop->scratch, sizeof loop->scratch, arrivals))
+            break;
+    if (connection->writes_blocked)
+        ax_connection_write_locked(connection);
+    if (connection->lease.state == AX_LEASE_TAKEN)
+        eventfd_write(connection->lease.wake_fd, 1);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct ax_connection *connection = timer->data;
@@ -221,10 +238,13 @@ static void on_timer(uv_timer_t *timer)
     connection->timer_due = AX_NEVER;
     ax_connection_ref(connection);
     pthread_mutex_lock(&connection->lock);
+    if (ax_loop_now() >= ax_session_deadline(&connection->session))
+        catch_up_locked(connection, &arrivals);
     ax_session_expire(&connection->session, ax_loop_now(), &event);
     ax_connection_event_locked(connection, &event, &arrivals);
     ax_connection_settle_locked(connection);
     pthread_mutex_unlock(&connection->lock);
+    ax_connection_submit(connection, &arrivals);
     attend(connection);
     ax_connection_unref(connection);
 }

@@ -1549,6 +1549,10 @@ class Link:
         return size == len(scratch) and self._session.state < _CLOSED
 
     def _on_time(self) -> None:
+        """Something is due. We may have been away for long: what waits to be read, or to be written, counts first."""
+        if self._stream is not None and self._session.state < _CLOSED:
+            self._on_event(self._stream.in_fd, select.POLLIN | select.POLLOUT)
+            self._write()
         self._session.expire()
 
     def _settle(self) -> None:
