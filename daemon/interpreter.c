@@ -11,66 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/place.h"
 #include "daemon/sentence.h"
-
-/* Where the package is, seen from the folder of the executable: in a build tree, and where it is installed. */
-static const char *const package_places[] = {"python", "../lib/acrossd/python"};
-
-static char *join(const char *folder, const char *name)
-{
-    size_t size = strlen(folder) + strlen(name) + 2;
-    char *path = malloc(size);
-
-    if (path != NULL)
-        snprintf(path, size, "%s/%s", folder, name);
-    return path;
-}
-
-static bool is_there(const char *folder, const char *name)
-{
-    char *path = join(folder, name);
-    bool result = path != NULL && access(path, F_OK) == 0;
-
-    free(path);
-    return result;
-}
-
-/* ---- the package ---- */
-
-static int executable_folder(char folder[PATH_MAX])
-{
-    ssize_t length = readlink("/proc/self/exe", folder, PATH_MAX - 1);
-    char *slash;
-
-    if (length < 0)
-        return -1;
-    folder[length] = '\0';
-    slash = strrchr(folder, '/'); /* what follows it may be "acrossd (deleted)", after an upgrade */
-    if (slash == NULL)
-        return -1;
-    slash[slash == folder ? 1 : 0] = '\0';
-    return 0;
-}
-
-static char *find_package(char *error, size_t size)
-{
-    char folder[PATH_MAX];
-
-    if (executable_folder(folder) < 0) {
-        ax_sentence(error, size, "cannot tell where acrossd is installed (is /proc mounted?): %s", strerror(errno));
-        return NULL;
-    }
-    for (size_t i = 0; i < sizeof package_places / sizeof package_places[0]; i++) {
-        char *place = join(folder, package_places[i]);
-
-        if (place != NULL && is_there(place, "across/__init__.py"))
-            return place;
-        free(place);
-    }
-    ax_sentence(error, size, "the Python package across is neither in %s/%s nor in %s/%s: install acrossd again",
-                folder, package_places[0], folder, package_places[1]);
-    return NULL;
-}
 
 /* ---- virtual environments ---- */
 
@@ -97,7 +39,7 @@ static const char *value_of(const char *line, const char *key)
 /* Reads major.minor of a pyvenv.cfg; "" when it has none. */
 static int read_version(const char *folder, char *version, size_t size)
 {
-    char *path = join(folder, "pyvenv.cfg");
+    char *path = ax_place_join(folder, "pyvenv.cfg");
     FILE *file = path != NULL ? fopen(path, "re") : NULL;
     char line[512];
     unsigned major, minor;
@@ -122,7 +64,7 @@ int ax_interpreter_check_venv(const char *folder, const char *wanted, char *erro
 {
     char version[32];
 
-    if (read_version(folder, version, sizeof version) < 0 || !is_there(folder, "bin/python"))
+    if (read_version(folder, version, sizeof version) < 0 || !ax_place_has(folder, "bin/python"))
         return ax_sentence(error, error_size, "--venv %s is no virtual environment: make one with python%s -m venv %s",
                            folder, wanted, folder);
     if (version[0] != '\0' && strcmp(version, wanted) != 0)
@@ -144,7 +86,7 @@ static char *find_python(const struct ax_options *options, char *error, size_t s
         return NULL;
     folder =
         realpath(options->venv, NULL); /* of the folder only: bin/python is a link that says which environment it is */
-    python = folder != NULL ? join(folder, "bin/python") : NULL;
+    python = folder != NULL ? ax_place_join(folder, "bin/python") : NULL;
     free(folder);
     return python;
 }
@@ -172,7 +114,8 @@ enum ax_interpreter_result ax_interpreter_find(struct ax_interpreter *interprete
     interpreter->python = find_python(options, error, error_size);
     if (interpreter->python == NULL)
         return AX_INTERPRETER_REFUSED;
-    interpreter->package_dir = find_package(error, error_size);
+    interpreter->package_dir = ax_place_find("python", "../lib/acrossd/python", "across/__init__.py",
+                                             "the Python package across", error, error_size);
     if (interpreter->package_dir == NULL) {
         ax_interpreter_fini(interpreter);
         return AX_INTERPRETER_FAILED;

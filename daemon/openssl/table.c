@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* The table that daemon/crypto.h describes: all that this library shows of itself. */
+#include "daemon/crypto.h"
+
+#include <openssl/crypto.h>
+
+#include "daemon/openssl/hmac.h"
+
+static bool is_equal(const void *left, const void *right, size_t size)
+{
+    return CRYPTO_memcmp(left, right, size) == 0;
+}
+
+__attribute__((visibility("default"))) extern const struct ax_crypto AX_CRYPTO_TABLE;
+
+const struct ax_crypto AX_CRYPTO_TABLE = {
+    .size = sizeof(struct ax_crypto),
+    .version = AX_VERSION,
+    .hmac = ax_openssl_hmac,
+    .is_equal = is_equal,
+};
