@@ -97,22 +97,42 @@ void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
 
 /* ---- in ---- */
 
-static PyObject *load(struct ax_module *module, struct ax_message *message, bool as_error)
+/* The connection's own function makes the exception of a record, too: a record is not for pickle.loads() there. It may,
+ * when it runs, be replaced. */
+static PyObject *load_with(PyObject *loads, PyObject *payload, bool as_error)
+{
+    Py_INCREF(loads);
+    PyObject *value = PyObject_CallFunctionObjArgs(loads, payload, as_error ? Py_True : Py_False, NULL);
+    Py_DECREF(loads);
+    return value;
+}
+
+static PyObject *load_error(struct ax_module *module, PyObject *record)
+{
+    PyObject *error = record != NULL ? PyObject_CallFunctionObjArgs(module->load_error, record, NULL) : NULL;
+    Py_XDECREF(record);
+    return error;
+}
+
+static PyObject *load(struct ax_module *module, struct ax_binding *binding, struct ax_message *message, bool as_error)
 {
     PyObject *payload = ax_payload_new(module, &message->buffers[0]);
     if (payload == NULL)
         return NULL;
-    PyObject *value = PyObject_CallFunctionObjArgs(module->loads, payload, NULL);
-    Py_DECREF(payload);
-    if (value == NULL || !as_error)
-        return value;
-    PyObject *error = PyObject_CallFunctionObjArgs(module->load_error, value, NULL);
-    Py_DECREF(value);
-    if (error != NULL && !PyExceptionInstance_Check(error)) {
-        PyErr_Format(PyExc_TypeError, "The exception record holds %s, which is no exception", Py_TYPE(error)->tp_name);
-        Py_CLEAR(error);
+    PyObject *value;
+    if (binding->loads != NULL) {
+        value = load_with(binding->loads, payload, as_error);
+    } else {
+        value = PyObject_CallFunctionObjArgs(module->loads, payload, NULL);
+        if (as_error)
+            value = load_error(module, value);
     }
-    return error;
+    Py_DECREF(payload);
+    if (as_error && value != NULL && !PyExceptionInstance_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "The exception record holds %s, which is no exception", Py_TYPE(value)->tp_name);
+        Py_CLEAR(value);
+    }
+    return value;
 }
 
 static void release_unclaimed(struct ax_connection *connection, struct ax_message *message, struct ax_scope *scope)
@@ -134,7 +154,7 @@ PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection
 {
     struct ax_scope scope;
     ax_scope_enter(&scope, connection, AX_SCOPE_UNPICKLE);
-    PyObject *value = load(module, message, as_error);
+    PyObject *value = load(module, connection->above, message, as_error);
     ax_scope_leave(&scope);
     release_unclaimed(connection, message, &scope);
     ax_scope_fini(&scope);

@@ -143,15 +143,16 @@ const struct ax_connection_ops ax_binding_ops = {
 
 static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, struct ax_session_config *config)
 {
-    static char *names[] = {"owner",        "acceptor",  "minor",       "timeout_ms",
-                            "handshake_ms", "bootstrap", "max_message", NULL};
+    static char *names[] = {"owner",     "acceptor",    "minor",           "timeout_ms", "handshake_ms",
+                            "bootstrap", "max_message", "refuse_requests", NULL};
     int acceptor = 0;
     unsigned char minor = 2;
     unsigned int timeout_ms = 60000, handshake_ms = 60000;
     const char *bootstrap = NULL;
     unsigned long long max_message = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pbIIyK", names, owner, &acceptor, &minor, &timeout_ms,
-                                     &handshake_ms, &bootstrap, &max_message))
+    int refuse_requests = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pbIIyKp", names, owner, &acceptor, &minor, &timeout_ms,
+                                     &handshake_ms, &bootstrap, &max_message, &refuse_requests))
         return false;
     *config = (struct ax_session_config){
         .role = acceptor ? AX_ACCEPTOR : AX_OPENER,
@@ -160,6 +161,7 @@ static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, stru
         .handshake_timeout_ms = handshake_ms,
         .features = AX_FEATURE_REASON,
         .bootstrap = bootstrap,
+        .refuse_requests = refuse_requests,
     };
     ax_limits_init(&config->limits);
     if (max_message != 0)
@@ -205,8 +207,10 @@ static int link_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     struct ax_link *self = (struct ax_link *)object;
     Py_VISIT(self->owner);
-    if (self->connection != NULL)
+    if (self->connection != NULL) {
         Py_VISIT(binding_of(self)->dumps);
+        Py_VISIT(binding_of(self)->loads);
+    }
     return 0;
 }
 
@@ -214,8 +218,10 @@ static int link_clear(PyObject *object)
 {
     struct ax_link *self = (struct ax_link *)object;
     Py_CLEAR(self->owner);
-    if (self->connection != NULL)
+    if (self->connection != NULL) {
         Py_CLEAR(binding_of(self)->dumps);
+        Py_CLEAR(binding_of(self)->loads);
+    }
     return 0;
 }
 
@@ -402,27 +408,29 @@ static PyObject *link_owner(PyObject *object, void *closure)
     return Py_NewRef(owner != NULL ? owner : Py_None);
 }
 
-static PyObject *link_dumps(PyObject *object, void *closure)
+/* Functions of the binding that stand in for pickle's: `closure` is the offset of the one that is meant. */
+
+static PyObject *link_function(PyObject *object, void *closure)
 {
-    (void)closure;
     struct ax_connection *connection = ((struct ax_link *)object)->connection;
-    struct ax_binding *binding = connection != NULL ? connection->above : NULL;
-    return Py_NewRef(binding != NULL && binding->dumps != NULL ? binding->dumps : Py_None);
+    if (connection == NULL)
+        Py_RETURN_NONE;
+    PyObject *function = *(PyObject **)((char *)connection->above + (size_t)closure);
+    return Py_NewRef(function != NULL ? function : Py_None);
 }
 
-static int link_set_dumps(PyObject *object, PyObject *value, void *closure)
+static int link_set_function(PyObject *object, PyObject *value, void *closure)
 {
-    (void)closure;
     struct ax_connection *connection = usable(object, Py_TYPE(object));
     if (connection == NULL)
         return -1;
     if (value == NULL || (value != Py_None && !PyCallable_Check(value))) {
-        PyErr_SetString(PyExc_TypeError, "dumps must be a function or None");
+        PyErr_SetString(PyExc_TypeError, "dumps and loads must be functions or None");
         return -1;
     }
-    struct ax_binding *binding = connection->above;
-    PyObject *old = binding->dumps;
-    binding->dumps = value != Py_None ? Py_NewRef(value) : NULL;
+    PyObject **function = (PyObject **)((char *)connection->above + (size_t)closure);
+    PyObject *old = *function;
+    *function = value != Py_None ? Py_NewRef(value) : NULL;
     Py_XDECREF(old);
     return 0;
 }
@@ -454,7 +462,10 @@ static PyGetSetDef link_getset[] = {
     {"error", link_error, NULL, "The fatal error, or None.", NULL},
     {"minor", link_minor, NULL, "The protocol version 0.minor, once the handshake has succeeded; else None.", NULL},
     {"owner", link_owner, NULL, "The Connection.", NULL},
-    {"dumps", link_dumps, link_set_dumps, "What pickles in place of pickle.dumps, or None.", NULL},
+    {"dumps", link_function, link_set_function, "What pickles in place of pickle.dumps, or None.",
+     (void *)offsetof(struct ax_binding, dumps)},
+    {"loads", link_function, link_set_function, "What unpickles in place of pickle.loads, or None.",
+     (void *)offsetof(struct ax_binding, loads)},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

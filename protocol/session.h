@@ -85,6 +85,8 @@ struct ax_session_config {
     uint32_t features;             /* AX_FEATURE_… bits to announce */
     const char *bootstrap;         /* source for a bare Python, ends in a newline; NULL refuses to bootstrap. Borrowed
                                       for the life of the session */
+    bool refuse_requests;          /* whatever the peer asks to be run here is answered with an operation error, and is
+                                      no event; its releases count, and so do answers to what we ask */
     struct ax_limits limits;
 };
 

@@ -38,12 +38,9 @@ static void release_refs(struct ax_session *session, struct ax_ids ids)
         (void)ax_session_release(session, id);
 }
 
-/* One call too many. What it refers to is answered for at once, so that a flood of these counts as queued bytes. */
-static void refuse_call(struct ax_session *session, const struct ax_message *message, uint64_t now)
+/* What it refers to is answered for at once, so that a flood of these counts as queued bytes. */
+static void refuse_request(struct ax_session *session, const struct ax_message *message, const char *text, uint64_t now)
 {
-    char text[80];
-
-    snprintf(text, sizeof(text), "Too many calls at a time: the limit is %" PRIu32, session->config.limits.max_calls);
     release_refs(session, message->ids);
     int error = ax_session_queue_refusal(session, message->call, text, now);
     if (!error)
@@ -52,16 +49,33 @@ static void refuse_call(struct ax_session *session, const struct ax_message *mes
         ax_session_fail_memory(session);
 }
 
-static void on_apply(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+static void refuse_one_too_many(struct ax_session *session, const struct ax_message *message, uint64_t now)
 {
-    if (message->buffer_count == 0) {
-        ax_session_failf(session, AX_EPROTOCOL, "Call %" PRIu64 " has no buffer", message->call);
+    char text[80];
+
+    snprintf(text, sizeof(text), "Too many calls at a time: the limit is %" PRIu32, session->config.limits.max_calls);
+    refuse_request(session, message, text, now);
+}
+
+/* Every message that asks for something to be run here comes by: what is refused never becomes an event. */
+static void admit_request(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    if (session->config.refuse_requests) {
+        refuse_request(session, message, "The peer refuses calls: it takes data, and runs nothing for others", now);
     } else if (session->calls_in_progress >= session->config.limits.max_calls) {
-        refuse_call(session, message, now);
+        refuse_one_too_many(session, message, now);
     } else {
         session->calls_in_progress++;
         *event = (struct ax_event){.type = AX_EVENT_CALL, .message = message};
     }
+}
+
+static void on_apply(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    if (message->buffer_count == 0)
+        ax_session_failf(session, AX_EPROTOCOL, "Call %" PRIu64 " has no buffer", message->call);
+    else
+        admit_request(session, message, now, event);
 }
 
 static bool is_result_kind(uint64_t kind)

@@ -36,6 +36,7 @@ class Handle:
 
 class Link:
     dumps: Optional[Callable[..., bytes]]
+    loads: Optional[Callable[..., Any]]
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Link:
         handshake_ms: int = 60000,
         bootstrap: Optional[bytes] = None,
         max_message: int = 0,
+        refuse_requests: bool = False,
     ) -> None: ...
     def start(self, in_fd: int, out_fd: int, /) -> None: ...
     def fail(self, exc: BaseException, /) -> None: ...

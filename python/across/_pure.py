@@ -197,7 +197,7 @@ class _Session:
 
     def __init__(
         self, link: Link, acceptor: bool, minor: int, timeout: float, handshake: float, bootstrap: Optional[bytes],
-        max_message: int,
+        max_message: int, refuse_requests: bool,
     ) -> None:  # fmt: skip
         self.state = _SUPERBLOCK
         self.error: Optional[BaseException] = None  # behind FAILED
@@ -216,6 +216,7 @@ class _Session:
         self._handshake = handshake
         self._peer_timeout = 0.0
         self._max_message = max_message
+        self._refuse_requests = refuse_requests
         self._handshake_due = self.sent_at + handshake if handshake else math.inf
         self._closing_due = math.inf
         self._numbers = itertools.count()
@@ -355,9 +356,18 @@ class _Session:
     def _on_apply(self, message: _Message) -> None:
         if not message.buffers:
             raise _breach('Call {} has no buffer', message.call)
-        if self._calls_in_progress >= _MAX_CALLS:
+        self._admit_request(message)
+
+    def _admit_request(self, message: _Message) -> None:
+        """Every message that asks for something to be run here comes by."""
+        text = None
+        if self._refuse_requests:
+            text = 'The peer refuses calls: it takes data, and runs nothing for others'
+        elif self._calls_in_progress >= _MAX_CALLS:
+            text = 'Too many calls at a time: the limit is {}'.format(_MAX_CALLS)
+        if text is not None:
             self.releases += message.ids
-            self._queue_refusal(message.call, 'Too many calls at a time: the limit is {}'.format(_MAX_CALLS))
+            self._queue_refusal(message.call, text)
             return
         self._calls_in_progress += 1
         self._link._on_call(message)
@@ -1173,6 +1183,7 @@ class Link:
     def __init__(
         self, owner: Any, *, acceptor: bool = False, minor: int = 2, timeout_ms: int = 60000,
         handshake_ms: int = 60000, bootstrap: Optional[bytes] = None, max_message: int = 0,
+        refuse_requests: bool = False,
     ) -> None:  # fmt: skip
         if not 0 <= timeout_ms <= _MAX_TIMEOUT_MS or not (acceptor or _OLDEST_MINOR <= minor <= _NEWEST_MINOR):
             raise ValueError('timeout_ms must be at most a day, minor 1 or 2')
@@ -1180,8 +1191,9 @@ class Link:
         self._engine = _get_engine()
         self._loop = self._engine.loop
         self._session = _Session(
-            self, acceptor, minor, timeout_ms / 1000, handshake_ms / 1000, bootstrap, max_message or _MAX_MESSAGE
-        )
+            self, acceptor, minor, timeout_ms / 1000, handshake_ms / 1000, bootstrap, max_message or _MAX_MESSAGE,
+            refuse_requests,
+        )  # fmt: skip
         self._objects = _Objects()
         self._stream: Optional[_Stream] = None
         self._is_blocked = False  # the stream was full
@@ -1197,6 +1209,7 @@ class Link:
         self._error: Optional[BaseException] = None
         self._is_detached = False
         self._dumps: Callable[..., bytes] = pickle.dumps
+        self.loads: Optional[Callable[..., Any]] = None  # what unpickles in place of pickle.loads
 
     # -- in a thread that calls
 
@@ -1342,10 +1355,14 @@ class Link:
         scope = _Scope(self, _UNPICKLE)
         try:
             with scope:
-                value = pickle.loads(message.buffers[0])
-                if message.kind != _ERROR:
+                is_error = message.kind == _ERROR
+                if self.loads is not None:
+                    value = self.loads(message.buffers[0], is_error)
+                else:
+                    value = pickle.loads(message.buffers[0])
+                if not is_error:
                     return value
-                error = _hooks.load_error(value)
+                error = value if self.loads is not None else _hooks.load_error(value)
                 if not isinstance(error, BaseException):
                     raise TypeError('The exception record holds {}, which is no exception'.format(type(error).__name__))
                 return error

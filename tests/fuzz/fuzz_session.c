@@ -14,8 +14,9 @@ enum setting {
     BOOTSTRAP = 4,
     SMALL_LIMITS = 8,
     TIMEOUTS = 16,
-    READY = 32, /* the handshake is done by the target, so that the script begins behind it */
-    OLD = 64,   /* version 0.1 */
+    READY = 32,     /* the handshake is done by the target, so that the script begins behind it */
+    OLD = 64,       /* version 0.1 */
+    REFUSING = 128, /* nothing is run for the peer */
 };
 
 struct fuzz {
@@ -71,6 +72,7 @@ static void handle(struct fuzz *fuzz, struct ax_event *event)
         break;
     case AX_EVENT_CALL:
         check_message(fuzz, event->message, AX_APPLY);
+        CHECK(!session->config.refuse_requests);
         CHECK(event->message->buffer_count > 0);
         fuzz->peer_call = event->message->call;
         break;
@@ -344,6 +346,7 @@ static void start(struct fuzz *fuzz, unsigned settings)
     config.minor = settings & OLD ? 1 : 2;
     config.features = settings & FEATURES ? AX_FEATURE_REASON : 0;
     config.bootstrap = settings & BOOTSTRAP ? source : NULL;
+    config.refuse_requests = settings & REFUSING;
     ax_limits_init(&config.limits);
     config.limits.max_message = 4u << 20; /* every byte is really written: more would only take time */
     if (settings & SMALL_LIMITS) {
