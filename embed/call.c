@@ -26,10 +26,12 @@ static int send_call(struct ax_module *module, struct ax_connection *connection,
                      struct ax_pending *pending)
 {
     struct ax_buffer buffer;
+    struct ax_operation operation = {.type = AX_APPLY};
+    struct ax_cargo cargo = {pickled->scope.ids, pickled->scope.count, &buffer, 1};
     int error = ax_pickled_buffer(pickled, connection, &buffer);
     while (error == 0) {
         Py_BEGIN_ALLOW_THREADS
-        error = ax_connection_call(connection, pickled->scope.ids, pickled->scope.count, &buffer, pending);
+        error = ax_connection_call(connection, &operation, &cargo, pending);
         Py_END_ALLOW_THREADS
         if (error == 0)
             return 0;
@@ -161,10 +163,11 @@ static int answer(struct ax_module *module, struct ax_request *request, enum ax_
         ax_raise_operation_failed(module, "Pickling");
         return -1;
     }
+    struct ax_cargo cargo = {pickled.scope.ids, pickled.scope.count, &buffer, 1};
     int error = ax_pickled_buffer(&pickled, request->connection, &buffer);
     if (error == 0) {
         Py_BEGIN_ALLOW_THREADS
-        error = ax_request_result(request, kind, pickled.scope.ids, pickled.scope.count, &buffer);
+        error = ax_request_result(request, kind, &cargo);
         if (error == AX_ENOMEM)
             ax_request_fail(request, "Out of memory for the result");
         Py_END_ALLOW_THREADS
