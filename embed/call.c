@@ -63,6 +63,17 @@ static struct ax_message *receive_result(struct ax_module *module, struct ax_con
     return pending->message;
 }
 
+/* A result that came in time may mention objects that are gone, since the connection has ended before it was taken. */
+static void raise_unpickling_failed(struct ax_module *module, struct ax_connection *connection)
+{
+    if (PyErr_ExceptionMatches(module->disconnect_error) && ax_connection_phase(connection) >= AX_PHASE_STOPPING) {
+        PyErr_Clear();
+        ax_raise_disconnected(module, connection);
+    } else {
+        ax_raise_operation_failed(module, "Unpickling");
+    }
+}
+
 /* Turns a result into a value, or raises what it says. */
 static PyObject *open_result(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)
 {
@@ -75,7 +86,7 @@ static PyObject *open_result(struct ax_module *module, struct ax_connection *con
     }
     PyObject *value = ax_unpickle(module, connection, message, message->kind == AX_RESULT_ERROR);
     if (value == NULL) {
-        ax_raise_operation_failed(module, "Unpickling");
+        raise_unpickling_failed(module, connection);
         return NULL;
     }
     if (message->kind == AX_RESULT_SUCCESS)

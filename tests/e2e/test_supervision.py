@@ -15,6 +15,7 @@ from . import deadly_tasks as deadly
 from . import remote_tasks as tasks
 from .clients import client
 from .daemon import LOG, RunningCall, bystanders, close_broken
+from .test_status import ask_json
 from .waiting import LIMIT, is_alive, wait_until
 
 KILLED = 'was killed by signal 9 [(]Killed[)]'
@@ -70,6 +71,29 @@ def test_nothing_of_a_killed_worker_is_left(make_daemon, isolation):
         close_broken(conn)
         wait_for_end(worker, *daemons)
         daemon.expect_killed(worker)
+
+
+def test_a_client_whose_worker_died_before_it_began_gets_another_one(make_daemon, isolation):
+    daemon = make_daemon(isolation=isolation)
+    (worker,) = daemon.find_idle_workers()
+    with concurrent.futures.ThreadPoolExecutor(3) as executor:
+        with stopped(worker):
+            conns = [daemon.connect() for _ in range(3)]
+            calls = [executor.submit(conn.call, os.getpid) for conn in conns]
+            status = [worker] if isolation == 'process' else [worker] * 3
+            wait_until(lambda: served_by(daemon, worker) == status, 'handing over to a stopped worker')
+            os.kill(worker, signal.SIGKILL)
+        found = [call.result(LIMIT) for call in calls]
+    assert worker not in found and all(map(daemon.is_worker, found))
+    daemon.expect_lost(worker, connections=0)
+    for conn in conns:
+        conn.close()
+
+
+def served_by(daemon, worker):
+    """The connections that this worker has, as the supervisor sees it."""
+    found = ask_json(daemon.addresses[0])['connections']
+    return [connection['worker'] for connection in found if connection['worker'] == worker]
 
 
 def test_processes_that_other_workers_started_go_on(daemon):
