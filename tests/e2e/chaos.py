@@ -3,8 +3,8 @@
 
 `python -m e2e.chaos MINUTES [SEED]` is what `dev/chaos` runs; test_chaos.py has a short form. What has to hold: every
 call ends exactly once, as a result, an exception or a DisconnectError. None is run twice, none has another's result.
-One that has a result or an exception has run. No call of a client that lives stays without an end. In the end the daemon
-serves, and has the processes and descriptors that it had before.
+One that has a result or an exception has run. No call of a client that lives stays without an end. Afterwards
+the daemon serves, and has the processes and descriptors that it had before.
 """
 
 import collections
