@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -158,6 +159,21 @@ static void tell_wire(struct ax_connection *connection)
         *connection->wire = state;
 }
 
+/*
+ * A peer that has gone is not the end yet: what it sent before, perhaps a GOODBYE, is still to be read, and then its end. With
+ * any other error the peer may well be there, and would wait for what does not come.
+ */
+static void take_write_error(struct ax_connection *connection, int error)
+{
+    connection->write_error = error;
+    if (error == EPIPE || error == ECONNRESET)
+        return;
+    connection->io_error = error;
+    if (connection->end == AX_END_NONE)
+        connection->end = AX_END_FAILED;
+    ax_session_fail(&connection->session, AX_EEOF, strerror(error));
+}
+
 static void write_some(struct ax_connection *connection)
 {
     struct ax_slice slices[WRITE_SLICES];
@@ -174,8 +190,7 @@ static void write_some(struct ax_connection *connection)
             return;
         }
         if (size < 0) {
-            /* Not the end yet: what the peer sent before it went, perhaps a GOODBYE, is still to be read. */
-            connection->write_error = (int)-size;
+            take_write_error(connection, (int)-size);
             return;
         }
         ax_session_sent(&connection->session, (size_t)size, ax_loop_now());

@@ -375,6 +375,23 @@ static void a_peer_that_goes_breaks_a_connection(void **state)
     finish_alone(connection);
 }
 
+/* Its peer is there, and would wait. */
+static void a_stream_that_takes_nothing_breaks_a_connection(void **state)
+{
+    (void)state;
+    int in[2], out[2];
+    struct ax_connection *connection = pair_connection(&ops, AX_OPENER);
+    assert_int_equal(pipe(in), 0);
+    assert_int_equal(pipe(out), 0);
+    assert_int_equal(ax_connection_start(connection, in[0], out[0], NULL, 0), 0); /* which is the end to read from */
+    assert_int_equal(wait_phase(connection, AX_PHASE_STOPPING), 0);
+    assert_int_equal(connection->end, AX_END_FAILED);
+    assert_int_equal(connection->io_error, EBADF);
+    finish_alone(connection);
+    close(in[1]);
+    close(out[1]);
+}
+
 static void a_connection_may_end_before_it_starts(void **state)
 {
     (void)state;
@@ -541,6 +558,7 @@ int main(void)
         ON_SOCKETS(a_failure_from_outside_keeps_the_first_reason),
         cmocka_unit_test(garbage_breaks_a_connection),
         cmocka_unit_test(a_peer_that_goes_breaks_a_connection),
+        cmocka_unit_test(a_stream_that_takes_nothing_breaks_a_connection),
         cmocka_unit_test(a_connection_may_end_before_it_starts),
         cmocka_unit_test(a_regular_file_is_refused),
         cmocka_unit_test(sender_that_is_held_back_is_woken_when_it_ends),
