@@ -176,15 +176,14 @@ static int answer(struct ax_module *module, struct ax_request *request, enum ax_
     }
     struct ax_cargo cargo = {pickled.scope.ids, pickled.scope.count, &buffer, 1};
     int error = ax_pickled_buffer(&pickled, request->connection, &buffer);
-    if (error == 0) {
-        Py_BEGIN_ALLOW_THREADS
+    Py_BEGIN_ALLOW_THREADS
+    if (error == 0)
         error = ax_request_result(request, kind, &cargo);
-        if (error == AX_ENOMEM)
-            ax_request_fail(request, "Out of memory for the result");
-        Py_END_ALLOW_THREADS
-        if (error != 0)
-            ax_buffer_fini(&buffer);
-    }
+    if (error == AX_ENOMEM)
+        ax_request_fail(request, "Out of memory for the result");
+    Py_END_ALLOW_THREADS
+    if (error != 0)
+        ax_buffer_fini(&buffer);
     ax_pickled_fini(&pickled, error == 0);
     return 0; /* a result that comes too late goes nowhere */
 }
