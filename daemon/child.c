@@ -170,7 +170,7 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
 
 static void send_stop(struct ax_child *child)
 {
-    child->has_stop = ax_control_send(child->control_fd, &child->stop, NULL) == -EAGAIN;
+    child->has_stop = ax_control_is_full(ax_control_send(child->control_fd, &child->stop, NULL));
 }
 
 static void on_control(uv_poll_t *poll, int status, int events)
