@@ -72,7 +72,7 @@ static bool accept_one(struct ax_acceptor *acceptor, const struct ax_listener *l
     if (fd >= 0) {
         acceptor->complained = false;
         tune(listener, fd);
-        acceptor->accepted(acceptor->arg, fd);
+        acceptor->accepted(acceptor->arg, listener, fd);
         return true;
     }
     switch (errno) {

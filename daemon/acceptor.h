@@ -19,8 +19,8 @@
 #define AX_ACCEPTOR_BATCH 64     /* connections of one socket per wake-up, so that other work gets its turn */
 #define AX_ACCEPTOR_RETRY_MS 100 /* after a shortage: short for people, long for a processor */
 
-/* A new connection: `fd` is the callee's, close-on-exec and non-blocking. */
-typedef void ax_acceptor_fn(void *arg, int fd);
+/* A new connection of this listener: `fd` is the callee's, close-on-exec and non-blocking. */
+typedef void ax_acceptor_fn(void *arg, const struct ax_listener *listener, int fd);
 
 struct ax_acceptor {
     uv_loop_t *loop;               /* borrowed */

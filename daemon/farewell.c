@@ -12,7 +12,7 @@
 
 #define SLICES 4
 
-static void send_now(int fd, struct iovec *slices, size_t count)
+static void send_all(int fd, struct iovec *slices, size_t count)
 {
     const struct msghdr message = {.msg_iov = slices, .msg_iovlen = count};
     char unread[4096];
@@ -22,6 +22,13 @@ static void send_now(int fd, struct iovec *slices, size_t count)
     shutdown(fd, SHUT_WR);
     /* What is unread when a socket is closed makes the kernel reset it, and the peer may miss what was said. */
     (void)!recv(fd, unread, sizeof unread, MSG_DONTWAIT);
+}
+
+void ax_farewell_send(int fd, const void *bytes, size_t size)
+{
+    struct iovec slice = {(void *)(uintptr_t)bytes, size};
+
+    send_all(fd, &slice, 1);
 }
 
 /* What a session says that breaks now, for this reason. Time stands still for it. */
@@ -42,7 +49,7 @@ void ax_farewell_refuse(int fd, const unsigned char *superblock, size_t size, co
     count = ax_session_pending(&session, pending, SLICES);
     for (size_t i = 0; i < count; i++)
         slices[i] = (struct iovec){(void *)(uintptr_t)pending[i].data, pending[i].size};
-    send_now(fd, slices, count);
+    send_all(fd, slices, count);
     ax_session_fini(&session);
 }
 
@@ -50,8 +57,7 @@ void ax_farewell_explain(int fd, const char *reason)
 {
     unsigned char bytes[AX_FRAME_HEADER_SIZE + AX_GOODBYE_SIZE_MAX];
     size_t size = (size_t)(ax_put_goodbye(bytes + AX_FRAME_HEADER_SIZE, reason) - (bytes + AX_FRAME_HEADER_SIZE));
-    struct iovec slice = {bytes, AX_FRAME_HEADER_SIZE + size};
 
     ax_frame_put_header(bytes, size, false);
-    send_now(fd, &slice, 1);
+    ax_farewell_send(fd, bytes, AX_FRAME_HEADER_SIZE + size);
 }

@@ -15,4 +15,7 @@ void ax_farewell_refuse(int fd, const unsigned char *superblock, size_t size, co
 /* To a peer that understands reasons, on a stream where all messages are whole (embed/tally.h). */
 void ax_farewell_explain(int fd, const char *reason);
 
+/* These bytes, to a peer that has said something else than a superblock, or waits for something else. */
+void ax_farewell_send(int fd, const void *bytes, size_t size);
+
 #endif

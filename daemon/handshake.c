@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/exchange.h"
+#include "daemon/farewell.h"
 #include "daemon/sentence.h"
 #include "daemon/status.h"
 
@@ -22,6 +24,10 @@ struct ax_handshake {
     int fd; /* owned */
     void *arg;
     uint64_t deadline; /* on the loop's clock */
+    bool needs_proof;  /* the peer has still to show that it knows the secret */
+    struct ax_exchange exchange;
+    unsigned char message[AX_EXCHANGE_SIZE]; /* of the exchange: the one that is being read */
+    size_t message_size;
     unsigned char received[AX_SUPERBLOCK_SIZE];
     size_t size;
     struct ax_handshake *next;
@@ -68,26 +74,28 @@ int ax_handshake_check(const unsigned char *received, size_t size, char *reason,
     if (ax_status_is_request(received, size))
         return size < AX_SUPERBLOCK_SIZE ? 0 : ax_status_request_decode(&ignored, received, reason, reason_size);
     ax_superblock_decode(&peer, bytes);
+    if (peer.magic == AX_EXCHANGE_MAGIC)
+        return ax_sentence(reason, reason_size, "The peer has a shared secret, and this server demands none");
     if (peer.magic != AX_MAGIC && peer.magic != AX_MAGIC_BOOTSTRAP)
         return ax_sentence(reason, reason_size, "Invalid magic: 0x%x", peer.magic);
     return size < AX_SUPERBLOCK_SIZE ? 0 : check_version(&peer, reason, reason_size);
 }
 
-/*
- * A peer of another version says best itself what is wrong, so it learns ours. One that cannot take 16 bytes does
- * without.
- */
-static void answer_wrong_version(int fd, const unsigned char *received)
+/* What a peer that cannot be served learns of it. */
+static void answer_refused(int fd, const unsigned char *received, size_t size)
 {
     const struct ax_superblock ours = {.magic = AX_MAGIC, .version = our_version};
     unsigned char bytes[AX_SUPERBLOCK_SIZE];
     struct ax_superblock peer;
 
-    ax_superblock_decode(&peer, received);
-    if (peer.magic != AX_MAGIC || !is_wrong_version(peer.version))
-        return;
     ax_superblock_encode(bytes, &ours);
-    (void)!send(fd, bytes, sizeof bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (ax_exchange_is_begun(received, size)) { /* it sees that nobody asked for its secret */
+        ax_farewell_send(fd, bytes, sizeof bytes);
+    } else if (size == AX_SUPERBLOCK_SIZE) {
+        ax_superblock_decode(&peer, received);
+        if (peer.magic == AX_MAGIC && is_wrong_version(peer.version)) /* it says best itself what is wrong */
+            ax_farewell_send(fd, bytes, sizeof bytes);
+    }
 }
 
 /* ---- the list, and its timer ---- */
@@ -165,31 +173,132 @@ static void end_done(struct ax_handshake *handshake)
     handshake->set->done(handshake->set, handshake->arg, handshake->fd, handshake->received, handshake->size);
 }
 
-/* Reads what is there, of this superblock and no more. Returns whether the handshake goes on. */
-static bool read_some(struct ax_handshake *handshake)
-{
-    char reason[AX_SENTENCE_SIZE];
-    ssize_t received =
-        recv(handshake->fd, handshake->received + handshake->size, AX_SUPERBLOCK_SIZE - handshake->size, 0);
+enum turn {
+    TURN_READ,  /* there are more bytes now */
+    TURN_LATER, /* there is nothing to read */
+    TURN_OVER,  /* the handshake has ended */
+};
 
+/* Reads what is there of so many bytes, and no more. */
+static enum turn receive(struct ax_handshake *handshake, unsigned char *bytes, size_t wanted, size_t *size)
+{
+    ssize_t received = recv(handshake->fd, bytes + *size, wanted - *size, 0);
+    bool has_begun = *size > 0 || (handshake->needs_proof && handshake->exchange.has_challenged);
+
+    if (received > 0) {
+        *size += (size_t)received;
+        return TURN_READ;
+    }
     if (received < 0 && (errno == EAGAIN || errno == EINTR))
-        return true;
+        return TURN_LATER;
     if (received < 0)
         end_failed(handshake, strerror(errno));
-    else if (received == 0)
-        end_failed(handshake, handshake->size > 0 ? "Incomplete superblock" : NULL);
-    if (received <= 0)
+    else if (has_begun)
+        end_failed(handshake, handshake->needs_proof ? "Incomplete proof of the secret" : "Incomplete superblock");
+    else
+        end_failed(handshake, NULL);
+    return TURN_OVER;
+}
+
+static void refuse(struct ax_handshake *handshake, const unsigned char *received, size_t size, const char *reason)
+{
+    answer_refused(handshake->fd, received, size);
+    end_failed(handshake, reason);
+}
+
+/* A peer that proves nothing. Returns whether the handshake goes on, until it is known what this peer understands. */
+static bool take_unproved(struct ax_handshake *handshake)
+{
+    static const char needed[] = "The server demands a shared secret: connect with its secret_file";
+    size_t size = handshake->message_size < AX_SUPERBLOCK_SIZE ? handshake->message_size : AX_SUPERBLOCK_SIZE;
+    unsigned char refusal[AX_EXCHANGE_SIZE];
+    char reason[AX_SENTENCE_SIZE];
+    struct ax_superblock peer;
+
+    if (ax_handshake_check(handshake->message, size, reason, sizeof reason) < 0) {
+        refuse(handshake, handshake->message, size, reason);
         return false;
-    handshake->size += (size_t)received;
-    if (ax_handshake_check(handshake->received, handshake->size, reason, sizeof reason) < 0) {
-        if (handshake->size == AX_SUPERBLOCK_SIZE)
-            answer_wrong_version(handshake->fd, handshake->received);
+    }
+    if (size < AX_SUPERBLOCK_SIZE)
+        return true;
+    ax_superblock_decode(&peer, handshake->message);
+    if (peer.magic == AX_MAGIC && peer.level > 0 && (peer.features & AX_FEATURE_REASON) != 0) {
+        ax_farewell_refuse(handshake->fd, handshake->message, size, needed);
+    } else { /* a plain peer names the magic that it does not know; `acrossd status` knows it */
+        ax_exchange_put(refusal, AX_EXCHANGE_REFUSAL, NULL);
+        ax_farewell_send(handshake->fd, refusal, sizeof refusal);
+    }
+    end_failed(handshake, needed);
+    return false;
+}
+
+/* A message of the exchange has come. Returns whether the handshake goes on. */
+static bool take_message(struct ax_handshake *handshake)
+{
+    unsigned char reply[AX_EXCHANGE_SIZE];
+    char reason[AX_SENTENCE_SIZE];
+    enum ax_exchange_step step = ax_exchange_take(&handshake->exchange, handshake->set->secret, handshake->message,
+                                                  reply, reason, sizeof reason);
+
+    handshake->message_size = 0;
+    if (step == AX_EXCHANGE_FAILED) {
+        ax_farewell_send(handshake->fd, reply, sizeof reply);
         end_failed(handshake, reason);
         return false;
     }
-    if (handshake->size == AX_SUPERBLOCK_SIZE)
-        end_done(handshake);
-    return handshake->size < AX_SUPERBLOCK_SIZE;
+    /* A new socket has room for so little. */
+    if (send(handshake->fd, reply, sizeof reply, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof reply) {
+        end_failed(handshake, "The peer does not read");
+        return false;
+    }
+    handshake->needs_proof = step == AX_EXCHANGE_GOES_ON;
+    return true;
+}
+
+/* Reads what is there of the exchange. Returns whether the handshake goes on. */
+static bool read_exchange(struct ax_handshake *handshake)
+{
+    while (handshake->needs_proof) {
+        enum turn turn = receive(handshake, handshake->message, AX_EXCHANGE_SIZE, &handshake->message_size);
+        bool goes_on = true;
+
+        if (turn != TURN_READ)
+            return turn == TURN_LATER;
+        if (handshake->message_size >= MAGIC_SIZE &&
+            !ax_exchange_is_begun(handshake->message, handshake->message_size) && !handshake->exchange.has_challenged)
+            goes_on = take_unproved(handshake);
+        else if (handshake->message_size == AX_EXCHANGE_SIZE)
+            goes_on = take_message(handshake);
+        if (!goes_on)
+            return false;
+    }
+    return true;
+}
+
+/* Reads what is there of the superblock, and no more. Returns whether the handshake goes on. */
+static bool read_superblock(struct ax_handshake *handshake)
+{
+    enum turn turn = receive(handshake, handshake->received, AX_SUPERBLOCK_SIZE, &handshake->size);
+    char reason[AX_SENTENCE_SIZE];
+
+    if (turn != TURN_READ)
+        return turn == TURN_LATER;
+    if (ax_handshake_check(handshake->received, handshake->size, reason, sizeof reason) < 0) {
+        refuse(handshake, handshake->received, handshake->size, reason);
+        return false;
+    }
+    if (handshake->size < AX_SUPERBLOCK_SIZE)
+        return true;
+    end_done(handshake);
+    return false;
+}
+
+/* Returns whether the handshake goes on. */
+static bool read_some(struct ax_handshake *handshake)
+{
+    if (!read_exchange(handshake))
+        return false;
+    return handshake->needs_proof || read_superblock(handshake);
 }
 
 /* We may have been stopped: who has spoken meanwhile is not late. */
@@ -215,7 +324,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         read_some(poll->data);
 }
 
-void ax_handshakes_add(struct ax_handshakes *set, int fd, void *arg)
+void ax_handshakes_add(struct ax_handshakes *set, int fd, bool needs_proof, void *arg)
 {
     struct ax_handshake *handshake = calloc(1, sizeof *handshake);
     int code = handshake != NULL ? uv_poll_init(set->loop, &handshake->poll, fd) : UV_ENOMEM;
@@ -233,6 +342,7 @@ void ax_handshakes_add(struct ax_handshakes *set, int fd, void *arg)
     handshake->set = set;
     handshake->fd = fd;
     handshake->arg = arg;
+    handshake->needs_proof = needs_proof;
     handshake->deadline = uv_now(set->loop) + set->timeout_ms;
     enlist(handshake);
     if (!read_some(handshake)) /* mostly its bytes are there already */

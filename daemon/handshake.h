@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The start of handshakes, before any Python: peers' superblocks are read, and those that no worker could serve are
- * refused.
+ * The start of handshakes, before any Python: peers prove that they know the secret, where that is asked of them, and
+ * their superblocks are read. Those that no worker could serve are refused.
  *
  * All handshakes of a process share one time limit, one bound on their number, and one timer. Peers that say nothing,
  * or a byte a minute, cost a descriptor and some hundred bytes each until their time is up; when there are too many
@@ -12,11 +12,13 @@
 #ifndef AX_DAEMON_HANDSHAKE_H
 #define AX_DAEMON_HANDSHAKE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <uv.h>
 
+#include "daemon/secret.h"
 #include "protocol/superblock.h"
 
 struct ax_handshakes;
@@ -34,8 +36,9 @@ struct ax_handshakes {
     uv_loop_t *loop; /* borrowed */
     uint32_t timeout_ms;
     size_t limit;
-    size_t count;               /* <= limit, and the length of the list */
-    struct ax_handshake *first; /* the oldest, whose time is up first */
+    const struct ax_secret *secret; /* borrowed, and the owner's to set and replace; NULL: nobody can prove anything */
+    size_t count;                   /* <= limit, and the length of the list */
+    struct ax_handshake *first;     /* the oldest, whose time is up first */
     struct ax_handshake *last;
     uv_timer_t timer; /* runs for `first`; never keeps the loop alive */
     ax_handshake_done_fn *done;
@@ -47,8 +50,11 @@ struct ax_handshakes {
 int ax_handshakes_init(struct ax_handshakes *handshakes, uv_loop_t *loop, uint32_t timeout_ms, size_t limit,
                        ax_handshake_done_fn *done, ax_handshake_failed_fn *failed);
 
-/* Takes over an accepted, non-blocking socket. Ends in exactly one callback with `arg`. */
-void ax_handshakes_add(struct ax_handshakes *handshakes, int fd, void *arg);
+/*
+ * Takes over an accepted, non-blocking socket. Ends in exactly one callback with `arg`. `needs_proof`: the peer is to
+ * prove first that it knows the secret.
+ */
+void ax_handshakes_add(struct ax_handshakes *handshakes, int fd, bool needs_proof, void *arg);
 
 /* Ends all of them for this reason. */
 void ax_handshakes_fail_all(struct ax_handshakes *handshakes, const char *reason);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/access.h"
 #include "daemon/account.h"
 #include "daemon/config.h"
 #include "daemon/interpreter.h"
@@ -51,12 +52,14 @@ static int check_groups(const struct ax_texts *names, char *error, size_t size)
 static int check_names(const struct ax_options *options, char *error, size_t size)
 {
     struct ax_interpreter interpreter;
+    struct ax_secret *secret;
     gid_t gid;
 
     if (check_users(&options->allow_uid, error, size) < 0 || check_groups(&options->allow_gid, error, size) < 0)
         return -1;
-    if (options->user != NULL && ax_account_check(options->user, error, size) < 0)
+    if (ax_access_check(options, error, size) < 0 || ax_access_read_secret(options, &secret, error, size) < 0)
         return -1;
+    ax_secret_free(secret);
     if (options->socket_group != NULL && ax_account_find_group(options->socket_group, &gid, error, size) < 0)
         return -1;
     if (ax_interpreter_find(&interpreter, options, error, size) != AX_INTERPRETER_OK)

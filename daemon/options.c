@@ -57,8 +57,10 @@ static const struct option table[] = {
     {"allow-gid", "GROUP", AX_VALUE_TEXTS, AT(allow_gid), 0, NULL, "the same for all members of a group; repeatable"},
     {"socket-mode", "MODE", AX_VALUE_MODE, AT(socket_mode), 0, "600", "permissions of unix sockets, in octal"},
     {"socket-group", "GROUP", AX_VALUE_TEXT, AT(socket_group), 0, NULL, "the group of unix sockets"},
+    {"secret-file", "FILE", AX_VALUE_TEXT, AT(secret_file), 0, NULL,
+     "let nobody in over TCP who does not prove to know the secret in this file"},
     {"insecure", NULL, AX_VALUE_FLAG, AT(insecure), 0, NULL,
-     "allow TCP addresses that other hosts can reach: whoever connects may run anything"},
+     "allow TCP addresses that other hosts can reach: whoever connects may run anything; not for root"},
     {"user", "NAME", AX_VALUE_TEXT, AT(user), WORKER, NULL, "run calls as this user; only root may say so"},
     {"venv", "DIR", AX_VALUE_TEXT, AT(venv), WORKER, NULL, "run calls in this virtual environment"},
     {"preload", "MODULE", AX_VALUE_TEXTS, AT(preload), WORKER, NULL, "import this module at the start; repeatable"},
@@ -324,22 +326,42 @@ static int check_stdio(const struct ax_options *options, char *error, size_t siz
         return ax_sentence(error, size,
                            "--allow-uid and --allow-gid are for unix sockets, and --stdio serves whoever "
                            "started acrossd: leave them out");
+    if (options->secret_file != NULL)
+        return ax_sentence(error, size,
+                           "--secret-file is for TCP, and --stdio serves whoever started acrossd: leave "
+                           "it out");
     return 0;
 }
 
 /* The kernel tells the user of a unix socket's peer, and of no other. */
-static int check_addresses(const struct ax_options *options, char *error, size_t size)
+static int check_tcp(const struct ax_options *options, const char *address, char *error, size_t size)
 {
+    if (names_users(options))
+        return ax_sentence(error, size,
+                           "--allow-uid and --allow-gid are for unix sockets, and %s does not tell its users: leave "
+                           "out one of them",
+                           address);
+    return 0;
+}
+
+static int check_addresses(const struct ax_options *options, bool has_sockets, char *error, size_t size)
+{
+    bool has_tcp = has_sockets;
     struct ax_address address;
 
-    for (size_t i = 0; i < options->listen.count && names_users(options); i++)
+    for (size_t i = 0; i < options->listen.count; i++) {
         if (ax_address_parse(&address, options->listen.items[i], error, size) < 0)
             return -1;
-        else if (address.kind == AX_ADDRESS_TCP)
-            return ax_sentence(error, size,
-                               "--allow-uid and --allow-gid are for unix sockets, and %s does not tell "
-                               "its users: leave out one of them",
-                               options->listen.items[i]);
+        if (address.kind != AX_ADDRESS_TCP)
+            continue;
+        has_tcp = true;
+        if (check_tcp(options, options->listen.items[i], error, size) < 0)
+            return -1;
+    }
+    if (options->secret_file != NULL && !has_tcp && !options->print_config)
+        return ax_sentence(error, size,
+                           "--secret-file guards TCP addresses, and there is none: unix sockets are guarded by "
+                           "--socket-mode; leave it out, or add --listen tcp:HOST:PORT");
     return 0;
 }
 
@@ -352,7 +374,7 @@ int ax_options_check(const struct ax_options *options, bool has_sockets, char *e
     if (options->listen.count == 0 && !has_sockets && !options->print_config)
         return ax_sentence(error, error_size,
                            "nowhere to listen: write --listen unix:PATH, --listen tcp:HOST:PORT or --stdio");
-    return check_addresses(options, error, error_size);
+    return check_addresses(options, has_sockets, error, error_size);
 }
 
 /* ---- as text ---- */

@@ -58,6 +58,7 @@ struct ax_options {
     struct ax_texts allow_gid;     /* the same of groups */
     mode_t socket_mode;
     char *socket_group; /* owned; NULL: the process's own */
+    char *secret_file;  /* owned; NULL: TCP demands none */
     bool insecure;
     char *venv; /* owned; NULL: none */
     struct ax_texts preload;

@@ -14,13 +14,15 @@
 #include <unistd.h>
 
 #include "daemon/address.h"
+#include "daemon/exchange.h"
+#include "daemon/secret.h"
 #include "daemon/sentence.h"
 #include "daemon/status.h"
 
 #define DEFAULT_TIMEOUT_MS 10000u
 #define TIMEOUT_MAX_S 86400.0
 
-#define USAGE "acrossd status ADDRESS [--json] [--timeout SECONDS]"
+#define USAGE "acrossd status ADDRESS [--json] [--timeout SECONDS] [--secret-file FILE]"
 
 /* ---- the arguments ---- */
 
@@ -28,6 +30,7 @@ struct arguments {
     const char *address; /* borrowed */
     enum ax_status_format format;
     uint32_t timeout_ms;
+    const char *secret_file; /* borrowed; NULL: none */
     bool help;
 };
 
@@ -67,8 +70,12 @@ static int parse_word(struct arguments *arguments, int *index, int argc, char **
         arguments->help = true;
     else if ((value = value_of("--timeout", index, argc, argv)) != NULL)
         return parse_timeout(&arguments->timeout_ms, value, error, size);
+    else if ((value = value_of("--secret-file", index, argc, argv)) != NULL)
+        arguments->secret_file = value;
     else if (strcmp(word, "--timeout") == 0)
         return ax_sentence(error, size, "--timeout needs a value: write --timeout SECONDS");
+    else if (strcmp(word, "--secret-file") == 0)
+        return ax_sentence(error, size, "--secret-file needs a value: write --secret-file FILE");
     else if (word[0] == '-')
         return ax_sentence(error, size, "status has no option %s: write " USAGE, word);
     else if (arguments->address != NULL)
@@ -90,12 +97,16 @@ static int parse(struct arguments *arguments, int argc, char **argv, char *error
     return 0;
 }
 
-static int parse_address(struct ax_address *address, const char *text, char *error, size_t size)
+static int parse_address(struct ax_address *address, const struct arguments *arguments, char *error, size_t size)
 {
+    const char *text = arguments->address;
+
     if (ax_address_parse(address, text, error, size) < 0)
         return -1;
     if (address->kind == AX_ADDRESS_TCP && address->port == 0)
         return ax_sentence(error, size, "%s names no port: write the one that acrossd says it listens on", text);
+    if (address->kind != AX_ADDRESS_TCP && arguments->secret_file != NULL)
+        return ax_sentence(error, size, "--secret-file is for tcp:HOST:PORT, and %s asks for none: leave it out", text);
     return 0;
 }
 
@@ -186,23 +197,29 @@ static int no_answer(const char *text, char *error, size_t size)
 }
 
 /* 0, or a negative errno. */
-static int send_request(int fd, enum ax_status_format format, uint64_t deadline)
+static int send_bytes(int fd, const unsigned char *bytes, size_t size, uint64_t deadline)
 {
-    unsigned char request[AX_SUPERBLOCK_SIZE];
     size_t sent = 0;
 
-    ax_status_request_encode(request, format);
-    while (sent < sizeof request) {
-        ssize_t size;
+    while (sent < size) {
+        ssize_t part;
 
         if (!bound_next(fd, deadline))
             return -ETIMEDOUT;
-        size = send(fd, request + sent, sizeof request - sent, MSG_NOSIGNAL);
-        if (size < 0 && errno != EINTR)
+        part = send(fd, bytes + sent, size - sent, MSG_NOSIGNAL);
+        if (part < 0 && errno != EINTR)
             return -errno;
-        sent += size > 0 ? (size_t)size : 0;
+        sent += part > 0 ? (size_t)part : 0;
     }
     return 0;
+}
+
+static int send_request(int fd, enum ax_status_format format, uint64_t deadline)
+{
+    unsigned char request[AX_SUPERBLOCK_SIZE];
+
+    ax_status_request_encode(request, format);
+    return send_bytes(fd, request, sizeof request, deadline);
 }
 
 /* Reads until the other side closes. 0, or a negative errno; -EMSGSIZE: it says too much. */
@@ -226,6 +243,93 @@ static int read_answer(int fd, struct ax_writer *answer, uint64_t deadline)
     return -ETIMEDOUT;
 }
 
+/* ---- proving a secret ---- */
+
+/* Reads the server's next message. 0, or a negative errno; -EPROTO: it sends less, and ends. */
+static int read_message(int fd, unsigned char message[AX_EXCHANGE_SIZE], uint64_t deadline)
+{
+    size_t got = 0;
+
+    while (got < AX_EXCHANGE_SIZE) {
+        ssize_t part;
+
+        if (!bound_next(fd, deadline))
+            return -ETIMEDOUT;
+        part = recv(fd, message + got, AX_EXCHANGE_SIZE - got, 0);
+        if (part == 0)
+            return -EPROTO;
+        if (part < 0 && errno != EINTR)
+            return -errno;
+        got += part > 0 ? (size_t)part : 0;
+    }
+    return 0;
+}
+
+/* Sends a message and reads the one that answers it. 0, or a negative errno. */
+static int converse(int fd, enum ax_exchange_kind kind, const unsigned char *content,
+                    unsigned char answer[AX_EXCHANGE_SIZE], uint64_t deadline)
+{
+    unsigned char message[AX_EXCHANGE_SIZE];
+    int code;
+
+    ax_exchange_put(message, kind, content);
+    code = send_bytes(fd, message, sizeof message, deadline);
+    return code < 0 ? code : read_message(fd, answer, deadline);
+}
+
+/* Gets a challenge. 0, or a negative errno; -EPROTO: the server asks for no secret. */
+static int ask_for_challenge(int fd, struct ax_nonces *nonces, uint64_t deadline)
+{
+    unsigned char answer[AX_EXCHANGE_SIZE];
+    const unsigned char *nonce;
+    int code = ax_secret_make_nonce(nonces->client);
+
+    if (code == 0)
+        code = converse(fd, AX_EXCHANGE_HELLO, nonces->client, answer, deadline);
+    if (code < 0)
+        return code;
+    nonce = ax_exchange_get(answer, AX_EXCHANGE_CHALLENGE);
+    if (nonce == NULL)
+        return -EPROTO;
+    memcpy(nonces->server, nonce, sizeof nonces->server);
+    return 0;
+}
+
+/* 0, or a negative errno; -EACCES: the server has another secret. */
+static int exchange_proofs(int fd, const struct ax_secret *secret, const struct ax_nonces *nonces, uint64_t deadline)
+{
+    unsigned char proof[AX_PROOF_SIZE];
+    unsigned char answer[AX_EXCHANGE_SIZE];
+    const unsigned char *its_proof;
+    int code;
+
+    if (ax_secret_prove(secret, AX_PROVER_CLIENT, nonces, proof) < 0)
+        return -ENOMEM;
+    code = converse(fd, AX_EXCHANGE_PROOF, proof, answer, deadline);
+    if (code < 0)
+        return code;
+    its_proof = ax_exchange_get(answer, AX_EXCHANGE_ANSWER);
+    return its_proof != NULL && ax_secret_is_proof(secret, AX_PROVER_SERVER, nonces, its_proof) ? 0 : -EACCES;
+}
+
+static int prove(int fd, const struct ax_secret *secret, const char *text, uint64_t deadline, char *error, size_t size)
+{
+    struct ax_nonces nonces;
+    int code = ask_for_challenge(fd, &nonces, deadline);
+
+    if (code == -EPROTO || code == -ECONNRESET)
+        return ax_sentence(error, size, "%s asks for no secret: leave --secret-file out", text);
+    if (code == 0)
+        code = exchange_proofs(fd, secret, &nonces, deadline);
+    if (code == -EACCES)
+        return ax_sentence(error, size, "%s has another secret", text);
+    if (code < 0 && means_too_late(-code))
+        return ax_sentence(error, size, "%s did not answer in time", text);
+    return code < 0 ? ax_sentence(error, size, "%s broke off the exchange that proves the secret", text) : 0;
+}
+
+/* ---- the answer ---- */
+
 static bool starts_with(const struct ax_buffer *text, const char *start)
 {
     return text->size >= strlen(start) && memcmp(text->data, start, strlen(start)) == 0;
@@ -241,6 +345,8 @@ static int check_answer(const struct ax_buffer *answer, enum ax_status_format fo
 {
     bool is_json = format == AX_STATUS_JSON;
 
+    if (ax_exchange_is_begun(answer->data, answer->size))
+        return ax_sentence(error, size, "%s demands a shared secret: write --secret-file FILE", text);
     if (!starts_with(answer, is_json ? AX_STATUS_JSON_START : AX_STATUS_TEXT_START))
         return no_answer(text, error, size);
     if (!ends_with(answer, is_json ? "}\n" : "\n"))
@@ -273,22 +379,45 @@ static int print_answer(const struct ax_buffer *answer, char *error, size_t size
 /* ---- the command ---- */
 
 /* 0, or -1 with a sentence. */
-static int run(const struct arguments *arguments, const struct ax_address *address, char *error, size_t size)
+static int run(const struct arguments *arguments, const struct ax_address *address, const struct ax_secret *secret,
+               char *error, size_t size)
 {
     uint64_t deadline = now_ms() + arguments->timeout_ms;
     int fd = connect_to_any(address, arguments->address, deadline, error, size);
     struct ax_writer answer;
-    int code;
+    int code = 0;
 
     if (fd < 0)
         return -1;
     ax_writer_init(&answer, AX_STATUS_SIZE_MAX + 1);
-    code = ask(fd, &answer, arguments, deadline, error, size);
+    if (secret != NULL)
+        code = prove(fd, secret, arguments->address, deadline, error, size);
+    if (code == 0)
+        code = ask(fd, &answer, arguments, deadline, error, size);
     close(fd);
     if (code == 0)
         code = print_answer(&answer.text, error, size);
     ax_writer_fini(&answer);
     return code;
+}
+
+/* Returns an exit status; 1 and 2 with a sentence. */
+static int ask_server(const struct arguments *arguments, char *error, size_t size)
+{
+    struct ax_secret *secret = NULL;
+    struct ax_address address;
+    int code;
+
+    if (parse_address(&address, arguments, error, size) < 0)
+        return 2;
+    if (arguments->secret_file != NULL) {
+        secret = ax_secret_read(arguments->secret_file, error, size);
+        if (secret == NULL)
+            return 2;
+    }
+    code = run(arguments, &address, secret, error, size);
+    ax_secret_free(secret);
+    return code < 0 ? 1 : 0;
 }
 
 static int print_help(char *error, size_t size)
@@ -297,9 +426,10 @@ static int print_help(char *error, size_t size)
                                "\n"
                                "Shows how the acrossd is that listens on ADDRESS: unix:PATH or tcp:HOST:PORT.\n"
                                "\n"
-                               "  --json             for programs\n"
-                               "  --timeout SECONDS  how long to wait for the answer (default: 10)\n"
-                               "  -h, --help         print this help and exit\n";
+                               "  --json              for programs\n"
+                               "  --timeout SECONDS   how long to wait for the answer (default: 10)\n"
+                               "  --secret-file FILE  the secret that a TCP address demands\n"
+                               "  -h, --help          print this help and exit\n";
     struct ax_buffer text = {.data = (unsigned char *)help, .size = sizeof help - 1};
 
     return print_answer(&text, error, size);
@@ -308,7 +438,6 @@ static int print_help(char *error, size_t size)
 int ax_status_command(int argc, char **argv)
 {
     struct arguments arguments;
-    struct ax_address address;
     char error[AX_SENTENCE_SIZE];
     int status = 2;
 
@@ -316,8 +445,8 @@ int ax_status_command(int argc, char **argv)
     if (parse(&arguments, argc, argv, error, sizeof error) == 0) {
         if (arguments.help)
             status = print_help(error, sizeof error) < 0 ? 1 : 0;
-        else if (parse_address(&address, arguments.address, error, sizeof error) == 0)
-            status = run(&arguments, &address, error, sizeof error) < 0 ? 1 : 0;
+        else
+            status = ask_server(&arguments, error, sizeof error);
     }
     if (status != 0)
         fprintf(stderr, "acrossd: %s\n", error);

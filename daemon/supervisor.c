@@ -11,7 +11,7 @@
 #include <uv.h>
 
 #include "daemon/acceptor.h"
-#include "daemon/account.h"
+#include "daemon/access.h"
 #include "daemon/address.h"
 #include "daemon/client.h"
 #include "daemon/config.h"
@@ -26,6 +26,7 @@
 #include "daemon/process.h"
 #include "daemon/reply.h"
 #include "daemon/report.h"
+#include "daemon/secret.h"
 #include "daemon/sentence.h"
 #include "daemon/sockets.h"
 #include "daemon/status.h"
@@ -51,6 +52,8 @@ struct supervisor {
     const struct ax_options *options; /* borrowed */
     struct ax_options *reloaded;      /* owned: what `options` is after a reload; or NULL */
     struct ax_options *reloading;     /* owned: what it will be; or NULL */
+    struct ax_secret *secret;         /* owned: what TCP peers have to know; or NULL */
+    struct ax_secret *next_secret;    /* owned: the one of `reloading`; or NULL */
     int argc;
     char *const *argv;
     enum state state;
@@ -235,11 +238,12 @@ static void answer_status(struct supervisor *supervisor, struct ax_client *clien
 
 /* ---- handshakes ---- */
 
-static void on_accepted(void *arg, int fd)
+static void on_accepted(void *arg, const struct ax_listener *listener, int fd)
 {
     struct supervisor *supervisor = arg;
     uint64_t now = uv_now(&supervisor->loop);
     uint32_t timeout = supervisor->options->handshake_timeout_ms;
+    bool needs_proof = listener->address.kind == AX_ADDRESS_TCP && supervisor->secret != NULL;
     struct ax_client *client;
     char peer[AX_PEER_TEXT];
 
@@ -251,7 +255,7 @@ static void on_accepted(void *arg, int fd)
         return;
     }
     client->deadline = timeout == AX_DURATION_NONE ? UINT64_MAX : now + timeout;
-    ax_handshakes_add(&supervisor->handshakes, fd, client);
+    ax_handshakes_add(&supervisor->handshakes, fd, needs_proof, client);
 }
 
 static void on_handshake_done(struct ax_handshakes *set, void *arg, int fd, const unsigned char *received, size_t size)
@@ -282,16 +286,35 @@ static void on_handshake_failed(struct ax_handshakes *set, void *arg, const char
 
 /* ---- what the pool tells ---- */
 
-/* A name with several addresses has one line: they share a port. */
-static void announce(const struct ax_acceptor *acceptor)
+static void warn_of_address(const struct supervisor *supervisor, const char *address)
 {
+    if (supervisor->secret != NULL)
+        ax_log(AX_LOG_WARNING,
+               "%s can be reached from other hosts, without encryption (--insecure): whoever can read or change what "
+               "passes by may run anything, without the secret",
+               address);
+    else
+        ax_log(AX_LOG_WARNING,
+               "%s can be reached from other hosts, without encryption (--insecure): whoever connects may run anything",
+               address);
+}
+
+/* A name with several addresses has one line: they share a port. */
+static void announce(const struct supervisor *supervisor)
+{
+    const struct ax_acceptor *acceptor = &supervisor->acceptor;
     char previous[AX_ADDRESS_TEXT] = "";
     char text[AX_ADDRESS_TEXT];
 
     for (size_t i = 0; i < acceptor->count; i++) {
-        ax_listener_format(text, &acceptor->listeners[i]);
-        if (strcmp(text, previous) != 0)
+        const struct ax_listener *listener = &acceptor->listeners[i];
+
+        ax_listener_format(text, listener);
+        if (strcmp(text, previous) != 0) {
+            if (listener->address.kind == AX_ADDRESS_TCP && !ax_sockaddr_is_local(&listener->bound))
+                warn_of_address(supervisor, text);
             ax_log_bare("listening on %s", text);
+        }
         memcpy(previous, text, sizeof text);
     }
 }
@@ -301,7 +324,7 @@ static void on_started(struct ax_pool *pool)
     struct supervisor *supervisor = pool->owner;
 
     supervisor->state = SERVING;
-    announce(&supervisor->acceptor);
+    announce(supervisor);
     ax_notify_ready("Serving");
     ax_acceptor_resume(&supervisor->acceptor);
 }
@@ -329,37 +352,24 @@ static void on_ended(struct ax_pool *pool, struct ax_child *child, uint64_t id, 
     ax_acceptor_relieved(&supervisor->acceptor);
 }
 
-/* Its worker is dead. Returns whether the client is lost; one whose worker had not begun gets another one. */
-static bool lose(struct supervisor *supervisor, struct ax_child *child, struct ax_client *client, const char *reason)
-{
-    if (supervisor->state == SERVING && !ax_child_has_touched(child, client)) {
-        ax_child_release(child, client);
-        ax_client_return(&supervisor->clients, client);
-        return false;
-    }
-    if (ax_child_may_explain(child, client))
-        ax_farewell_explain(client->fd, reason);
-    end_client(supervisor, client, NULL); /* the worker's end is one line of the log, for all of them */
-    return true;
-}
-
-/* From the newest on: those that wait once more do so in the order in which they came. */
 static size_t on_lost(struct ax_pool *pool, struct ax_child *child, const char *reason)
 {
     struct supervisor *supervisor = pool->owner;
-    struct ax_client *client = supervisor->clients.last[AX_CLIENT_SERVED];
+    struct ax_client *client = supervisor->clients.first[AX_CLIENT_SERVED];
     size_t count = 0;
 
     supervisor->calls_done += child->board->tally.calls_done;
     while (client != NULL) {
-        struct ax_client *previous = client->previous;
+        struct ax_client *next = client->next;
 
-        if (client->child == child && lose(supervisor, child, client, reason))
+        if (client->child == child) {
+            if (ax_child_may_explain(child, client))
+                ax_farewell_explain(client->fd, reason);
+            end_client(supervisor, client, NULL); /* the worker's end is one line of the log, for all of them */
             count++;
-        client = previous;
+        }
+        client = next;
     }
-    if (supervisor->state == SERVING)
-        dispatch(supervisor);
     return count;
 }
 
@@ -390,38 +400,56 @@ static void free_options(struct ax_options *options)
     free(options);
 }
 
+static void set_secret(struct supervisor *supervisor, struct ax_secret *secret)
+{
+    ax_secret_free(supervisor->secret);
+    supervisor->secret = secret;
+    supervisor->handshakes.secret = secret;
+}
+
 static void on_reloaded(struct ax_pool *pool, bool done)
 {
     struct supervisor *supervisor = pool->owner;
 
     if (done) {
+        set_secret(supervisor, supervisor->next_secret);
         free_options(supervisor->reloaded);
         supervisor->options = supervisor->reloaded = supervisor->reloading;
         supervisor->handshakes.timeout_ms = supervisor->options->handshake_timeout_ms;
         ax_log(AX_LOG_INFO, "reloaded: new connections get new workers");
     } else {
+        ax_secret_free(supervisor->next_secret);
         free_options(supervisor->reloading);
         ax_log(AX_LOG_ERROR, "the reload failed: new connections get workers as before");
     }
     supervisor->reloading = NULL;
+    supervisor->next_secret = NULL;
     ax_notify_ready(NULL);
 }
 
-/* Returns options as they are told now, or NULL after a line in the log. */
-static struct ax_options *load_options(const struct supervisor *supervisor)
+/* What is told now, but for what only a start can change. 0, or -1 with a sentence. */
+static int load(const struct supervisor *supervisor, struct ax_options *options, struct ax_secret **secret, char *error,
+                size_t size)
+{
+    struct ax_interpreter interpreter;
+
+    if (ax_config_load(options, supervisor->argc, supervisor->argv, environ, true, error, size) < 0 ||
+        ax_access_check(options, error, size) < 0 ||
+        ax_interpreter_find(&interpreter, options, error, size) != AX_INTERPRETER_OK)
+        return -1;
+    ax_interpreter_fini(&interpreter);
+    options->isolation = supervisor->options->isolation;
+    return ax_access_read_secret(options, secret, error, size);
+}
+
+/* Returns options, and the secret in *secret, or NULL after a line in the log. */
+static struct ax_options *load_options(const struct supervisor *supervisor, struct ax_secret **secret)
 {
     struct ax_options *options = calloc(1, sizeof *options);
-    struct ax_interpreter interpreter;
     char error[AX_SENTENCE_SIZE] = "out of memory";
 
-    if (options != NULL &&
-        ax_config_load(options, supervisor->argc, supervisor->argv, environ, true, error, sizeof error) == 0) {
-        if (ax_interpreter_find(&interpreter, options, error, sizeof error) == AX_INTERPRETER_OK) {
-            ax_interpreter_fini(&interpreter);
-            options->isolation = supervisor->options->isolation;
-            return options;
-        }
-    }
+    if (options != NULL && load(supervisor, options, secret, error, sizeof error) == 0)
+        return options;
     free_options(options);
     ax_log(AX_LOG_ERROR, "cannot reload: %s", error);
     return NULL;
@@ -429,7 +457,8 @@ static struct ax_options *load_options(const struct supervisor *supervisor)
 
 static void reload(struct supervisor *supervisor)
 {
-    struct ax_options *options = load_options(supervisor);
+    struct ax_secret *secret = NULL;
+    struct ax_options *options = load_options(supervisor, &secret);
 
     ax_notify_reloading();
     if (options == NULL) {
@@ -437,7 +466,9 @@ static void reload(struct supervisor *supervisor)
         return;
     }
     free_options(supervisor->reloading); /* one that is not done yet */
+    ax_secret_free(supervisor->next_secret);
     supervisor->reloading = options;
+    supervisor->next_secret = secret;
     ax_pool_reload(&supervisor->pool, options);
 }
 
@@ -572,6 +603,7 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         code = ax_handshakes_init(&supervisor->handshakes, &supervisor->loop, options->handshake_timeout_ms,
                                   room.handshakes, on_handshake_done, on_handshake_failed);
     supervisor->handshakes.data = supervisor;
+    supervisor->handshakes.secret = supervisor->secret;
     if (code == 0)
         code = ax_pool_init(&supervisor->pool, &supervisor->loop, options, room.connections, &events, supervisor);
     start_timers(supervisor);
@@ -587,17 +619,20 @@ static void fini(struct supervisor *supervisor)
     ax_peer_rules_fini(&supervisor->rules);
     free_options(supervisor->reloaded);
     free_options(supervisor->reloading);
+    ax_secret_free(supervisor->secret);
+    ax_secret_free(supervisor->next_secret);
     ax_notify_fini();
 }
 
-/* What needs the name service, which may take its time. Returns an exit status. */
-static int find_users(struct supervisor *supervisor)
+/* Who may come in, which needs the name service, and that may take its time. Returns an exit status. */
+static int find_rules(struct supervisor *supervisor)
 {
     const struct ax_options *options = supervisor->options;
     char error[AX_SENTENCE_SIZE];
 
-    if (ax_peer_rules_init(&supervisor->rules, &options->allow_uid, &options->allow_gid, error, sizeof error) == 0 &&
-        (options->user == NULL || ax_account_check(options->user, error, sizeof error) == 0))
+    if (ax_access_check(options, error, sizeof error) == 0 &&
+        ax_access_read_secret(options, &supervisor->secret, error, sizeof error) == 0 &&
+        ax_peer_rules_init(&supervisor->rules, &options->allow_uid, &options->allow_gid, error, sizeof error) == 0)
         return 0;
     ax_log(AX_LOG_ERROR, "%s", error);
     return 2;
@@ -613,11 +648,12 @@ int ax_supervisor_run(const struct ax_options *options, int argc, char *const *a
 
     ax_process_ignore_write_signals();
     if (status == 0)
-        status = find_users(&supervisor);
+        status = find_rules(&supervisor);
     if (status == 0)
         status = ax_sockets_open(options, &listeners, &count);
     if (status != 0) {
         ax_peer_rules_fini(&supervisor.rules);
+        ax_secret_free(supervisor.secret);
         return status;
     }
     ax_notify_init();

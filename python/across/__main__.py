@@ -7,7 +7,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Optional
 
 from . import __version__, set_debug_level
 from ._channels import StdioChannel
@@ -47,6 +47,9 @@ def _make_parser() -> argparse.ArgumentParser:
     where.add_argument(
         '--stdio', action='store_const', const=('stdio',), dest='address', help='standard input and output'
     )
+    parser.add_argument(
+        '--secret-file', metavar='FILE', help='the secret that both sides of a TCP connection have to know'
+    )
     what = parser.add_argument_group('what').add_mutually_exclusive_group(required=True)
     what.add_argument('--execute', metavar='CODE', help='execute Python code at the other side, and print its value')
     what.add_argument('--wait', action='store_true', help='serve the other side until it closes the connection')
@@ -57,23 +60,24 @@ def _make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _make_connection(address: tuple[Any, ...], waits: bool, options: Options) -> Connection:
+def _make_connection(args: argparse.Namespace, waits: bool, options: Options) -> Connection:
+    address = args.address
     if address[0] == 'tcp':
-        return Connection.from_tcp(*address[1:], options=options)
+        return Connection.from_tcp(*address[1:], secret_file=args.secret_file, options=options)
     if address[0] == 'unix':
         return Connection.from_unix(address[1], options=options)
     # Who started this process speaks first, in the version that it speaks.
     return (ServedConnection if waits else Connection)(StdioChannel(), options=options)
 
 
-def _connect(address: tuple[Any, ...], stopper: Optional[Stopper] = None) -> Connection:
+def _connect(args: argparse.Namespace, stopper: Optional[Stopper] = None) -> Connection:
     """Return a connection that is made, in the version of the protocol that the other side speaks.
 
     The stopper, for those who wait, gets the connection while it is being made.
     """
 
     def connect(options: Options) -> Connection:
-        conn = _make_connection(address, stopper is not None, options)
+        conn = _make_connection(args, stopper is not None, options)
         if stopper is not None:
             stopper.conn = conn
         return conn.__enter__()
@@ -82,14 +86,14 @@ def _connect(address: tuple[Any, ...], stopper: Optional[Stopper] = None) -> Con
         return connect(Options())
     except (ProtocolError, EOFError, ConnectionResetError, BrokenPipeError) as error:
         # Plain across 0.1 hangs up on 0.2, sometimes before it has said what it is.
-        if address[0] == 'stdio' or (isinstance(error, ProtocolError) and _NOT_COMPATIBLE not in str(error)):
+        if args.address[0] == 'stdio' or (isinstance(error, ProtocolError) and _NOT_COMPATIBLE not in str(error)):
             raise
     return connect(Options(protocol_version=(0, 1)))
 
 
 def _execute(args: argparse.Namespace) -> int:
     try:
-        conn = _connect(args.address)
+        conn = _connect(args)
     except Exception as error:
         return _fail('cannot connect', error)
     with conn:
@@ -109,7 +113,7 @@ def _wait(args: argparse.Namespace) -> int:
     stopper = Stopper()
     with signals_call(stopper):
         try:
-            _connect(args.address, stopper)
+            _connect(args, stopper)
         except Exception as error:
             stopper.join()
             return 0 if stopper.was_called() else _fail('cannot connect', error)
@@ -124,10 +128,10 @@ def _serve(args: argparse.Namespace) -> int:
     handler = ProcessConnectionHandler(options=Options(accept_exported_modules=True))
     try:
         if args.address[0] == 'tcp':
-            run_tcp(*args.address[1:], handler=handler)
+            run_tcp(*args.address[1:], handler=handler, secret_file=args.secret_file)
         else:
             run_unix(args.address[1], handler=handler)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return _fail('cannot serve', error)
     return 0
 
@@ -143,6 +147,8 @@ def main(args: Optional[Sequence[str]] = None) -> int:
     options = parser.parse_args(args)
     if options.server and options.address[0] == 'stdio':
         parser.error('--server cannot listen on standard input and output; what you want may be --wait')
+    if options.secret_file is not None and options.address[0] != 'tcp':
+        parser.error('--secret-file is for --tcp')
     set_debug_level(min(options.verbose, 2))
     try:
         return (_serve if options.server else _wait if options.wait else _execute)(options)

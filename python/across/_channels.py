@@ -30,11 +30,15 @@ _RETRY_DELAY = 0.01  # seconds between attempts to connect to a unix socket whos
 
 
 class SocketChannel(Transport):
-    """A stream socket: a connected one, or one that is to be connected to an address."""
+    """A stream socket: a connected one, or one that is to be connected to an address.
+
+    With a secret, both sides prove that they know it before anything else is said.
+    """
 
     def __init__(
-        self, family: int = socket.AF_UNSPEC, address: Any = None, sock: Optional[socket.socket] = None
-    ) -> None:
+        self, family: int = socket.AF_UNSPEC, address: Any = None, sock: Optional[socket.socket] = None,
+        secret: Optional[bytes] = None,
+    ) -> None:  # fmt: skip
         if (address is None) == (sock is None):
             raise ValueError('either an address or a socket is needed')
         if sock is not None and (not isinstance(sock, socket.socket) or type(sock).recv is not socket.socket.recv):
@@ -43,6 +47,7 @@ class SocketChannel(Transport):
         self._family = family
         self._address = address
         self._sock = sock
+        self._secret = secret
         self._timeout: Optional[float] = None
         self._lock = threading.Lock()  # guards _sock, _cancelled and _wake
         self._cancelled = False
@@ -101,6 +106,8 @@ class SocketChannel(Transport):
                 self._connect_unix_later()
             else:
                 self._connect_tcp()
+            if self._secret is not None:
+                self._prove(self._secret)
             with self._lock:
                 sock = None if self._cancelled else self._sock
                 if sock is not None:
@@ -116,7 +123,7 @@ class SocketChannel(Transport):
             try:
                 return sock.connect(self._address)
             except BlockingIOError:  # poll() does not tell when there is room again
-                if self._wait([], _RETRY_DELAY) is None and deadline is not None and time.monotonic() > deadline:
+                if not self._wait(None, 0, _RETRY_DELAY) and deadline is not None and time.monotonic() > deadline:
                     raise _timed_out() from None
 
     def _connect_tcp(self) -> None:
@@ -135,31 +142,57 @@ class SocketChannel(Transport):
         sock.setblocking(False)
         code = sock.connect_ex(address)
         if code == errno.EINPROGRESS:
-            if self._wait([sock], self._timeout) is None:
+            if not self._wait(sock, select.POLLOUT, self._timeout):
                 raise _timed_out()
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
 
-    def _wait(self, writable: list[socket.socket], timeout: Optional[float]) -> Optional[socket.socket]:
-        """Wait for one to be writable; return it, or None when time is up. OSError when the channel is cancelled."""
+    def _prove(self, secret: bytes) -> None:
+        """Exchange proofs of the secret, within the time that connecting may take."""
+        from . import _secret  # most connections have none
+
+        sock = self._sock
+        assert sock is not None
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+
+        def receive() -> bytes:
+            data = b''
+            while _secret.missing(data):
+                if not self._wait(sock, select.POLLIN, None if deadline is None else deadline - time.monotonic()):
+                    raise _timed_out()
+                try:
+                    part = sock.recv(_secret.missing(data))
+                except ConnectionError:
+                    part = b''
+                if not part:
+                    break
+                data += part
+            return data
+
+        _secret.prove_to_server(secret, sock.sendall, receive)  # a new socket has room for so little
+
+    def _wait(self, sock: Optional[socket.socket], event: int, timeout: Optional[float]) -> bool:
+        """Wait for an event of a socket, if one is given; return whether it came in time.
+
+        OSError when the channel is cancelled.
+        """
         wake = socket.socketpair()
         try:
             with self._lock:
                 cancelled = self._cancelled
                 self._wake = wake
+            ready: list[tuple[int, int]] = []
             if not cancelled:
                 poll = select.poll()
                 poll.register(wake[0], select.POLLIN)
-                for sock in writable:
-                    poll.register(sock, select.POLLOUT)
+                if sock is not None:
+                    poll.register(sock, event)
                 ready = poll.poll(None if timeout is None else max(1, round(timeout * 1000)))
-                if not ready:
-                    return None
                 cancelled = any(fd == wake[0].fileno() for fd, _ in ready)
             if cancelled:
                 raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
-            return writable[0]
+            return bool(ready)
         finally:
             with self._lock:
                 self._wake = None

@@ -90,9 +90,18 @@ class Connection:
         self._accepts_exports = False
 
     @classmethod
-    def from_tcp(cls, host: str, port: Union[int, str], *, options: Optional[Options] = None) -> Connection:
-        """Connect over TCP, to the first address of `host` that accepts."""
-        return cls(SocketChannel(socket.AF_UNSPEC, (host, port)), options=options)
+    def from_tcp(
+        cls, host: str, port: Union[int, str], *, secret_file: Optional[_StrOrBytesPath] = None,
+        options: Optional[Options] = None,
+    ) -> Connection:  # fmt: skip
+        """Connect over TCP, to the first address of `host` that accepts.
+
+        `secret_file` names a file with the secret that the server shares. Both sides prove that they know it, before
+        anything else is said; if the other side does not, the connection breaks with a :exc:`ProtocolError`. ValueError
+        when others than its owner can read or write the file, or its owner is neither this process's user nor root.
+        """
+        secret = None if secret_file is None else _read_secret(secret_file)
+        return cls(SocketChannel(socket.AF_UNSPEC, (host, port), secret=secret), options=options)
 
     @classmethod
     def from_unix(cls, path: _StrOrBytesPath, *, options: Optional[Options] = None) -> Connection:
@@ -282,6 +291,12 @@ def get_connection() -> Connection:
     if conn is None:
         raise ValueError('No call of a connection is running in this thread')
     return conn
+
+
+def _read_secret(path: _StrOrBytesPath) -> bytes:
+    from ._secret import read_secret  # most connections have none
+
+    return read_secret(path)
 
 
 def _make_connection(link: _engine.Link) -> Connection:

@@ -41,6 +41,8 @@ _SLICE = 0.1  # seconds, after which a wait looks for interrupts
 _PAUSE = 1.0  # seconds without accepting anybody, when descriptors or memory have run out
 _EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 _BACKLOG = socket.SOMAXCONN  # connections that wait to be accepted
+_PROVING = 64  # clients that may be proving a secret at a time: each has a thread meanwhile
+_PROVING_TIME = 10.0  # seconds that a client has for it
 
 
 class ConnectionHandler:
@@ -260,13 +262,23 @@ class BIOSConnectionHandler(_ChildHandler):
         return [sys.executable, '-c', _BARE, str(fd), str(self._options.timeout or 0)]
 
 
-def run_tcp(host: str, port: Union[int, str], *, handler: Optional[ConnectionHandler] = None) -> None:
+def run_tcp(
+    host: str, port: Union[int, str], *, handler: Optional[ConnectionHandler] = None, secret_file: Any = None
+) -> None:
     """Serve connections over TCP, until Ctrl-C, SIGTERM, or the handler is closed; then close the handler.
 
     Without a handler it is a :class:`LocalConnectionHandler`. SIGINT and SIGTERM end it in the main thread alone, and
     where the program has no handlers of its own for them. Whoever can connect can run any code.
+
+    With a `secret_file`, as for :meth:`across.Connection.from_tcp`, that is whoever knows the secret in it: clients
+    prove that they do before the handler gets them, in a thread of its own.
     """
-    _run(_listen_tcp(host, port), handler)
+    secret = None
+    if secret_file is not None:
+        from ._secret import read_secret  # most servers have none
+
+        secret = read_secret(secret_file)
+    _run(_listen_tcp(host, port), handler, secret)
 
 
 def run_unix(path: Any, *, handler: Optional[ConnectionHandler] = None) -> None:
@@ -337,15 +349,79 @@ def _remove_stale(path: Any) -> None:
         os.unlink(path)
 
 
-def _run(sock: socket.socket, handler: Optional[ConnectionHandler]) -> None:
+def _run(sock: socket.socket, handler: Optional[ConnectionHandler], secret: Optional[bytes] = None) -> None:
     """Accept connections until there is reason to stop. The socket is closed, and so is the handler."""
     try:
         with sock:
             handler = LocalConnectionHandler() if handler is None else handler
-            _accept_all(sock, handler)
+            _accept_all(sock, handler, handler.handle_socket if secret is None else _Doorkeeper(handler, secret).take)
     finally:
         if handler is not None:
             _close(handler)
+
+
+class _Doorkeeper:
+    """Has clients prove that they know a secret, before a handler gets them: each in a thread of its own.
+
+    Of too many at a time the oldest has to go, so that one who knows the secret always gets through.
+    """
+
+    def __init__(self, handler: ConnectionHandler, secret: bytes) -> None:
+        self._handler = handler
+        self._secret = secret
+        self._lock = threading.Lock()  # guards _proving
+        self._proving: list[socket.socket] = []  # oldest first
+
+    def take(self, sock: socket.socket) -> None:
+        with self._lock:
+            if len(self._proving) >= _PROVING:
+                with contextlib.suppress(OSError):  # it has gone by itself
+                    self._proving[0].shutdown(socket.SHUT_RDWR)
+                del self._proving[0]
+            self._proving.append(sock)
+        try:
+            threading.Thread(target=self._admit, args=(sock,), name='across-doorkeeper', daemon=True).start()
+        except BaseException:
+            self._forget(sock)
+            raise
+
+    def _admit(self, sock: socket.socket) -> None:
+        try:
+            try:
+                self._demand_proof(sock)
+                sock.settimeout(None)
+            finally:
+                self._forget(sock)
+            self._handler.handle_socket(sock)
+        except Exception as error:
+            logger.error('cannot serve a connection: %s', describe_error(error))
+            with contextlib.suppress(OSError):  # unread bytes would reset it, and its peer might miss what was said
+                sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(0)
+                sock.recv(4096)
+            sock.close()
+
+    def _forget(self, sock: socket.socket) -> None:
+        with self._lock:
+            if sock in self._proving:
+                self._proving.remove(sock)
+
+    def _demand_proof(self, sock: socket.socket) -> None:
+        from . import _secret
+
+        deadline = time.monotonic() + _PROVING_TIME
+
+        def receive() -> bytes:
+            data = b''
+            while _secret.missing(data):
+                sock.settimeout(max(0.001, deadline - time.monotonic()))
+                part = sock.recv(_secret.missing(data))
+                if not part:
+                    break
+                data += part
+            return data
+
+        _secret.demand_of_client(self._secret, sock.sendall, receive)
 
 
 def _close(handler: ConnectionHandler) -> None:
@@ -408,7 +484,9 @@ def _signals_ring(bell: _Bell) -> Iterator[None]:
             signal.set_wakeup_fd(-1)
 
 
-def _accept_all(sock: socket.socket, handler: ConnectionHandler) -> None:
+def _accept_all(
+    sock: socket.socket, handler: ConnectionHandler, take: Callable[[socket.socket], None]
+) -> None:  # fmt: skip
     """Accept connections until the handler or a signal ends that."""
     sock.setblocking(False)
     with contextlib.ExitStack() as stack:
@@ -421,7 +499,7 @@ def _accept_all(sock: socket.socket, handler: ConnectionHandler) -> None:
         logger.info('listening on %s', _describe(sock.family, sock.getsockname()))
         while not end.listen():
             waits = [end.ear, signals.ear]
-            if _accept(sock, handler):
+            if _accept(sock, take):
                 _wait_for([*waits, sock])
             else:
                 _wait_for(waits, _PAUSE)
@@ -437,7 +515,7 @@ def _wait_for(socks: Sequence[socket.socket], seconds: Optional[float] = None) -
     poll.poll(None if seconds is None else seconds * 1000)
 
 
-def _accept(sock: socket.socket, handler: ConnectionHandler) -> bool:
+def _accept(sock: socket.socket, take: Callable[[socket.socket], None]) -> bool:
     """Accept a connection, if there is one. Returns whether it makes sense to try again at once."""
     try:
         client, address = sock.accept()
@@ -450,7 +528,7 @@ def _accept(sock: socket.socket, handler: ConnectionHandler) -> bool:
         return False
     logger.info('accepted a connection from %s', _describe(sock.family, address) if address else 'a local process')
     try:
-        handler.handle_socket(client)
+        take(client)
     except Exception as error:
         logger.error('cannot serve a connection: %s', describe_error(error))
         client.close()

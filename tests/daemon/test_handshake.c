@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/exchange.h"
 #include "daemon/handshake.h"
 #include "daemon/sentence.h"
 
@@ -60,16 +61,21 @@ static void finish(void)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-/* Adds a handshake; returns the peer's end, with `size` bytes sent already. */
-static int add(intptr_t number, const void *bytes, size_t size)
+static int add_any(intptr_t number, bool needs_proof, const void *bytes, size_t size)
 {
     int fds[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
     if (size > 0)
         assert_int_equal(write(fds[0], bytes, size), size);
-    ax_handshakes_add(&set, fds[1], (void *)number);
+    ax_handshakes_add(&set, fds[1], needs_proof, (void *)number);
     return fds[0];
+}
+
+/* Adds a handshake; returns the peer's end, with `size` bytes sent already. */
+static int add(intptr_t number, const void *bytes, size_t size)
+{
+    return add_any(number, false, bytes, size);
 }
 
 static void run_until_ended(intptr_t number)
@@ -244,6 +250,175 @@ static void test_many_dribbling_peers_do_not_keep_an_honest_one_out(void **state
     assert_int_equal(set.count, 0);
 }
 
+/* ---- with a secret ---- */
+
+static struct ax_secret secret = {.size = 16, .bytes = "0123456789abcdef"};
+
+static int add_unproved(intptr_t number, const void *bytes, size_t size)
+{
+    char error[AX_SENTENCE_SIZE];
+
+    secret.crypto = ax_crypto_load(error, sizeof error);
+    assert_non_null(secret.crypto);
+    set.secret = &secret;
+    return add_any(number, true, bytes, size);
+}
+
+static void read_message(int peer, unsigned char message[AX_EXCHANGE_SIZE])
+{
+    while (read(peer, message, AX_EXCHANGE_SIZE) < 0)
+        uv_run(&loop, UV_RUN_ONCE);
+}
+
+/* Adds one that has said hello. */
+static int add_challenged(intptr_t number, struct ax_nonces *nonces)
+{
+    unsigned char message[AX_EXCHANGE_SIZE];
+    int peer;
+
+    memset(nonces->client, 3, sizeof nonces->client);
+    ax_exchange_put(message, AX_EXCHANGE_HELLO, nonces->client);
+    peer = add_unproved(number, message, sizeof message);
+    read_message(peer, message);
+    assert_non_null(ax_exchange_get(message, AX_EXCHANGE_CHALLENGE));
+    memcpy(nonces->server, ax_exchange_get(message, AX_EXCHANGE_CHALLENGE), sizeof nonces->server);
+    return peer;
+}
+
+static void make_proof(unsigned char message[AX_EXCHANGE_SIZE], const struct ax_nonces *nonces)
+{
+    unsigned char proof[AX_PROOF_SIZE];
+
+    assert_int_equal(ax_secret_prove(&secret, AX_PROVER_CLIENT, nonces, proof), 0);
+    ax_exchange_put(message, AX_EXCHANGE_PROOF, proof);
+}
+
+static void test_a_proof_comes_before_the_superblock(void **state)
+{
+    unsigned char bytes[AX_EXCHANGE_SIZE + AX_SUPERBLOCK_SIZE];
+    struct ax_nonces nonces;
+    int peer;
+    (void)state;
+
+    start(10000, 4);
+    peer = add_challenged(1, &nonces);
+    make_proof(bytes, &nonces);
+    memcpy(bytes + AX_EXCHANGE_SIZE, plain, sizeof plain);
+    for (size_t i = 0; i < sizeof bytes; i++) { /* byte by byte: where one ends and the other begins is known */
+        assert_int_equal(results[1].outcome, PENDING);
+        assert_int_equal(write(peer, bytes + i, 1), 1);
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    run_until_ended(1);
+    assert_int_equal(results[1].outcome, DONE);
+    read_message(peer, bytes);
+    assert_true(ax_secret_is_proof(&secret, AX_PROVER_SERVER, &nonces, ax_exchange_get(bytes, AX_EXCHANGE_ANSWER)));
+    close(peer);
+    close(results[1].fd);
+    finish();
+}
+
+static void test_a_wrong_proof_is_told_so(void **state)
+{
+    unsigned char message[AX_EXCHANGE_SIZE];
+    struct ax_nonces nonces;
+    int peer;
+    (void)state;
+
+    start(10000, 4);
+    peer = add_challenged(1, &nonces);
+    make_proof(message, &nonces);
+    message[AX_EXCHANGE_SIZE - 1] ^= 1;
+    assert_int_equal(write(peer, message, sizeof message), sizeof message);
+    run_until_ended(1);
+    assert_failed(1, "The peer has another secret");
+    read_message(peer, message);
+    assert_non_null(ax_exchange_get(message, AX_EXCHANGE_REFUSAL));
+    assert_int_equal(read(peer, message, 1), 0);
+    close(peer);
+    finish();
+}
+
+#define NEEDED "The server demands a shared secret: connect with its secret_file"
+
+static void test_a_peer_without_a_secret_is_told_in_its_own_way(void **state)
+{
+    static const unsigned char ours[AX_SUPERBLOCK_SIZE] = {0xe3, 0x5b, 0x9e, 0x78, 0, 2, 0, 1, 0, 0, 0, 1};
+    char answer[256] = "";
+    int peer;
+    (void)state;
+
+    start(10000, 4);
+    peer = add_unproved(1, plain, sizeof plain);
+    assert_failed(1, NEEDED);
+    assert_int_equal(read(peer, answer, sizeof answer), AX_EXCHANGE_SIZE);
+    assert_non_null(ax_exchange_get((unsigned char *)answer, AX_EXCHANGE_REFUSAL));
+    close(peer);
+    peer = add_unproved(2, ours, sizeof ours);
+    assert_failed(2, NEEDED);
+    assert_true(read(peer, answer, sizeof answer) > AX_SUPERBLOCK_SIZE);
+    assert_memory_equal(answer, ours, 4);
+    assert_non_null(memmem(answer, sizeof answer, NEEDED, strlen(NEEDED)));
+    close(peer);
+    peer = add_unproved(3, "GET ", 4);
+    assert_failed(3, "Invalid magic: 0x47455420");
+    close(peer);
+    finish();
+}
+
+static void test_a_peer_with_a_secret_sees_that_nobody_asked_for_it(void **state)
+{
+    unsigned char message[AX_EXCHANGE_SIZE];
+    unsigned char answer[AX_EXCHANGE_SIZE];
+    int peer;
+    (void)state;
+
+    start(10000, 4);
+    ax_exchange_put(message, AX_EXCHANGE_HELLO, NULL);
+    peer = add(1, message, sizeof message);
+    assert_failed(1, "The peer has a shared secret, and this server demands none");
+    assert_int_equal(read(peer, answer, sizeof answer), AX_SUPERBLOCK_SIZE);
+    assert_memory_equal(answer, plain, sizeof plain);
+    close(peer);
+    finish();
+}
+
+static void test_an_exchange_that_breaks_off_is_an_error(void **state)
+{
+    struct ax_nonces nonces;
+    int peer;
+    (void)state;
+
+    start(10000, 4);
+    peer = add_challenged(1, &nonces);
+    close(peer);
+    run_until_ended(1);
+    assert_failed(1, "Incomplete proof of the secret");
+    peer = add_unproved(2, "\x5e\xc2\xe7", 3);
+    close(peer);
+    run_until_ended(2);
+    assert_failed(2, "Incomplete proof of the secret");
+    peer = add_unproved(3, "", 0);
+    close(peer);
+    run_until_ended(3);
+    assert_failed(3, "(none)");
+    finish();
+}
+
+static void test_an_exchange_has_no_time_of_its_own(void **state)
+{
+    struct ax_nonces nonces;
+    int peer;
+    (void)state;
+
+    start(50, 4);
+    peer = add_challenged(1, &nonces);
+    run_until_ended(1);
+    assert_failed(1, "The handshake was not finished within 50 ms");
+    close(peer);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +430,12 @@ int main(void)
         cmocka_unit_test(test_knows_whom_a_worker_can_serve),
         cmocka_unit_test(test_its_time_is_limited_as_a_whole),
         cmocka_unit_test(test_many_dribbling_peers_do_not_keep_an_honest_one_out),
+        cmocka_unit_test(test_a_proof_comes_before_the_superblock),
+        cmocka_unit_test(test_a_wrong_proof_is_told_so),
+        cmocka_unit_test(test_a_peer_without_a_secret_is_told_in_its_own_way),
+        cmocka_unit_test(test_a_peer_with_a_secret_sees_that_nobody_asked_for_it),
+        cmocka_unit_test(test_an_exchange_that_breaks_off_is_an_error),
+        cmocka_unit_test(test_an_exchange_has_no_time_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

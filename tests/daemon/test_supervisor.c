@@ -217,6 +217,13 @@ static void test_addresses_that_others_can_reach_are_refused(void **state)
     assert_contains(program.log, "add --insecure");
     assert_ptr_equal(strchr(program.log, '\n'), program.log + program.log_size - 1); /* one line */
     START("--listen=tcp:0.0.0.0:0", "--insecure", NULL);
+    if (geteuid() == 0) {
+        assert_int_equal(program_wait(&program), 2);
+        assert_contains(program.log, "--insecure is not for root");
+        return;
+    }
+    program_await(&program, "tcp:0.0.0.0:");
+    program_await(&program, "without encryption (--insecure): whoever connects may run anything\n");
     program_await(&program, "listening on tcp:0.0.0.0:");
     stop();
 }

@@ -155,11 +155,24 @@ class Daemon:
     With `shared`, `worker` is the process id of its only worker.
     """
 
-    def __init__(self, *options, isolation='process', spare=1, command=(ACROSSD,), env=None, cwd=None, warm=True):
+    def __init__(
+        self,
+        *options,
+        isolation='process',
+        spare=1,
+        command=(ACROSSD,),
+        env=None,
+        cwd=None,
+        warm=True,
+        secret_file=None,
+    ):
         listens = sum(option.startswith('--listen') for option in options)
         if isolation == 'process':
             options = ['--spare-workers', str(spare), *options]
         options = ['--isolation', isolation, *options]
+        if secret_file is not None:
+            options += ['--secret-file', secret_file]
+        self.secret_file = secret_file  # which connections over TCP prove that they know
         self._idle_workers = spare if isolation == 'process' else 1
         self.process = subprocess.Popen(
             [*command, *options],
@@ -281,7 +294,7 @@ class Daemon:
         if address.startswith('unix:'):
             return across.Connection.from_unix(address[5:], options=options)
         host, _, port = address[4:].rpartition(':')
-        return across.Connection.from_tcp(host.strip('[]'), port, options=options)
+        return across.Connection.from_tcp(host.strip('[]'), port, secret_file=self.secret_file, options=options)
 
     def check_quiet(self):
         """When the test's connections have closed, descriptors, processes and the daemon's threads are as before."""
