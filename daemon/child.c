@@ -170,7 +170,7 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
 
 static void send_stop(struct ax_child *child)
 {
-    child->has_stop = ax_control_send(child->control_fd, &child->stop, NULL) == -EAGAIN;
+    child->has_stop = ax_control_is_full(ax_control_send(child->control_fd, &child->stop, NULL));
 }
 
 static void on_control(uv_poll_t *poll, int status, int events)
@@ -221,7 +221,7 @@ int ax_child_give(struct ax_child *child, struct ax_client *client, uint32_t han
     const struct ax_control_fds fds = {{client->fd, -1}};
     int result;
 
-    child->board->wires[message.slot] = AX_WIRE_BUSY;
+    child->board->wires[message.slot] = AX_WIRE_UNTOUCHED;
     ax_control_set_text(&message, client->received, client->received_size);
     result = ax_control_send(child->control_fd, &message, &fds);
     if (result == 0) {
@@ -267,6 +267,11 @@ void ax_child_release(struct ax_child *child, const struct ax_client *client)
 bool ax_child_may_explain(const struct ax_child *child, const struct ax_client *client)
 {
     return child->board->wires[client->slot] == AX_WIRE_EXPLAINED;
+}
+
+bool ax_child_has_touched(const struct ax_child *child, const struct ax_client *client)
+{
+    return child->board->wires[client->slot] != AX_WIRE_UNTOUCHED;
 }
 
 /* ---- its start ---- */

@@ -99,6 +99,9 @@ void ax_child_watch_client(struct ax_child *child, const struct ax_client *clien
 /* A client of this child has ended: before its descriptor is closed. */
 void ax_child_release(struct ax_child *child, const struct ax_client *client);
 
+/* Whether this child may have read from a client's stream, or written to it. */
+bool ax_child_has_touched(const struct ax_child *child, const struct ax_client *client);
+
 /* Whether a client's stream is whole, and may be used to explain the end of its worker. */
 bool ax_child_may_explain(const struct ax_child *child, const struct ax_client *client);
 

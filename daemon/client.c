@@ -26,6 +26,20 @@ static void enlist(struct ax_clients *all, struct ax_client *client)
     all->count[client->state]++;
 }
 
+static void enlist_first(struct ax_clients *all, struct ax_client *client)
+{
+    struct ax_client *first = all->first[client->state];
+
+    client->previous = NULL;
+    client->next = first;
+    if (first != NULL)
+        first->previous = client;
+    else
+        all->last[client->state] = client;
+    all->first[client->state] = client;
+    all->count[client->state]++;
+}
+
 static void delist(struct ax_clients *all, struct ax_client *client)
 {
     if (client->previous != NULL)
@@ -166,4 +180,14 @@ void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_cl
     }
     client->state = state;
     enlist(all, client);
+}
+
+void ax_client_return(struct ax_clients *all, struct ax_client *client)
+{
+    assert(client->state == AX_CLIENT_SERVED);
+    log_move(client, AX_CLIENT_WAITING, NULL);
+    delist(all, client);
+    client->state = AX_CLIENT_WAITING;
+    client->child = NULL;
+    enlist_first(all, client);
 }

@@ -7,7 +7,8 @@
  *   SERVED     a worker has it                       (the record keeps its copy of the descriptor)
  *   ENDED      it is gone, and the record with it
  *
- * Forward only; each of them may go to ENDED. The supervisor's one thread uses all of this.
+ * Each of them may go to ENDED. Otherwise forward only, but for one way back: from SERVED to WAITING, when a worker has
+ * died before it had begun. The supervisor's one thread uses all of this.
  */
 #ifndef AX_DAEMON_CLIENT_H
 #define AX_DAEMON_CLIENT_H
@@ -41,7 +42,7 @@ struct ax_client {
     size_t received_size;
     struct ax_child *child; /* SERVED: borrowed; else NULL */
     uint32_t slot;          /* SERVED: on the board of its worker */
-    /* In the list of its state, oldest first. */
+    /* In the list of its state, those first who came into it first. */
     struct ax_client *next;
     struct ax_client *previous;
     struct ax_client *next_in_bucket;
@@ -73,6 +74,9 @@ struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64
  * record is freed.
  */
 void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_client_state state, const char *reason);
+
+/* A SERVED client whose stream its worker has not touched waits for another one, before all who wait already. */
+void ax_client_return(struct ax_clients *all, struct ax_client *client);
 
 /* NULL: there is none (any more). */
 struct ax_client *ax_clients_find(const struct ax_clients *all, uint64_t id);

@@ -79,6 +79,11 @@ int ax_control_send(int control_fd, const struct ax_control *message, const stru
     return 0;
 }
 
+bool ax_control_is_full(int code)
+{
+    return code == -EAGAIN || code == -ENOBUFS || code == -ENOMEM;
+}
+
 static void take_fds(struct msghdr *header, struct ax_control_fds *fds)
 {
     struct cmsghdr *item = CMSG_FIRSTHDR(header);

@@ -79,6 +79,9 @@ void ax_control_set_sentence(struct ax_control *message, const char *text);
  */
 int ax_control_send(int control_fd, const struct ax_control *message, const struct ax_control_fds *fds);
 
+/* Whether what ax_control_send() returned says that it may work later: the other side has much to read, or memory is short. */
+bool ax_control_is_full(int code);
+
 /*
  * Receives a message, and what came with it (close-on-exec). Blocks if the socket does. 1: a message; 0: the other side
  * is gone; or a negative errno: -EAGAIN, or -EPROTO for what is no message.

@@ -32,7 +32,7 @@ static void tell(const struct keeper *keeper, const struct ax_control *message, 
 {
     struct pollfd room = {.fd = keeper->control_fd, .events = POLLOUT};
 
-    while (ax_control_send(keeper->control_fd, message, fds) == -EAGAIN && poll(&room, 1, -1) != 0 &&
+    while (ax_control_is_full(ax_control_send(keeper->control_fd, message, fds)) && poll(&room, 1, -1) != 0 &&
            (room.revents & POLLHUP) == 0)
         continue;
 }

@@ -33,8 +33,8 @@ struct ax_pool_events {
     void (*room)(struct ax_pool *pool);
     /* A connection has ended; reason NULL: in order. */
     void (*ended)(struct ax_pool *pool, struct ax_child *child, uint64_t id, const char *reason);
-    /* A worker is dead, and its connections are over; `reason` is a sentence for the log and for peers. Returns how many
-     * there were. */
+    /* A worker is dead, and so are connections that it had touched; `reason` is a sentence for the log and for peers.
+     * Returns how many these were. */
     size_t (*lost)(struct ax_pool *pool, struct ax_child *child, const char *reason);
     /* The zygote answered ax_pool_ping(). */
     void (*pong)(struct ax_pool *pool);

@@ -125,9 +125,13 @@ static int start_worker(struct front *front)
 static void send_connection(struct front *front)
 {
     const struct ax_control message = {.type = AX_CONTROL_CONNECTION, .connection = 1};
+    int code = ax_control_send(front->control_fd, &message, &front->streams);
 
     front->is_serving = true;
-    ax_control_send(front->control_fd, &message, &front->streams);
+    if (code == 0)
+        return;
+    ax_sentence(front->dying, sizeof front->dying, "could not be given the connection: %s", strerror(-code));
+    kill(front->worker, SIGKILL);
 }
 
 static void stop_worker(struct front *front)

@@ -352,24 +352,37 @@ static void on_ended(struct ax_pool *pool, struct ax_child *child, uint64_t id, 
     ax_acceptor_relieved(&supervisor->acceptor);
 }
 
+/* Its worker is dead. Returns whether the client is lost; one whose worker had not begun gets another one. */
+static bool lose(struct supervisor *supervisor, struct ax_child *child, struct ax_client *client, const char *reason)
+{
+    if (supervisor->state == SERVING && !ax_child_has_touched(child, client)) {
+        ax_child_release(child, client);
+        ax_client_return(&supervisor->clients, client);
+        return false;
+    }
+    if (ax_child_may_explain(child, client))
+        ax_farewell_explain(client->fd, reason);
+    end_client(supervisor, client, NULL); /* the worker's end is one line of the log, for all of them */
+    return true;
+}
+
+/* From the newest on: those that wait once more do so in the order in which they came. */
 static size_t on_lost(struct ax_pool *pool, struct ax_child *child, const char *reason)
 {
     struct supervisor *supervisor = pool->owner;
-    struct ax_client *client = supervisor->clients.first[AX_CLIENT_SERVED];
+    struct ax_client *client = supervisor->clients.last[AX_CLIENT_SERVED];
     size_t count = 0;
 
     supervisor->calls_done += child->board->tally.calls_done;
     while (client != NULL) {
-        struct ax_client *next = client->next;
+        struct ax_client *previous = client->previous;
 
-        if (client->child == child) {
-            if (ax_child_may_explain(child, client))
-                ax_farewell_explain(client->fd, reason);
-            end_client(supervisor, client, NULL); /* the worker's end is one line of the log, for all of them */
+        if (client->child == child && lose(supervisor, child, client, reason))
             count++;
-        }
-        client = next;
+        client = previous;
     }
+    if (supervisor->state == SERVING)
+        dispatch(supervisor);
     return count;
 }
 

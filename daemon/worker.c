@@ -44,6 +44,7 @@ struct worker {
     pthread_mutex_t lock;
     struct served *first; /* guarded by lock */
     struct served *last;  /* guarded by lock */
+    bool has_reported;    /* the end of some connection has been sent; only for the main thread */
 };
 
 static int dying_fd = -1; /* where ax_worker_out_of_memory() says it; set before there are threads */
@@ -96,21 +97,39 @@ static void drop_report(struct worker *worker, struct served *served)
     free(served);
 }
 
+/* Without waiting. Returns whether there was room for it. */
+static bool send_report(struct worker *worker, uint64_t id, const char *reason)
+{
+    struct ax_control message = {.type = AX_CONTROL_ENDED, .connection = id};
+
+    if (reason != NULL)
+        ax_control_set_sentence(&message, reason);
+    if (ax_control_is_full(ax_control_send(worker->control_fd, &message, NULL)))
+        return false;
+    worker->has_reported = true;
+    return true;
+}
+
 /* Sends what can be sent without waiting. Returns whether that was all. */
 static bool send_reports(struct worker *worker)
 {
     struct served *served;
 
     while ((served = peek_report(worker)) != NULL) {
-        struct ax_control message = {.type = AX_CONTROL_ENDED, .connection = served->id};
-
-        if (served->reason != NULL)
-            ax_control_set_text(&message, served->reason, strlen(served->reason));
-        if (ax_control_send(worker->control_fd, &message, NULL) == -EAGAIN)
+        if (!send_report(worker, served->id, served->reason))
             return false;
         drop_report(worker, served);
     }
     return true;
+}
+
+/* For a connection that there is no memory for, not even for a report that could wait. */
+static void report_now(struct worker *worker, uint64_t id, const char *reason)
+{
+    struct pollfd room = {.fd = worker->control_fd, .events = POLLOUT};
+
+    while (!send_report(worker, id, reason))
+        poll(&room, 1, -1);
 }
 
 /* ---- messages of the supervisor ---- */
@@ -121,8 +140,8 @@ static void serve(struct worker *worker, const struct ax_control *message, struc
     int code = -EMFILE; /* a descriptor that does not arrive was one too many for this process */
 
     if (served == NULL) {
-        ax_log(AX_LOG_WARNING, "connection %llu was dropped: out of memory", (unsigned long long)message->connection);
         ax_control_close(fds);
+        report_now(worker, message->connection, strerror(ENOMEM));
         return;
     }
     served->worker = worker;
@@ -171,17 +190,14 @@ static void take_message(struct worker *worker)
 }
 
 /* Returns whether the worker is done: it has had the one connection that it is for. */
-static bool has_had_its_connection(const struct worker *worker, bool reported)
+static bool has_had_its_connection(const struct worker *worker)
 {
-    return reported && worker->options->isolation == AX_ISOLATION_PROCESS;
+    return worker->has_reported && worker->options->isolation == AX_ISOLATION_PROCESS;
 }
 
 _Noreturn static void run(struct worker *worker)
 {
-    bool reported = false;
-
     for (;;) {
-        bool had_report = peek_report(worker) != NULL;
         bool sent = send_reports(worker);
         struct pollfd items[] = {
             {.fd = worker->control_fd, .events = (short)(sent ? POLLIN : POLLIN | POLLOUT)},
@@ -189,8 +205,7 @@ _Noreturn static void run(struct worker *worker)
         };
         eventfd_t ignored;
 
-        reported = reported || (had_report && sent);
-        if (has_had_its_connection(worker, reported))
+        if (has_had_its_connection(worker))
             stop(worker, worker->options->grace_ms, NULL);
         if (poll(items, 2, -1) < 0)
             continue;
@@ -231,11 +246,12 @@ void ax_worker_out_of_memory(void)
     _exit(1);
 }
 
-static void tell_ready(const struct worker *worker)
+/* 0, or a negative errno. */
+static int tell_ready(const struct worker *worker)
 {
     const struct ax_control message = {.type = AX_CONTROL_READY};
 
-    ax_control_send(worker->control_fd, &message, NULL);
+    return ax_control_send(worker->control_fd, &message, NULL);
 }
 
 _Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, int board_fd)
@@ -253,6 +269,7 @@ _Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, i
     }
     close(board_fd);
     dying_fd = control_fd;
-    tell_ready(&worker);
+    if (tell_ready(&worker) < 0)
+        _exit(1); /* nobody would ever ask it for anything */
     run(&worker);
 }

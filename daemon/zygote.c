@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -77,7 +78,7 @@ static int start(const struct ax_options *options, int control_fd)
 int ax_zygote_run(const struct ax_options *options)
 {
     int control_fd = (int)options->control_fd;
-    int status;
+    int status, code;
 
     if (control_fd != AX_PROCESS_CONTROL_FD || !is_control_socket(control_fd) ||
         fcntl(control_fd, F_SETFD, FD_CLOEXEC) < 0) {
@@ -87,9 +88,13 @@ int ax_zygote_run(const struct ax_options *options)
     prctl(PR_SET_NAME, "acrossd-zygote");
     ax_log_start_times();
     status = start(options, control_fd);
-    tell(control_fd, status == 0 ? AX_CONTROL_READY : AX_CONTROL_FAILED);
+    code = tell(control_fd, status == 0 ? AX_CONTROL_READY : AX_CONTROL_FAILED);
     if (status != 0)
         return status;
+    if (code < 0) { /* nobody would ever ask it for anything */
+        ax_log(AX_LOG_ERROR, "the zygote cannot talk to its supervisor: %s", strerror(-code));
+        return 1;
+    }
     signal(SIGCHLD, SIG_IGN); /* keepers speak for themselves, and need no burial */
     serve(options, control_fd);
 }

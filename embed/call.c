@@ -26,10 +26,12 @@ static int send_call(struct ax_module *module, struct ax_connection *connection,
                      struct ax_pending *pending)
 {
     struct ax_buffer buffer;
+    struct ax_operation operation = {.type = AX_APPLY};
+    struct ax_cargo cargo = {pickled->scope.ids, pickled->scope.count, &buffer, 1};
     int error = ax_pickled_buffer(pickled, connection, &buffer);
     while (error == 0) {
         Py_BEGIN_ALLOW_THREADS
-        error = ax_connection_call(connection, pickled->scope.ids, pickled->scope.count, &buffer, pending);
+        error = ax_connection_call(connection, &operation, &cargo, pending);
         Py_END_ALLOW_THREADS
         if (error == 0)
             return 0;
@@ -61,6 +63,17 @@ static struct ax_message *receive_result(struct ax_module *module, struct ax_con
     return pending->message;
 }
 
+/* A result that came in time may mention objects that are gone, since the connection has ended before it was taken. */
+static void raise_unpickling_failed(struct ax_module *module, struct ax_connection *connection)
+{
+    if (PyErr_ExceptionMatches(module->disconnect_error) && ax_connection_phase(connection) >= AX_PHASE_STOPPING) {
+        PyErr_Clear();
+        ax_raise_disconnected(module, connection);
+    } else {
+        ax_raise_operation_failed(module, "Unpickling");
+    }
+}
+
 /* Turns a result into a value, or raises what it says. */
 static PyObject *open_result(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)
 {
@@ -73,7 +86,7 @@ static PyObject *open_result(struct ax_module *module, struct ax_connection *con
     }
     PyObject *value = ax_unpickle(module, connection, message, message->kind == AX_RESULT_ERROR);
     if (value == NULL) {
-        ax_raise_operation_failed(module, "Unpickling");
+        raise_unpickling_failed(module, connection);
         return NULL;
     }
     if (message->kind == AX_RESULT_SUCCESS)
@@ -161,16 +174,16 @@ static int answer(struct ax_module *module, struct ax_request *request, enum ax_
         ax_raise_operation_failed(module, "Pickling");
         return -1;
     }
+    struct ax_cargo cargo = {pickled.scope.ids, pickled.scope.count, &buffer, 1};
     int error = ax_pickled_buffer(&pickled, request->connection, &buffer);
-    if (error == 0) {
-        Py_BEGIN_ALLOW_THREADS
-        error = ax_request_result(request, kind, pickled.scope.ids, pickled.scope.count, &buffer);
-        if (error == AX_ENOMEM)
-            ax_request_fail(request, "Out of memory for the result");
-        Py_END_ALLOW_THREADS
-        if (error != 0)
-            ax_buffer_fini(&buffer);
-    }
+    Py_BEGIN_ALLOW_THREADS
+    if (error == 0)
+        error = ax_request_result(request, kind, &cargo);
+    if (error == AX_ENOMEM)
+        ax_request_fail(request, "Out of memory for the result");
+    Py_END_ALLOW_THREADS
+    if (error != 0)
+        ax_buffer_fini(&buffer);
     ax_pickled_fini(&pickled, error == 0);
     return 0; /* a result that comes too late goes nowhere */
 }

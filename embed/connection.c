@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -158,6 +159,21 @@ static void tell_wire(struct ax_connection *connection)
         *connection->wire = state;
 }
 
+/*
+ * A peer that has gone is not the end yet: what it sent before, perhaps a GOODBYE, is still to be read, and then its end. With
+ * any other error the peer may well be there, and would wait for what does not come.
+ */
+static void take_write_error(struct ax_connection *connection, int error)
+{
+    connection->write_error = error;
+    if (error == EPIPE || error == ECONNRESET)
+        return;
+    connection->io_error = error;
+    if (connection->end == AX_END_NONE)
+        connection->end = AX_END_FAILED;
+    ax_session_fail(&connection->session, AX_EEOF, strerror(error));
+}
+
 static void write_some(struct ax_connection *connection)
 {
     struct ax_slice slices[WRITE_SLICES];
@@ -174,8 +190,7 @@ static void write_some(struct ax_connection *connection)
             return;
         }
         if (size < 0) {
-            /* Not the end yet: what the peer sent before it went, perhaps a GOODBYE, is still to be read. */
-            connection->write_error = (int)-size;
+            take_write_error(connection, (int)-size);
             return;
         }
         ax_session_sent(&connection->session, (size_t)size, ax_loop_now());
@@ -347,15 +362,15 @@ static void run_finish(struct ax_job *job)
 
 /* ---- calls of ours ---- */
 
-int ax_connection_call(struct ax_connection *connection, const uint64_t *refs, size_t ref_count,
-                       struct ax_buffer *payload, struct ax_pending *pending)
+int ax_connection_call(struct ax_connection *connection, const struct ax_operation *operation, struct ax_cargo *cargo,
+                       struct ax_pending *pending)
 {
     ax_waiter_init(&pending->waiter);
     pending->message = NULL;
     pthread_mutex_lock(&connection->lock);
     int error;
     do
-        error = ax_session_call(&connection->session, refs, ref_count, payload, pending, ax_loop_now(), &pending->id);
+        error = ax_session_call(&connection->session, operation, cargo, pending, ax_loop_now(), &pending->id);
     while (error == AX_EFULL && (error = watch_locked(connection)) == 0);
     if (error == 0)
         ax_connection_settle_locked(connection);
@@ -432,15 +447,14 @@ struct ax_object *ax_request_unpickled(struct ax_request *request)
     return ax_ticket_done(request->connection, &request->ticket);
 }
 
-int ax_request_result(struct ax_request *request, enum ax_result_kind kind, const uint64_t *refs, size_t ref_count,
-                      struct ax_buffer *payload)
+int ax_request_result(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo)
 {
     struct ax_connection *connection = request->connection;
     uint64_t call = request->message->call;
     int error;
     pthread_mutex_lock(&connection->lock);
     do {
-        error = ax_session_result(&connection->session, call, kind, refs, ref_count, payload, ax_loop_now());
+        error = ax_session_result(&connection->session, call, kind, cargo, ax_loop_now());
         if (error == AX_EFULL)
             watch_locked(connection); /* a signal changes nothing here: the result waits for room again */
     } while (error == AX_EFULL);

@@ -180,12 +180,12 @@ enum ax_phase ax_connection_phase(struct ax_connection *connection);
 /* ---- calls of ours ---- */
 
 /*
- * Sends a call. Takes ownership of payload on success. While too much waits to be sent, blocks. 0; -EINTR: nothing was sent, may
+ * Sends a request. Takes the cargo's buffers on success. While too much waits to be sent, blocks. 0; -EINTR: nothing was sent, may
  * be repeated; AX_ESTATE: not RUNNING; AX_ENOMEM. On 0 ax_connection_await() or _abandon() must follow. `pending` must stay
  * where it is until then.
  */
-int ax_connection_call(struct ax_connection *connection, const uint64_t *refs, size_t ref_count,
-                       struct ax_buffer *payload, struct ax_pending *pending);
+int ax_connection_call(struct ax_connection *connection, const struct ax_operation *operation, struct ax_cargo *cargo,
+                       struct ax_pending *pending);
 
 /* Blocks until the call has its result, or never will: 0; or -EINTR, and then it may be called again. */
 int ax_connection_await(struct ax_connection *connection, struct ax_pending *pending);
@@ -198,9 +198,8 @@ void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *
 /* The request has been unpickled, or never will be: gives its ticket back. Returns what ax_ticket_done() does. */
 struct ax_object *ax_request_unpickled(struct ax_request *request);
 
-/* Answers. Takes ownership of payload on success; AX_ESTATE: nobody waits any more. Blocks while too much waits to be sent. */
-int ax_request_result(struct ax_request *request, enum ax_result_kind kind, const uint64_t *refs, size_t ref_count,
-                      struct ax_buffer *payload);
+/* Answers. Takes the cargo's buffers on success; AX_ESTATE: nobody waits any more. Blocks while too much waits to be sent. */
+int ax_request_result(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo);
 
 /* Answers with an operation error: a UTF-8 sentence. */
 void ax_request_fail(struct ax_request *request, const char *text);

@@ -210,6 +210,7 @@ static int link_traverse(PyObject *object, visitproc visit, void *arg)
     if (self->connection != NULL) {
         Py_VISIT(binding_of(self)->dumps);
         Py_VISIT(binding_of(self)->loads);
+        Py_VISIT(binding_of(self)->error); /* raised, it leads to frames, and from there to this link */
     }
     return 0;
 }
@@ -221,6 +222,7 @@ static int link_clear(PyObject *object)
     if (self->connection != NULL) {
         Py_CLEAR(binding_of(self)->dumps);
         Py_CLEAR(binding_of(self)->loads);
+        Py_CLEAR(binding_of(self)->error);
     }
     return 0;
 }
@@ -231,10 +233,8 @@ static void link_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     link_clear(object);
-    if (self->connection != NULL) {
-        Py_CLEAR(binding_of(self)->error);
+    if (self->connection != NULL)
         ax_connection_unref(self->connection);
-    }
     type->tp_free(object);
     Py_DECREF(type);
 }

@@ -108,7 +108,6 @@ static PyObject *register_object(PyObject *self, PyObject *object)
 
 static PyObject *lookup(PyObject *self, PyObject *argument)
 {
-    (void)self;
     struct ax_scope *scope =
         scope_in(1u << AX_SCOPE_CALL | 1u << AX_SCOPE_PICKLE | 1u << AX_SCOPE_UNPICKLE, "is in use by this thread");
     if (scope == NULL)
@@ -117,11 +116,12 @@ static PyObject *lookup(PyObject *self, PyObject *argument)
     if (id == (unsigned long long)-1 && PyErr_Occurred())
         return NULL;
     PyObject *object = ax_objects_get(&scope->connection->objects, id);
-    if (object == NULL) {
-        PyErr_SetObject(PyExc_KeyError, argument);
-        return NULL;
-    }
-    return Py_NewRef(object);
+    if (object != NULL)
+        return Py_NewRef(object);
+    if (ax_connection_phase(scope->connection) >= AX_PHASE_STOPPING) /* they all are gone */
+        return ax_raise_disconnected(ax_module_state(self), scope->connection);
+    PyErr_SetObject(PyExc_KeyError, argument);
+    return NULL;
 }
 
 static PyObject *claim(PyObject *self, PyObject *argument)
@@ -190,7 +190,8 @@ static PyMethodDef functions[] = {
     {"current", current, METH_NOARGS, "The connection that this thread works for, or None."},
     {"pickling", pickling, METH_NOARGS, "The connection that this thread pickles for, or None."},
     {"register", register_object, METH_O, "Enters an object into the table; its id."},
-    {"lookup", lookup, METH_O, "The object with this id. KeyError when there is none."},
+    {"lookup", lookup, METH_O,
+     "The object with this id. KeyError: there is none; DisconnectError: the link has ended."},
     {"claim", claim, METH_O, "A handle for the peer's object with this id."},
     {"spawn", spawn, METH_O, "Runs a function in a thread of the engine."},
     {"shut_down", shut_down, METH_NOARGS, "Ends threads that have no work, before the interpreter ends."},

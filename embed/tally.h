@@ -24,6 +24,7 @@ struct ax_tally {
 enum ax_wire {
     AX_WIRE_BUSY,      /* nothing may be sent; also before the handshake is done */
     AX_WIRE_EXPLAINED, /* a GOODBYE with a reason may be sent: all messages are whole, and the peer understands one */
+    AX_WIRE_UNTOUCHED, /* set before the engine gets the stream: as long as it is, nothing was read or written */
 };
 
 typedef _Atomic uint32_t ax_wire_state; /* enum ax_wire */

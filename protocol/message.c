@@ -19,6 +19,11 @@ bool ax_ids_next(struct ax_ids *ids, uint64_t *id)
     return true;
 }
 
+bool ax_is_request(uint64_t type)
+{
+    return type == AX_APPLY || (type >= AX_CREATE && type <= AX_METHOD);
+}
+
 struct ax_message *ax_message_new(void)
 {
     return calloc(1, sizeof(struct ax_message));
@@ -67,6 +72,27 @@ static void decode_ids(struct ax_message *message, struct ax_head_reader *reader
     message->ids.reader = *reader;
 }
 
+static bool has_object(uint64_t type)
+{
+    return type == AX_COPY || type == AX_METHOD;
+}
+
+static void decode_request(struct ax_message *message, struct ax_head_reader *reader)
+{
+    message->call = ax_head_get_uint(reader);
+    if (has_object(message->type))
+        message->object = ax_head_get_uint(reader);
+    if (message->type == AX_METHOD)
+        message->text = ax_head_get_bytes(reader, &message->text_size);
+    decode_ids(message, reader);
+    /* Behind the ids, which limits may not allow: then nobody looks at what follows. */
+    struct ax_ids ids = message->ids;
+    uint64_t id;
+    while (ax_ids_next(&ids, &id))
+        ;
+    message->within = ax_head_get_uint(&ids.reader);
+}
+
 static void decode_result(struct ax_message *message, struct ax_head_reader *reader)
 {
     message->call = ax_head_get_uint(reader);
@@ -74,6 +100,7 @@ static void decode_result(struct ax_message *message, struct ax_head_reader *rea
     switch (message->kind) {
     case AX_RESULT_SUCCESS:
     case AX_RESULT_ERROR:
+    case AX_RESULT_REFERENCE:
         decode_ids(message, reader);
         break;
     case AX_RESULT_OPERATION_ERROR:
@@ -96,8 +123,11 @@ void ax_message_decode(struct ax_message *message)
         message->timeout_ms = ax_head_get_uint(&reader);
         break;
     case AX_APPLY:
-        message->call = ax_head_get_uint(&reader);
-        decode_ids(message, &reader);
+    case AX_CREATE:
+    case AX_REPLICATE:
+    case AX_COPY:
+    case AX_METHOD:
+        decode_request(message, &reader);
         break;
     case AX_RESULT:
         decode_result(message, &reader);
@@ -128,6 +158,49 @@ unsigned char *ax_put_ids(unsigned char *out, const uint64_t *ids, size_t count)
     for (size_t i = 0; i < count; i++)
         out = ax_head_put_uint(out, ids[i]);
     return out;
+}
+
+size_t ax_request_size(const struct ax_operation *operation, uint64_t call, const struct ax_cargo *cargo)
+{
+    size_t size = ax_uint_size(operation->type) + ax_uint_size(call) + ax_ids_size(cargo->refs, cargo->ref_count);
+
+    if (has_object(operation->type))
+        size += ax_uint_size(operation->object);
+    if (operation->type == AX_METHOD)
+        size += ax_uint_size(operation->name_size) + operation->name_size;
+    if (operation->within)
+        size += ax_uint_size(operation->within);
+    return size;
+}
+
+unsigned char *ax_put_request(unsigned char *out, const struct ax_operation *operation, uint64_t call,
+                              const struct ax_cargo *cargo)
+{
+    out = ax_head_put_uint(out, operation->type);
+    out = ax_head_put_uint(out, call);
+    if (has_object(operation->type))
+        out = ax_head_put_uint(out, operation->object);
+    if (operation->type == AX_METHOD) {
+        out = ax_head_put_uint(out, operation->name_size);
+        memcpy(out, operation->name, operation->name_size);
+        out += operation->name_size;
+    }
+    out = ax_put_ids(out, cargo->refs, cargo->ref_count);
+    return operation->within ? ax_head_put_uint(out, operation->within) : out;
+}
+
+size_t ax_result_size(uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo)
+{
+    return ax_uint_size(AX_RESULT) + ax_uint_size(call) + ax_uint_size(kind) +
+           ax_ids_size(cargo->refs, cargo->ref_count);
+}
+
+unsigned char *ax_put_result(unsigned char *out, uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo)
+{
+    out = ax_head_put_uint(out, AX_RESULT);
+    out = ax_head_put_uint(out, call);
+    out = ax_head_put_uint(out, kind);
+    return ax_put_ids(out, cargo->refs, cargo->ref_count);
 }
 
 unsigned char *ax_put_goodbye(unsigned char *out, const char *reason)

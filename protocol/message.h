@@ -23,13 +23,25 @@ enum ax_message_type {
     AX_GOODBYE = 3,
     AX_DEL_OBJS = 4,
     AX_IDLE = 5,
-    AX_MESSAGE_TYPES /* how many there are */
+    /* Only between peers that announce AX_FEATURE_OPERATIONS; each is a request, and is answered with a RESULT. */
+    AX_CREATE = 6,    /* calls a function, and keeps its value in the table */
+    AX_REPLICATE = 7, /* keeps a copy of a value in the table */
+    AX_COPY = 8,      /* sends a copy of an object of the table */
+    AX_METHOD = 9,    /* calls a method of an object of the table */
+    AX_MESSAGE_TYPES  /* how many there are */
 };
+
+/* Whether a message of this type asks for something that a RESULT answers. */
+bool ax_is_request(uint64_t type);
 
 enum ax_result_kind {
     AX_RESULT_SUCCESS = 2,
     AX_RESULT_ERROR = 3,
     AX_RESULT_OPERATION_ERROR = 4,
+    /* Only between peers that announce AX_FEATURE_OPERATIONS. */
+    AX_RESULT_SELF = 5, /* of METHOD: the object itself; no buffer */
+    AX_RESULT_REFERENCE =
+        6, /* the id of an object in the table of the sender; a buffer with the names of its methods */
 };
 
 /* A list of object ids inside a head. Copy it to iterate it again. Borrowed: valid as long as its message. */
@@ -46,8 +58,11 @@ bool ax_ids_next(struct ax_ids *ids, uint64_t *id);
 /*
  * An incoming message. Which fields are set depends on the type:
  *   GREETING  timeout_ms
- *   APPLY     call, ids (refs), buffers[0]
- *   RESULT    call, kind; ids (refs) and buffers[0] for SUCCESS and ERROR; text for OPERATION_ERROR
+ *   APPLY, CREATE, REPLICATE
+ *             call, ids (refs), within, buffers[0]
+ *   COPY      call, object, ids (none), within
+ *   METHOD    call, object, text (its name), ids (refs), within, buffers[0] unless there are no arguments
+ *   RESULT    call, kind; ids (refs) and buffers[0] for SUCCESS, ERROR and REFERENCE; text for OPERATION_ERROR
  *   GOODBYE   text: the reason, empty from a plain peer
  *   DEL_OBJS  ids
  */
@@ -56,6 +71,8 @@ struct ax_message {
     uint64_t call;
     uint64_t kind;
     uint64_t timeout_ms;
+    uint64_t object;
+    uint64_t within; /* the receiver's own call that the sender was serving when it asked, plus one; 0: none */
     struct ax_ids ids;
     const unsigned char *text; /* UTF-8, unchecked; borrowed from head */
     size_t text_size;
@@ -83,12 +100,36 @@ size_t ax_message_memory(const struct ax_message *message);
 /* Sets the fields from message->head, which is complete. Never fails; limits are the session's business. */
 void ax_message_decode(struct ax_message *message);
 
+/* What a request asks for. */
+struct ax_operation {
+    enum ax_message_type type; /* a request's */
+    uint64_t object;           /* COPY, METHOD: an id of the receiver's table */
+    const char *name;          /* METHOD: UTF-8, name_size bytes; borrowed */
+    size_t name_size;
+    uint64_t within; /* as in struct ax_message */
+};
+
+/* What goes along with a request or a result. */
+struct ax_cargo {
+    const uint64_t *refs; /* objects of the sender's table that the buffers refer to; borrowed */
+    size_t ref_count;
+    struct ax_buffer *buffers; /* each becomes a frame behind the head. Taken, all of them, by whom takes the cargo */
+    size_t buffer_count;
+};
+
 /*
  * Heads of outgoing messages, written at `out`, which has room for what the _size function says; they return the end.
  * `ids` are `count` object ids, borrowed.
  */
 size_t ax_ids_size(const uint64_t *ids, size_t count); /* of the count and the ids behind it */
 unsigned char *ax_put_ids(unsigned char *out, const uint64_t *ids, size_t count);
+
+size_t ax_request_size(const struct ax_operation *operation, uint64_t call, const struct ax_cargo *cargo);
+unsigned char *ax_put_request(unsigned char *out, const struct ax_operation *operation, uint64_t call,
+                              const struct ax_cargo *cargo);
+
+size_t ax_result_size(uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo);
+unsigned char *ax_put_result(unsigned char *out, uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo);
 
 #define AX_GOODBYE_REASON_MAX 255u /* bytes of a reason; longer ones are cut */
 #define AX_GOODBYE_SIZE_MAX (1u + 3u + AX_GOODBYE_REASON_MAX)

@@ -128,6 +128,26 @@ void ax_output_consume(struct ax_output *output, size_t size)
     }
 }
 
+void ax_output_join(struct ax_output *output, struct ax_output *tail)
+{
+    if (!tail->first)
+        return;
+    if (output->last)
+        output->last->next = tail->first;
+    else
+        output->first = tail->first;
+    output->last = tail->last;
+    output->size += tail->size;
+    ax_output_init(tail);
+}
+
+void ax_output_abandon(struct ax_output *output)
+{
+    for (struct ax_output_block *block = output->first; block; block = block->next)
+        block->buffer = (struct ax_buffer){0};
+    ax_output_fini(output);
+}
+
 void ax_output_fini(struct ax_output *output)
 {
     while (output->first)

@@ -56,6 +56,12 @@ size_t ax_output_slices(const struct ax_output *output, struct ax_slice *slices,
 /* Notes that `size` bytes from the front have been sent; size <= output->size. */
 void ax_output_consume(struct ax_output *output, size_t size);
 
+/* Moves all that `tail` holds behind what `output` holds; tail is empty then. */
+void ax_output_join(struct ax_output *output, struct ax_output *tail);
+
+/* Drops everything, but does not release the buffers: they are the caller's again, who has kept copies of them. */
+void ax_output_abandon(struct ax_output *output);
+
 /* Drops everything. */
 void ax_output_fini(struct ax_output *output);
 

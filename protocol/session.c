@@ -183,6 +183,12 @@ void *ax_session_next_waiter(struct ax_session *session)
     return waiter;
 }
 
+void *ax_session_waiter(const struct ax_session *session, uint64_t id)
+{
+    void *waiter = ax_idmap_get(&session->calls, id);
+    return waiter != &ax_session_forgotten ? waiter : NULL;
+}
+
 void ax_session_forget(struct ax_session *session, uint64_t id)
 {
     ax_idmap_replace(&session->calls, id, &ax_session_forgotten);

@@ -93,7 +93,7 @@ struct ax_session_config {
 enum ax_event_type {
     AX_EVENT_NONE,    /* nothing to act on yet */
     AX_EVENT_READY,   /* the handshake is done */
-    AX_EVENT_CALL,    /* message: an APPLY to run and to answer with ax_session_result() */
+    AX_EVENT_CALL,    /* message: a request to run and to answer with ax_session_result() */
     AX_EVENT_RESULT,  /* message: a RESULT; waiter: what ax_session_call() was given, never NULL */
     AX_EVENT_RELEASE, /* message: a DEL_OBJS; its ids are no longer referred to by the peer */
     AX_EVENT_CLOSED,  /* state CLOSED has been reached: by our close, or by the peer's GOODBYE (then its `message` is
@@ -199,13 +199,16 @@ void ax_session_expire(struct ax_session *session, uint64_t now, struct ax_event
 /* ---- requests ---- */
 
 /*
- * Queues an APPLY and stores its id. Takes ownership of payload (the pickle) on success only. `refs` are borrowed;
- * `waiter` is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and not NULL. AX_ESTATE: not
- * READY. AX_EFULL: max_queued bytes wait already; try again when fewer do (never when none does). AX_ENOMEM: nothing
- * was queued.
+ * Queues a request and stores its id. Takes the cargo's buffers on success only. `within` is not said to a peer that
+ * does not understand it. `waiter` is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and
+ * not NULL. AX_ESTATE: not READY, or an operation that the peer does not know. AX_EFULL: max_queued bytes wait already;
+ * try again when fewer do (never when none does). AX_ENOMEM: nothing was queued.
  */
-int ax_session_call(struct ax_session *session, const uint64_t *refs, size_t ref_count, struct ax_buffer *payload,
+int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_cargo *cargo,
                     void *waiter, uint64_t now, uint64_t *id);
+
+/* The waiter of a call of ours that has no result yet; NULL when there is no such call, or it was given up. */
+void *ax_session_waiter(const struct ax_session *session, uint64_t id);
 
 /*
  * Nobody waits for this call's result any more: when it comes, the session answers for its references and drops it.
@@ -217,12 +220,12 @@ void ax_session_forget(struct ax_session *session, uint64_t id);
 void *ax_session_next_waiter(struct ax_session *session);
 
 /*
- * Queues the RESULT of a call, success or error. Ownership and errors as for ax_session_call(). In CLOSING and after it
- * answers AX_ESTATE: the result comes too late, and goes nowhere. AX_ESTATE, too, when no call is in progress;
- * AX_ERANGE for another kind.
+ * Queues the RESULT of a call, any kind but an operation error. Ownership and errors as for ax_session_call(). In
+ * CLOSING and after it answers AX_ESTATE: the result comes too late, and goes nowhere. AX_ESTATE, too, when no call is
+ * in progress; AX_ERANGE for a kind that is not known, or not to the peer.
  */
-int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, const uint64_t *refs,
-                      size_t ref_count, struct ax_buffer *payload, uint64_t now);
+int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, struct ax_cargo *cargo,
+                      uint64_t now);
 
 /*
  * Queues a RESULT of kind operation error; text is UTF-8, copied, cut to 4096 bytes. Never AX_EFULL: a peer that lets

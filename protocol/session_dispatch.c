@@ -70,17 +70,32 @@ static void admit_request(struct ax_session *session, struct ax_message *message
     }
 }
 
-static void on_apply(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+/* METHOD goes without a buffer when it has no arguments, COPY always. */
+static bool needs_buffer(uint64_t type)
 {
-    if (message->buffer_count == 0)
+    return type != AX_COPY && type != AX_METHOD;
+}
+
+static void on_request(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    if (!(session->features & AX_FEATURE_NESTED))
+        message->within = 0;
+    if (message->buffer_count == 0 && needs_buffer(message->type))
         ax_session_failf(session, AX_EPROTOCOL, "Call %" PRIu64 " has no buffer", message->call);
     else
         admit_request(session, message, now, event);
 }
 
-static bool is_result_kind(uint64_t kind)
+static bool is_result_kind(const struct ax_session *session, uint64_t kind)
 {
+    if (kind == AX_RESULT_SELF || kind == AX_RESULT_REFERENCE)
+        return session->features & AX_FEATURE_OPERATIONS;
     return kind == AX_RESULT_SUCCESS || kind == AX_RESULT_ERROR || kind == AX_RESULT_OPERATION_ERROR;
+}
+
+static bool lacks_buffer(const struct ax_message *message)
+{
+    return message->buffer_count == 0 && message->kind != AX_RESULT_OPERATION_ERROR && message->kind != AX_RESULT_SELF;
 }
 
 static void on_result(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
@@ -90,12 +105,16 @@ static void on_result(struct ax_session *session, struct ax_message *message, ui
         ax_session_failf(session, AX_EPROTOCOL, "Call not found: %" PRIu64, message->call);
         return;
     }
-    if (!is_result_kind(message->kind)) {
+    if (!is_result_kind(session, message->kind)) {
         ax_session_failf(session, AX_EPROTOCOL, "Result of call %" PRIu64 " has an unknown kind: %" PRIu64,
                          message->call, message->kind);
         return;
     }
-    if (message->kind != AX_RESULT_OPERATION_ERROR && message->buffer_count == 0) {
+    if (message->kind == AX_RESULT_REFERENCE && message->ids.count == 0) {
+        ax_session_failf(session, AX_EPROTOCOL, "Result of call %" PRIu64 " refers to no object", message->call);
+        return;
+    }
+    if (lacks_buffer(message)) {
         ax_session_failf(session, AX_EPROTOCOL, "Result of call %" PRIu64 " has no buffer", message->call);
         return;
     }
@@ -129,18 +148,30 @@ static void on_del_objs(struct ax_session *session, struct ax_message *message, 
 static action *const actions[AX_MESSAGE_TYPES + 1][3] = {
     /*                       GREETING     READY        CLOSING     */
     [AX_GREETING]         = {on_greeting, refuse,      drop},
-    [AX_APPLY]            = {refuse,      on_apply,    drop},
+    [AX_APPLY]            = {refuse,      on_request,  drop},
     [AX_RESULT]           = {refuse,      on_result,   drop},
     [AX_GOODBYE]          = {refuse,      on_goodbye,  on_goodbye},
     [AX_DEL_OBJS]         = {refuse,      on_del_objs, drop},
     [AX_IDLE]             = {refuse,      drop,        drop},
+    [AX_CREATE]           = {refuse,      on_request,  drop},
+    [AX_REPLICATE]        = {refuse,      on_request,  drop},
+    [AX_COPY]             = {refuse,      on_request,  drop},
+    [AX_METHOD]           = {refuse,      on_request,  drop},
     [AX_MESSAGE_TYPES]    = {refuse,      refuse,      drop}, /* any other type */
 };
 /* clang-format on */
 
+/* Whether the two sides have agreed on messages of this type. */
+static bool is_spoken(const struct ax_session *session, uint64_t type)
+{
+    bool plain = type <= AX_IDLE;
+
+    return plain || (type < AX_MESSAGE_TYPES && session->features & AX_FEATURE_OPERATIONS);
+}
+
 static action *find_action(const struct ax_session *session, uint64_t type)
 {
-    return actions[type < AX_MESSAGE_TYPES ? type : AX_MESSAGE_TYPES][session->state - AX_STATE_GREETING];
+    return actions[is_spoken(session, type) ? type : AX_MESSAGE_TYPES][session->state - AX_STATE_GREETING];
 }
 
 void ax_session_check_head(struct ax_session *session, struct ax_message *message)

@@ -61,55 +61,127 @@ static unsigned char *put_bytes(unsigned char *out, const char *bytes, size_t si
     return out + size;
 }
 
-/* What APPLY and RESULT have in common. */
-struct call_message {
-    uint64_t type;
+/* A request or a result that is to be queued. */
+struct outgoing {
+    const struct ax_operation *operation; /* NULL: a result */
     uint64_t call;
-    uint64_t kind; /* 0: none */
-    const uint64_t *refs;
-    size_t ref_count;
+    enum ax_result_kind kind;
+    struct ax_cargo *cargo;
 };
 
-static size_t call_head_size(const struct call_message *message)
+static size_t head_size(const struct outgoing *message)
 {
-    return ax_uint_size(message->type) + ax_uint_size(message->call) +
-           (message->kind ? ax_uint_size(message->kind) : 0) + ax_ids_size(message->refs, message->ref_count);
+    if (message->operation)
+        return ax_request_size(message->operation, message->call, message->cargo);
+    return ax_result_size(message->call, message->kind, message->cargo);
 }
 
-static unsigned char *put_call_head(unsigned char *out, const struct call_message *message)
+/* The frame of the head, of `size` bytes; returns its end. */
+static unsigned char *put_head(unsigned char *out, const struct outgoing *message, size_t size)
 {
-    out = ax_head_put_uint(out, message->type);
-    out = ax_head_put_uint(out, message->call);
-    if (message->kind)
-        out = ax_head_put_uint(out, message->kind);
-    return ax_put_ids(out, message->refs, message->ref_count);
+    ax_frame_put_header(out, size, message->cargo->buffer_count > 0);
+    out += AX_FRAME_HEADER_SIZE;
+    if (message->operation)
+        return ax_put_request(out, message->operation, message->call, message->cargo);
+    return ax_put_result(out, message->call, message->kind, message->cargo);
 }
 
-/* Queues head and payload: as one piece when the payload is small, else the payload stays where it is. */
-static int queue_call_message(struct ax_session *session, const struct call_message *message, struct ax_buffer *payload,
-                              uint64_t now)
+static bool is_copied(const struct ax_buffer *buffer)
 {
-    size_t before = session->output.size;
-    bool copied = payload->size <= AX_OUTPUT_COPY_MAX;
-    size_t head_size = call_head_size(message);
-    size_t size = AX_FRAME_HEADER_SIZE + head_size + AX_FRAME_HEADER_SIZE + (copied ? payload->size : 0);
+    return buffer->size <= AX_OUTPUT_COPY_MAX;
+}
 
+/* What is queued of a buffer besides its own memory. */
+static size_t copied_size(const struct ax_buffer *buffer)
+{
+    return AX_FRAME_HEADER_SIZE + (is_copied(buffer) ? buffer->size : 0);
+}
+
+/* The header of the frame of buffer `i`, and its bytes when they are few; returns the end. */
+static unsigned char *put_copied(unsigned char *out, const struct ax_cargo *cargo, size_t i)
+{
+    const struct ax_buffer *buffer = &cargo->buffers[i];
+
+    ax_frame_put_header(out, buffer->size, i + 1 < cargo->buffer_count);
+    out += AX_FRAME_HEADER_SIZE;
+    if (!is_copied(buffer) || buffer->size == 0)
+        return out;
+    memcpy(out, buffer->data, buffer->size);
+    return out + buffer->size;
+}
+
+/* A message whose buffers are all small is copied in one piece. */
+static int queue_small(struct ax_session *session, const struct outgoing *message)
+{
+    const struct ax_cargo *cargo = message->cargo;
+    size_t head = head_size(message);
+    size_t size = AX_FRAME_HEADER_SIZE + head;
+
+    for (size_t i = 0; i < cargo->buffer_count; i++)
+        size += copied_size(&cargo->buffers[i]);
     unsigned char *out = ax_output_append(&session->output, size);
     if (!out)
         return AX_ENOMEM;
-    ax_frame_put_header(out, head_size, true);
-    out = put_call_head(out + AX_FRAME_HEADER_SIZE, message);
-    ax_frame_put_header(out, payload->size, false);
-    if (copied) {
-        if (payload->size > 0)
-            memcpy(out + AX_FRAME_HEADER_SIZE, payload->data, payload->size);
-        ax_buffer_fini(payload);
-    } else if (ax_output_append_buffer(&session->output, payload) < 0) {
-        ax_output_retract(&session->output, size);
+    out = put_head(out, message, head);
+    for (size_t i = 0; i < cargo->buffer_count; i++) {
+        out = put_copied(out, cargo, i);
+        ax_buffer_fini(&cargo->buffers[i]);
+    }
+    return 0;
+}
+
+/* Adds frames to a draft, which borrows the memory of large buffers. AX_ENOMEM: it is to be abandoned. */
+static int draft_message(struct ax_output *draft, const struct outgoing *message)
+{
+    const struct ax_cargo *cargo = message->cargo;
+    size_t head = head_size(message);
+    unsigned char *out = ax_output_append(draft, AX_FRAME_HEADER_SIZE + head);
+
+    if (!out)
+        return AX_ENOMEM;
+    put_head(out, message, head);
+    for (size_t i = 0; i < cargo->buffer_count; i++) {
+        struct ax_buffer borrowed = cargo->buffers[i];
+        out = ax_output_append(draft, copied_size(&borrowed));
+        if (!out)
+            return AX_ENOMEM;
+        put_copied(out, cargo, i);
+        if (!is_copied(&borrowed) && ax_output_append_buffer(draft, &borrowed) < 0)
+            return AX_ENOMEM;
+    }
+    return 0;
+}
+
+/* Large buffers stay where they are. Nothing of the message is queued before all of it can be. */
+static int queue_large(struct ax_session *session, const struct outgoing *message)
+{
+    struct ax_output draft;
+
+    ax_output_init(&draft);
+    if (draft_message(&draft, message) < 0) {
+        ax_output_abandon(&draft);
         return AX_ENOMEM;
     }
-    note_queued(session, before, now);
+    for (size_t i = 0; i < message->cargo->buffer_count; i++) {
+        struct ax_buffer taken = ax_buffer_take(&message->cargo->buffers[i]);
+        if (is_copied(&taken))
+            ax_buffer_fini(&taken);
+    }
+    ax_output_join(&session->output, &draft);
     return 0;
+}
+
+static int queue_message(struct ax_session *session, const struct outgoing *message, uint64_t now)
+{
+    size_t before = session->output.size;
+    bool small = true;
+
+    for (size_t i = 0; i < message->cargo->buffer_count; i++)
+        small = small && is_copied(&message->cargo->buffers[i]);
+    int error = small ? queue_small(session, message) : queue_large(session, message);
+    if (!error)
+        note_queued(session, before, now);
+    return error;
 }
 
 /* ---- messages of the session itself ---- */
@@ -204,18 +276,29 @@ static bool is_full(const struct ax_session *session)
     return session->output.size > 0 && session->output.size >= session->config.limits.max_queued;
 }
 
-int ax_session_call(struct ax_session *session, const uint64_t *refs, size_t ref_count, struct ax_buffer *payload,
+/* What the peer has announced that it understands, this request can be said in. */
+static bool peer_knows(const struct ax_session *session, uint32_t feature)
+{
+    return (session->features & feature) != 0;
+}
+
+int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_cargo *cargo,
                     void *waiter, uint64_t now, uint64_t *id)
 {
     if (session->state != AX_STATE_READY)
         return AX_ESTATE;
+    if (operation->type != AX_APPLY && !peer_knows(session, AX_FEATURE_OPERATIONS))
+        return AX_ESTATE;
     if (is_full(session))
         return AX_EFULL;
 
-    struct call_message message = {AX_APPLY, session->next_call, 0, refs, ref_count};
+    struct ax_operation said = *operation;
+    if (!peer_knows(session, AX_FEATURE_NESTED))
+        said.within = 0;
+    struct outgoing message = {.operation = &said, .call = session->next_call, .cargo = cargo};
     if (ax_idmap_put(&session->calls, message.call, waiter) < 0)
         return AX_ENOMEM;
-    int error = queue_call_message(session, &message, payload, now);
+    int error = queue_message(session, &message, now);
     if (error) {
         ax_idmap_take(&session->calls, message.call);
         return error;
@@ -224,18 +307,33 @@ int ax_session_call(struct ax_session *session, const uint64_t *refs, size_t ref
     return 0;
 }
 
-int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, const uint64_t *refs,
-                      size_t ref_count, struct ax_buffer *payload, uint64_t now)
+static bool may_answer(const struct ax_session *session, enum ax_result_kind kind)
 {
-    if (kind != AX_RESULT_SUCCESS && kind != AX_RESULT_ERROR)
+    switch (kind) {
+    case AX_RESULT_SUCCESS:
+    case AX_RESULT_ERROR:
+        return true;
+    case AX_RESULT_SELF:
+    case AX_RESULT_REFERENCE:
+        return peer_knows(session, AX_FEATURE_OPERATIONS);
+    case AX_RESULT_OPERATION_ERROR:
+        break;
+    }
+    return false;
+}
+
+int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, struct ax_cargo *cargo,
+                      uint64_t now)
+{
+    if (!may_answer(session, kind))
         return AX_ERANGE;
     if (session->state != AX_STATE_READY || session->calls_in_progress == 0)
         return AX_ESTATE;
     if (is_full(session))
         return AX_EFULL;
 
-    struct call_message message = {AX_RESULT, call, kind, refs, ref_count};
-    int error = queue_call_message(session, &message, payload, now);
+    struct outgoing message = {.call = call, .kind = kind, .cargo = cargo};
+    int error = queue_message(session, &message, now);
     if (!error)
         session->calls_in_progress--;
     return error;

@@ -21,6 +21,10 @@
 
 #define AX_EXTENSION_LEVEL 1u
 #define AX_FEATURE_REASON 0x00000001u /* GOODBYE ends with `bytes`: why, in UTF-8, for the other side's error text */
+#define AX_FEATURE_NESTED                                                                                              \
+    0x00000002u /* requests end with the call that is being served: see struct ax_message, within */
+#define AX_FEATURE_OPERATIONS 0x00000004u /* CREATE, REPLICATE, COPY, METHOD; SELF and REFERENCE */
+#define AX_FEATURES_ALL 0x00000007u       /* what this session understands */
 
 struct ax_version {
     uint8_t major;

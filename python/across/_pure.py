@@ -1079,7 +1079,13 @@ def register(obj: object, /) -> int:
 
 def lookup(id: int, /) -> Any:
     """Return an object of the table."""
-    return _get_scope('is in use by this thread', _CALL, _PICKLE, _UNPICKLE).link._objects.get(id)
+    link = _get_scope('is in use by this thread', _CALL, _PICKLE, _UNPICKLE).link
+    try:
+        return link._objects.get(id)
+    except KeyError:
+        if link._phase < _STOPPING:
+            raise
+        raise link._make_disconnect_error() from None  # they all are gone
 
 
 def claim(id: int, /) -> Handle:
@@ -1367,6 +1373,8 @@ class Link:
                     raise TypeError('The exception record holds {}, which is no exception'.format(type(error).__name__))
                 return error
         except Exception as error:
+            if isinstance(error, _hooks.DisconnectError) and self._phase >= _STOPPING:
+                raise self._make_disconnect_error() from None
             raise _make_operation_error('Unpickling', error) from error
         finally:
             unclaimed = set(message.ids).difference(scope.ids)

@@ -187,6 +187,8 @@ int ax_host_add(const struct ax_host_offer *offer)
 
     *connection =
         (struct connection){.in_fd = offer->in_fd, .out_fd = offer->out_fd, .ended = offer->ended, .arg = offer->arg};
+    if (offer->wire != NULL)
+        *offer->wire = AX_WIRE_BUSY;
     if (offer->size > 0 && write(offer->out_fd, offer->received, offer->size) != (ssize_t)offer->size)
         abort();
     if (closing[0] < 0 && pipe2(closing, O_CLOEXEC) < 0)

@@ -70,6 +70,34 @@ static void test_waits_in_order(void **state)
     assert_ptr_equal(all.last[AX_CLIENT_WAITING], clients[0]);
 }
 
+/* Its worker died: it was there before those who wait. */
+static void test_one_that_returns_is_first(void **state)
+{
+    struct ax_client *clients[3];
+    (void)state;
+
+    for (int i = 0; i < 3; i++) {
+        clients[i] = ax_client_new(&all, "peer", 0);
+        ax_client_move(&all, clients[i], AX_CLIENT_WAITING, NULL);
+    }
+    ax_client_move(&all, clients[0], AX_CLIENT_SERVED, NULL);
+    ax_client_move(&all, clients[1], AX_CLIENT_SERVED, NULL);
+    ax_client_return(&all, clients[1]);
+    ax_client_return(&all, clients[0]);
+    assert_int_equal(all.count[AX_CLIENT_SERVED], 0);
+    assert_int_equal(all.count[AX_CLIENT_WAITING], 3);
+    assert_null(all.first[AX_CLIENT_SERVED]);
+    assert_ptr_equal(all.first[AX_CLIENT_WAITING], clients[0]);
+    assert_ptr_equal(clients[0]->next, clients[1]);
+    assert_ptr_equal(all.last[AX_CLIENT_WAITING], clients[2]);
+    ax_client_move(&all, clients[0], AX_CLIENT_SERVED, NULL);
+    ax_client_move(&all, clients[1], AX_CLIENT_SERVED, NULL);
+    ax_client_move(&all, clients[2], AX_CLIENT_SERVED, NULL);
+    ax_client_return(&all, clients[2]);
+    assert_ptr_equal(all.first[AX_CLIENT_WAITING], clients[2]);
+    assert_ptr_equal(all.last[AX_CLIENT_WAITING], clients[2]);
+}
+
 /* Enough of them that the index grows several times. */
 static void test_finds_each_of_many(void **state)
 {
@@ -115,11 +143,9 @@ static void test_a_reason_is_always_logged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_moves_forward_and_counts),
-        TEST(test_a_descriptor_is_closed_when_it_is_not_needed_any_more),
-        TEST(test_waits_in_order),
-        TEST(test_finds_each_of_many),
-        TEST(test_a_reason_is_always_logged),
+        TEST(test_moves_forward_and_counts), TEST(test_a_descriptor_is_closed_when_it_is_not_needed_any_more),
+        TEST(test_waits_in_order),           TEST(test_one_that_returns_is_first),
+        TEST(test_finds_each_of_many),       TEST(test_a_reason_is_always_logged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

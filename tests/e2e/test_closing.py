@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The ends of connections: orderly, abrupt, from every side, and with calls under way."""
 
+import gc
+import logging
 import os
 import signal
 import socket
 import subprocess
 import threading
+import weakref
 
 import pytest
 
@@ -13,7 +16,7 @@ import across
 
 from . import remote_tasks as tasks
 from .clients import run_client, start_client
-from .daemon import LOG, close_broken
+from .daemon import ACROSSD, LOG, close_broken
 from .waiting import LIMIT, is_alive, join, wait_until
 
 CLOSED = 'Connection is closed'
@@ -197,6 +200,25 @@ def test_close_raises_the_fatal_error_once():
 
 
 # ---- during the handshake ----
+
+
+def test_a_connection_that_broke_is_collected(caplog):
+    """Although its error, raised where it was used, leads to the frames, and they lead to the connection."""
+
+    def use():
+        proc = subprocess.Popen([ACROSSD, '--stdio'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with across.Connection.from_pipes(proc.stdout, proc.stdin) as conn:
+            broken.append(weakref.ref(conn))
+            proc.kill()
+            proc.wait()
+            conn.wait()
+
+    broken = []
+    caplog.set_level(logging.CRITICAL, 'across')  # what is logged is kept, with all that it mentions
+    with pytest.raises(EOFError):
+        use()
+    gc.collect()
+    wait_until(lambda: gc.collect() == 0 and broken[0]() is None, 'the end of the connection')
 
 
 def test_cancel_during_the_handshake():

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What the world does to connections: clocks that are set, processes that are stopped, peers that ask for too much."""
 
-import concurrent.futures
 import os
 import pickle
 import time
@@ -10,8 +9,6 @@ import pytest
 
 import across
 
-from . import deadly_tasks as deadly
-from . import remote_tasks as tasks
 from .clients import client
 from .daemon import RunningCall
 from .test_bad_input import GOODBYE, GREETING, HELLO, Raw, apply, message

@@ -15,6 +15,7 @@ from . import deadly_tasks as deadly
 from . import remote_tasks as tasks
 from .clients import client
 from .daemon import LOG, RunningCall, bystanders, close_broken
+from .test_status import ask_json
 from .waiting import LIMIT, is_alive, wait_until
 
 KILLED = 'was killed by signal 9 [(]Killed[)]'
@@ -72,6 +73,29 @@ def test_nothing_of_a_killed_worker_is_left(make_daemon, isolation):
         daemon.expect_killed(worker)
 
 
+def test_a_client_whose_worker_died_before_it_began_gets_another_one(make_daemon, isolation):
+    daemon = make_daemon(isolation=isolation)
+    (worker,) = daemon.find_idle_workers()
+    with concurrent.futures.ThreadPoolExecutor(3) as executor:
+        with stopped(worker):
+            conns = [daemon.connect() for _ in range(3)]
+            calls = [executor.submit(conn.call, os.getpid) for conn in conns]
+            status = [worker] if isolation == 'process' else [worker] * 3
+            wait_until(lambda: served_by(daemon, worker) == status, 'handing over to a stopped worker')
+            os.kill(worker, signal.SIGKILL)
+        found = [call.result(LIMIT) for call in calls]
+    assert worker not in found and all(map(daemon.is_worker, found))
+    daemon.expect_lost(worker, connections=0)
+    for conn in conns:
+        conn.close()
+
+
+def served_by(daemon, worker):
+    """The connections that this worker has, as the supervisor sees it."""
+    found = ask_json(daemon.addresses[0])['connections']
+    return [connection['worker'] for connection in found if connection['worker'] == worker]
+
+
 def test_processes_that_other_workers_started_go_on(daemon):
     with daemon.connect() as other:
         theirs = other.call(deadly.start_daemon)
@@ -123,6 +147,7 @@ def test_a_killed_zygote_is_replaced(make_daemon, isolation):
         os.kill(started, signal.SIGKILL)
         wait_for_end(started)
     daemon.find_idle_workers()
+    daemon.allow_lines(LOG + 'cannot start a worker: ended together with its keeper')  # one that was just being forked
 
 
 def test_a_worker_that_outlives_its_zygote_is_watched_as_before(daemon):

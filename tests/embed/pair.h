@@ -31,6 +31,21 @@ static inline int await(struct ax_connection *connection, struct ax_pending *pen
     return error;
 }
 
+/* ---- calls of one buffer ---- */
+
+static inline int pair_call(struct ax_connection *connection, struct ax_buffer *payload, struct ax_pending *pending)
+{
+    struct ax_operation operation = {.type = AX_APPLY};
+    struct ax_cargo cargo = {.buffers = payload, .buffer_count = 1};
+    return ax_connection_call(connection, &operation, &cargo, pending);
+}
+
+static inline int pair_answer(struct ax_request *request, struct ax_buffer *payload)
+{
+    struct ax_cargo cargo = {.buffers = payload, .buffer_count = 1};
+    return ax_request_result(request, AX_RESULT_SUCCESS, &cargo);
+}
+
 /* ---- pairs ---- */
 
 struct pair {

@@ -49,7 +49,7 @@ static void serve(struct ax_request *request)
     if (what == 'f')
         ax_request_fail(request, "as you wish");
     else
-        ax_request_result(request, AX_RESULT_SUCCESS, NULL, 0, &payload);
+        pair_answer(request, &payload);
     ax_buffer_fini(&payload);
     ax_request_free(request);
 }
@@ -102,7 +102,7 @@ static struct ax_buffer bytes(const void *data, size_t size)
 static void send_call(struct ax_connection *connection, const void *data, size_t size, struct ax_pending *pending)
 {
     struct ax_buffer payload = bytes(data, size);
-    assert_int_equal(ax_connection_call(connection, NULL, 0, &payload, pending), 0);
+    assert_int_equal(pair_call(connection, &payload, pending), 0);
 }
 
 /* Takes the result of a call, which must be the bytes that were sent. */
@@ -292,7 +292,7 @@ static void closing_ends_both_sides_in_order(void **state)
     assert_int_equal(pair->near->stream.in_fd, -1);
     struct ax_buffer payload = bytes("e", 1);
     struct ax_pending pending;
-    assert_int_equal(ax_connection_call(pair->near, NULL, 0, &payload, &pending), AX_ESTATE);
+    assert_int_equal(pair_call(pair->near, &payload, &pending), AX_ESTATE);
     ax_buffer_fini(&payload);
 }
 
@@ -375,6 +375,23 @@ static void a_peer_that_goes_breaks_a_connection(void **state)
     finish_alone(connection);
 }
 
+/* Its peer is there, and would wait. */
+static void a_stream_that_takes_nothing_breaks_a_connection(void **state)
+{
+    (void)state;
+    int in[2], out[2];
+    struct ax_connection *connection = pair_connection(&ops, AX_OPENER);
+    assert_int_equal(pipe(in), 0);
+    assert_int_equal(pipe(out), 0);
+    assert_int_equal(ax_connection_start(connection, in[0], out[0], NULL, 0), 0); /* which is the end to read from */
+    assert_int_equal(wait_phase(connection, AX_PHASE_STOPPING), 0);
+    assert_int_equal(connection->end, AX_END_FAILED);
+    assert_int_equal(connection->io_error, EBADF);
+    finish_alone(connection);
+    close(in[1]);
+    close(out[1]);
+}
+
 static void a_connection_may_end_before_it_starts(void **state)
 {
     (void)state;
@@ -427,7 +444,7 @@ static void *send_until_it_fails(void *arg)
     while (sender->error == 0) {
         struct ax_buffer payload = bytes(data, size);
         int count = atomic_load(&sender->sent);
-        sender->error = ax_connection_call(sender->connection, NULL, 0, &payload, &pendings[count]);
+        sender->error = pair_call(sender->connection, &payload, &pendings[count]);
         if (sender->error == 0)
             atomic_store(&sender->sent, count + 1);
         ax_buffer_fini(&payload);
@@ -541,6 +558,7 @@ int main(void)
         ON_SOCKETS(a_failure_from_outside_keeps_the_first_reason),
         cmocka_unit_test(garbage_breaks_a_connection),
         cmocka_unit_test(a_peer_that_goes_breaks_a_connection),
+        cmocka_unit_test(a_stream_that_takes_nothing_breaks_a_connection),
         cmocka_unit_test(a_connection_may_end_before_it_starts),
         cmocka_unit_test(a_regular_file_is_refused),
         cmocka_unit_test(sender_that_is_held_back_is_woken_when_it_ends),

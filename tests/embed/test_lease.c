@@ -58,7 +58,7 @@ static void serve(struct ax_request *request)
         call(request->connection, "dback");
         break;
     }
-    ax_request_result(request, AX_RESULT_SUCCESS, NULL, 0, &payload);
+    pair_answer(request, &payload);
     ax_buffer_fini(&payload);
     ax_request_free(request);
 }
@@ -86,7 +86,7 @@ static bool call(struct ax_connection *connection, const char *text)
     payload.size = size;
     int error;
     do
-        error = ax_connection_call(connection, NULL, 0, &payload, &pending);
+        error = pair_call(connection, &payload, &pending);
     while (error == -EINTR);
     if (error != 0) {
         ax_buffer_fini(&payload);

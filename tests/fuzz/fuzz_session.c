@@ -180,7 +180,9 @@ static void call(struct fuzz *fuzz)
     struct ax_buffer payload = make_payload(take_byte(&fuzz->input) * 128u);
     const uint64_t refs[] = {take_byte(&fuzz->input), UINT64_MAX};
     uint64_t id;
-    int error = ax_session_call(&fuzz->session, refs, 2, &payload, &waiter, fuzz->now, &id);
+    struct ax_operation operation = {.type = AX_APPLY};
+    struct ax_cargo cargo = {refs, 2, &payload, 1};
+    int error = ax_session_call(&fuzz->session, &operation, &cargo, &waiter, fuzz->now, &id);
 
     CHECK((error == AX_ESTATE) == (fuzz->session.state != AX_STATE_READY));
     if (error) {
@@ -198,11 +200,12 @@ static void call(struct fuzz *fuzz)
 static void answer(struct fuzz *fuzz, unsigned how)
 {
     struct ax_buffer payload = make_payload(take_byte(&fuzz->input) * 128u);
+    struct ax_cargo cargo = {NULL, 0, &payload, 1};
 
     if (how == 0)
         ax_session_result_failed(&fuzz->session, fuzz->peer_call, "It does not work", fuzz->now);
     else
-        ax_session_result(&fuzz->session, fuzz->peer_call, (enum ax_result_kind)how, NULL, 0, &payload, fuzz->now);
+        ax_session_result(&fuzz->session, fuzz->peer_call, (enum ax_result_kind)how, &cargo, fuzz->now);
     ax_buffer_fini(&payload); /* the empty one, when the session has taken it */
 }
 

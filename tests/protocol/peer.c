@@ -69,9 +69,20 @@ static void log_buffers(struct peer *peer, const struct ax_message *message)
     }
 }
 
+/* What is said of an APPLY by default is left out. */
 static void log_call(struct peer *peer, const struct ax_message *message)
 {
     log_number(peer, "call ", (long long)message->call);
+    if (message->type != AX_APPLY)
+        log_number(peer, " type ", (long long)message->type);
+    if (message->type == AX_COPY || message->type == AX_METHOD)
+        log_number(peer, " object ", (long long)message->object);
+    if (message->text_size > 0) {
+        log_string(peer, " ");
+        log_text(peer, message->text, message->text_size);
+    }
+    if (message->within > 0)
+        log_number(peer, " within ", (long long)message->within);
     log_string(peer, " refs");
     log_ids(peer, message->ids);
     log_buffers(peer, message);
@@ -106,7 +117,9 @@ static void answer_call(struct peer *peer, struct ax_message *message)
 {
     struct ax_buffer payload = ax_buffer_take(&message->buffers[0]);
 
-    if (ax_session_result(&peer->session, message->call, AX_RESULT_SUCCESS, NULL, 0, &payload, peer->now) < 0)
+    struct ax_cargo cargo = {.buffers = &payload, .buffer_count = 1};
+
+    if (ax_session_result(&peer->session, message->call, AX_RESULT_SUCCESS, &cargo, peer->now) < 0)
         ax_buffer_fini(&payload);
 }
 
@@ -306,13 +319,30 @@ struct ax_buffer make_payload(size_t size, int byte)
     return buffer;
 }
 
+int apply(struct ax_session *session, const uint64_t *refs, size_t ref_count, struct ax_buffer *payload, void *waiter,
+          uint64_t now, uint64_t *id)
+{
+    struct ax_operation operation = {.type = AX_APPLY};
+    struct ax_cargo cargo = {refs, ref_count, payload, 1};
+
+    return ax_session_call(session, &operation, &cargo, waiter, now, id);
+}
+
+int answer(struct ax_session *session, uint64_t call, enum ax_result_kind kind, const uint64_t *refs, size_t ref_count,
+           struct ax_buffer *payload, uint64_t now)
+{
+    struct ax_cargo cargo = {refs, ref_count, payload, 1};
+
+    return ax_session_result(session, call, kind, &cargo, now);
+}
+
 int peer_call(struct peer *peer, const char *payload, uintptr_t waiter, uint64_t *id)
 {
     struct ax_buffer buffer = {0};
     int error = ax_buffer_append(&buffer, payload, strlen(payload));
 
     if (!error)
-        error = ax_session_call(&peer->session, NULL, 0, &buffer, (void *)waiter, peer->now, id);
+        error = apply(&peer->session, NULL, 0, &buffer, (void *)waiter, peer->now, id);
     ax_buffer_fini(&buffer);
     return error;
 }
@@ -323,7 +353,7 @@ int peer_result(struct peer *peer, uint64_t call, enum ax_result_kind kind, cons
     int error = ax_buffer_append(&buffer, payload, strlen(payload));
 
     if (!error)
-        error = ax_session_result(&peer->session, call, kind, NULL, 0, &buffer, peer->now);
+        error = answer(&peer->session, call, kind, NULL, 0, &buffer, peer->now);
     ax_buffer_fini(&buffer);
     return error;
 }

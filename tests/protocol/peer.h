@@ -34,7 +34,7 @@ struct peer {
 /*
  * Lines of the log:
  *   ready | closed [reason] | failed <code> <reason>
- *   call <id> refs <ids> buffers <n> <first payload>
+ *   call <id> [type <t>] [object <id>] [<name>] [within <id>] refs <ids> buffers <n> <first payload>
  *   result <id> kind <k> waiter <n> refs <ids> buffers <n> <payload or text>
  *   release <ids>
  * A waiter is shown as the number that peer_call() was given.
@@ -70,6 +70,12 @@ void peer_exchange(struct peer *a, struct peer *b);
  */
 void peer_make_ready(struct peer *peer, const struct ax_session_config *config, uint32_t peer_timeout_ms,
                      uint32_t peer_features);
+
+/* ax_session_call() of an APPLY, and ax_session_result(), with one buffer. */
+int apply(struct ax_session *session, const uint64_t *refs, size_t ref_count, struct ax_buffer *payload, void *waiter,
+          uint64_t now, uint64_t *id);
+int answer(struct ax_session *session, uint64_t call, enum ax_result_kind kind, const uint64_t *refs, size_t ref_count,
+           struct ax_buffer *payload, uint64_t now);
 
 /* ax_session_call() and ax_session_result() with a copy of a string for a payload; the payload is freed on errors. */
 int peer_call(struct peer *peer, const char *payload, uintptr_t waiter, uint64_t *id);

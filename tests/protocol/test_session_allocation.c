@@ -35,7 +35,7 @@ static size_t call_all(struct peer *peer)
         uint64_t id;
         if (!payload.data)
             continue;
-        int error = ax_session_call(&peer->session, refs, 3, &payload, (void *)(uintptr_t)(i + 1), peer->now, &id);
+        int error = apply(&peer->session, refs, 3, &payload, (void *)(uintptr_t)(i + 1), peer->now, &id);
         if (error) {
             assert_true(error == AX_ENOMEM || (error == AX_ESTATE && peer->session.state != AX_STATE_READY));
             ax_buffer_fini(&payload);

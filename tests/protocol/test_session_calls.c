@@ -104,13 +104,12 @@ static void references_travel_with_calls_and_results(void **state)
     uint64_t id;
 
     (void)state;
-    assert_int_equal(ax_session_call(&opener.session, call_refs, 5, &payload, (void *)9, opener.now, &id), 0);
+    assert_int_equal(apply(&opener.session, call_refs, 5, &payload, (void *)9, opener.now, &id), 0);
     assert_null(payload.data);
     peer_exchange(&opener, &acceptor);
     assert_log(&acceptor, "call 0 refs 0,252,253,65536,5000000000 buffers 1 pp\n");
     payload = make_payload(3, 'q');
-    assert_int_equal(
-        ax_session_result(&acceptor.session, id, AX_RESULT_SUCCESS, result_refs, 1, &payload, acceptor.now), 0);
+    assert_int_equal(answer(&acceptor.session, id, AX_RESULT_SUCCESS, result_refs, 1, &payload, acceptor.now), 0);
     peer_exchange(&opener, &acceptor);
     assert_log(&opener, "result 0 kind 2 waiter 9 refs 7 buffers 1 qqq\n");
 }
@@ -162,7 +161,7 @@ static void an_empty_payload_is_a_buffer_too(void **state)
 
     (void)state;
     acceptor.answer = true;
-    assert_int_equal(ax_session_call(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
+    assert_int_equal(apply(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
     peer_exchange(&opener, &acceptor);
     assert_log(&acceptor, "call 0 refs buffers 1 \n");
     assert_log(&opener, "result 0 kind 2 waiter 1 refs buffers 1 \n");
@@ -180,7 +179,7 @@ static void payloads_of_any_size_come_through(void **state)
         for (size_t i = 0; i < COUNT_OF(sizes); i++) {
             struct ax_buffer payload = make_payload(sizes[i], 'x');
             uint64_t id;
-            assert_int_equal(ax_session_call(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
+            assert_int_equal(apply(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
             peer_exchange(&opener, &acceptor);
             char begin[64];
             snprintf(begin, sizeof(begin), "result %d kind 2 waiter 1 refs buffers 1 ", (int)id);
@@ -211,7 +210,7 @@ static void a_borrowed_payload_is_given_back_when_it_is_sent(void **state)
     for (size_t size = AX_OUTPUT_COPY_MAX; size <= sizeof(memory); size++) {
         struct ax_buffer payload = {.data = memory, .size = size, .release = count_release};
         released = 0;
-        assert_int_equal(ax_session_call(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
+        assert_int_equal(apply(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
         assert_int_equal(released, size <= AX_OUTPUT_COPY_MAX ? 1 : 0);
         peer_collect(&opener);
         assert_int_equal(released, 1);
@@ -320,14 +319,14 @@ static void without_memory_a_call_was_not_made(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT_OF(failing); i++) {
         alloc_fail_at(failing[i]);
-        assert_int_equal(ax_session_call(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), AX_ENOMEM);
+        assert_int_equal(apply(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), AX_ENOMEM);
         assert_true(alloc_has_failed());
         assert_int_equal(id, 99);
         assert_int_equal(opener.session.output.size, 0);
         assert_int_equal(opener.session.calls.count, 0);
         assert_int_equal(payload.size, AX_OUTPUT_COPY_MAX + 1);
     }
-    assert_int_equal(ax_session_call(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
+    assert_int_equal(apply(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
     assert_int_equal(id, 0);
     peer_exchange(&opener, &acceptor);
     assert_int_equal(acceptor.session.calls_in_progress, 1);

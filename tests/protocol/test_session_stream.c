@@ -66,7 +66,7 @@ static void call_the_peer(void)
     struct ax_buffer payload = make_payload(5, 'h');
     uint64_t id;
 
-    assert_int_equal(ax_session_call(&peer.session, refs, 2, &payload, (void *)7, peer.now, &id), 0);
+    assert_int_equal(apply(&peer.session, refs, 2, &payload, (void *)7, peer.now, &id), 0);
     expect("000000000000000f 01 00 02 05 fd012c 000000000000000a 6868686868");
     feed("000000000000000b 02 00 02 01 04 0000000000000004 6f6b");
     assert_log(&peer, "result 0 kind 2 waiter 7 refs 4 buffers 1 ok\n");

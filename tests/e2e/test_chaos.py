@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT
+"""The short form of the chaos: calls on 64 connections while processes of all kinds are killed at random."""
+
+from . import chaos
+
+KILLS = 60
+SEED = 1  # of who is killed when; what the calls do meanwhile is up to the system
+
+
+def test_every_call_ends_once_whoever_is_killed(isolation, tmp_path):
+    died, outcome = chaos.run(isolation, SEED, str(tmp_path), lambda now: sum(now.kills.values()) < KILLS, pause=0.04)
+    assert all(died.kills[kind] for kind in chaos.KINDS)
+    assert outcome.ends['results'] and outcome.ends['exceptions'] and outcome.ends['disconnects'] and outcome.callbacks
