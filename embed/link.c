@@ -141,6 +141,16 @@ const struct ax_connection_ops ax_binding_ops = {
 
 /* ---- life ---- */
 
+/* The bytes of a source without NUL; None stands for no source. They live as long as `object`. */
+static bool read_source(PyObject *object, const char **source)
+{
+    char *bytes = NULL;
+    if (object != Py_None && PyBytes_AsStringAndSize(object, &bytes, NULL) != 0)
+        return false;
+    *source = bytes;
+    return true;
+}
+
 static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, struct ax_session_config *config)
 {
     static char *names[] = {"owner",     "acceptor",    "minor",           "timeout_ms", "handshake_ms",
@@ -148,11 +158,13 @@ static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, stru
     int acceptor = 0;
     unsigned char minor = 2;
     unsigned int timeout_ms = 60000, handshake_ms = 60000;
-    const char *bootstrap = NULL;
+    PyObject *source = Py_None;
+    const char *bootstrap;
     unsigned long long max_message = 0;
     int refuse_requests = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pbIIyKp", names, owner, &acceptor, &minor, &timeout_ms,
-                                     &handshake_ms, &bootstrap, &max_message, &refuse_requests))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pbIIOKp", names, owner, &acceptor, &minor, &timeout_ms,
+                                     &handshake_ms, &source, &max_message, &refuse_requests) ||
+        !read_source(source, &bootstrap))
         return false;
     *config = (struct ax_session_config){
         .role = acceptor ? AX_ACCEPTOR : AX_OPENER,

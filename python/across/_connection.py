@@ -48,7 +48,7 @@ class Connection:
     """
 
     __slots__ = ('_link', '_apply', '_transport', '_label', '_ended', '_failure', '_pid',
-                 '_accepts_exports', '__weakref__')  # fmt: skip
+                 '_accepts_exports', '_takes_data', '__weakref__')  # fmt: skip
 
     _is_acceptor = False  # whether the other side speaks first, and says which version is spoken
     _link: _engine.Link
@@ -59,19 +59,28 @@ class Connection:
     _failure: list[BaseException]  # what close() raises: at most one, and once
     _pid: int  # of the process that it lives in; a child made by fork() has but a dead image
     _accepts_exports: bool  # the peer may export modules to this process
+    _takes_data: bool  # and nothing else: the peer may not call here
 
     def __init__(self, channel: Any, *, options: Optional[Options] = None) -> None:
         options = Options() if options is None else options.copy()
+        takes_data = options.trust == 'data'
+        if takes_data and options.accept_exported_modules:
+            raise ValueError("accept_exported_modules needs trust='full': modules are code")
         transport = channel if isinstance(channel, Transport) else Bridge(channel)
         if options.timeout is not None:
             transport.set_timeout(options.timeout)
         timeout_ms = 0 if options.timeout is None else max(1, round(options.timeout * 1000))
         link = _engine.Link(
             self, acceptor=self._is_acceptor, minor=options.protocol_version[1], timeout_ms=timeout_ms,
-            handshake_ms=timeout_ms, bootstrap=_bios.get_source(),
+            handshake_ms=timeout_ms, bootstrap=None if takes_data else _bios.get_source(), refuse_requests=takes_data,
         )  # fmt: skip
         self._set_up(link, transport, repr(transport))
         self._accepts_exports = options.accept_exported_modules
+        self._takes_data = takes_data
+        if takes_data:
+            from . import _trust  # not before: it takes more time to import than all that others need
+
+            link.loads = _trust.make_loads(options.trusted_types)
         link.dumps = _picklers.get_dumps(options.pickler)
         if options.pickler == _picklers.CLOUDPICKLE:
             self._apply = self._ask_and_apply
@@ -88,6 +97,7 @@ class Connection:
         self._failure = []
         self._pid = os.getpid()
         self._accepts_exports = False
+        self._takes_data = False
 
     @classmethod
     def from_tcp(
@@ -194,8 +204,11 @@ class Connection:
 
         It fetches each of them when it is imported there. They take precedence over modules that are installed there.
         `__main__` can be exported if it ends with an `if __name__ == '__main__'` block, which does not run there.
-        ValueError when the other side accepts no modules, or has imported one of that name already.
+        ValueError when the other side accepts no modules, or has imported one of that name already, and on a connection
+        with trust='data': importing calls back.
         """
+        if self._takes_data:
+            raise ValueError("export() needs trust='full': the other side would have to call here for each module")
         for name in modules:
             if not isinstance(name, str):
                 raise TypeError('modules are exported by name, a str and not {}'.format(type(name).__name__))

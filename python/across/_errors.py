@@ -19,7 +19,30 @@ class ProtocolError(Exception):
     """The peer sent what the protocol does not allow."""
 
 
-for _obj in (OperationError, DisconnectError, ProtocolError):
+class RemoteError(Exception):
+    """What the called function raised, on a connection with Options(trust='data'): as text, and nothing but text.
+
+    type_name
+        The exception's class as it is named there: 'ValueError', or 'package.module.Missing'.
+    text
+        What str() made of it there, as far as its arguments tell.
+    remote_traceback
+        The frames of the other side, as text; tracebacks show them anyway.
+
+    Its cause and its context are RemoteErrors, too.
+    """
+
+    def __init__(self, type_name: str, text: str = '', remote_traceback: str = '') -> None:
+        super().__init__(type_name, text, remote_traceback)
+        self.type_name = type_name
+        self.text = text
+        self.remote_traceback = remote_traceback
+
+    def __str__(self) -> str:
+        return '{}: {}'.format(self.type_name, self.text) if self.text else self.type_name
+
+
+for _obj in (OperationError, DisconnectError, ProtocolError, RemoteError):
     _obj.__module__ = 'across'
 del _obj
 

@@ -29,17 +29,36 @@ def _check_protocol_version(value: Any) -> tuple[int, int]:
     return value
 
 
+def _check_trust(value: Any) -> str:
+    if value not in ('full', 'data'):
+        raise ValueError("trust must be 'full' or 'data', not {!r}".format(value))
+    return str(value)
+
+
+def _check_trusted_types(value: Any) -> tuple[Any, ...]:
+    types = tuple(value)
+    for item in types:
+        if not callable(item) or not all(isinstance(getattr(item, name, None), str) for name in _NAMES):
+            raise TypeError('trusted_types must be types, or functions, not {!r}'.format(item))
+    return types
+
+
+_NAMES = ('__module__', '__qualname__')
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     'timeout': _check_timeout,
     'accept_exported_modules': bool,
     'protocol_version': _check_protocol_version,
     'pickler': check_pickler,
+    'trust': _check_trust,
+    'trusted_types': _check_trusted_types,
 }
 _DEFAULTS: dict[str, Any] = {
     'timeout': 60.0,
     'accept_exported_modules': False,
     'protocol_version': (0, 2),
     'pickler': None,
+    'trust': 'full',
+    'trusted_types': (),
 }
 
 
@@ -61,15 +80,26 @@ class Options:
         plain across. Or a function, called as `pickler(value, protocol=4)`, that returns bytes which the other side can
         read with pickle.loads(): used on this side alone. Default: None, pickle's own.
 
+    trust
+        What the other side may do to this process. 'full': everything, for what it sends is unpickled, and what it asks
+        for is called. 'data': it may answer. It cannot call anything here; of what it answers, plain data and proxies
+        are taken, and nothing else than `trusted_types`; what it raises arrives as :exc:`across.RemoteError`. It cannot
+        be given modules, either: `export` is a ValueError. Default: 'full'.
+    trusted_types
+        With trust='data': types of which the other side may send instances too, and functions that it may have called
+        to make them. Default: ().
+
     A name that is none of these is an AttributeError.
     """
 
-    __slots__ = ('timeout', 'accept_exported_modules', 'protocol_version', 'pickler')
+    __slots__ = ('timeout', 'accept_exported_modules', 'protocol_version', 'pickler', 'trust', 'trusted_types')
 
     timeout: Optional[float]
     accept_exported_modules: bool
     protocol_version: tuple[int, int]
     pickler: Any
+    trust: str
+    trusted_types: tuple[Any, ...]
 
     def __init__(self, **options: Any) -> None:
         self._assign(_DEFAULTS)

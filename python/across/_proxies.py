@@ -13,6 +13,7 @@ import types
 from typing import Any, Callable, NoReturn, Optional
 
 from . import _engine
+from ._errors import RemoteError
 from ._portable import ConnectionBound, portable
 
 # Special methods that cross a connection. All other names with a leading underscore stay local.
@@ -122,7 +123,7 @@ def _make_proxy(id: int, methods: list[str]) -> Proxy:
 def _get_proxy_type(methods: frozenset[str]) -> type[Proxy]:
     scope: dict[str, Any] = {'__slots__': (), '__module__': 'across', '__doc__': Proxy.__doc__}
     for name in methods:
-        method = _make_exit() if name == '__exit__' else _make_method(name)
+        method = _MAKERS.get(name, _make_method)(name)
         method.__name__ = name
         method.__qualname__ = 'Proxy.' + name
         method.__module__ = 'across'
@@ -139,8 +140,23 @@ def _make_method(name: str) -> types.FunctionType:
     return method
 
 
-def _make_exit() -> types.FunctionType:
-    forward = _make_method('__exit__')
+def _make_next(name: str) -> types.FunctionType:
+    forward = _make_method(name)
+
+    def method(self: Any, /) -> Any:
+        try:
+            return forward(self)
+        except RemoteError as error:
+            if error.type_name != 'StopIteration':
+                raise
+        raise StopIteration
+
+    assert isinstance(method, types.FunctionType)
+    return method
+
+
+def _make_exit(name: str) -> types.FunctionType:
+    forward = _make_method(name)
 
     # Tracebacks cannot be pickled, and an exception that cannot either must not keep the remote __exit__ from running.
     def method(
@@ -153,6 +169,9 @@ def _make_exit() -> types.FunctionType:
 
     assert isinstance(method, types.FunctionType)
     return method
+
+
+_MAKERS = {'__next__': _make_next, '__exit__': _make_exit}
 
 
 class _SELF:

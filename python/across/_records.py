@@ -40,11 +40,16 @@ def load_error(record: Any) -> BaseException:
     exc = _load(record)
     if exc is None:
         raise TypeError('an exception record without an exception')
-    if exc.__context__ is None:  # what the caller is handling, as for any exception that is raised here
+    note_handled(exc)
+    return exc
+
+
+def note_handled(exc: BaseException) -> None:
+    """What the caller is handling becomes the context, as for any exception that is raised here."""
+    if exc.__context__ is None:
         handled = sys.exc_info()[1]
         if handled is not exc:
             BaseException.__setattr__(exc, '__context__', handled)
-    return exc
 
 
 class _Dumper:

@@ -32,7 +32,7 @@ class AcrossHandler(logging.Handler):
     Without `conn` it is the connection whose call is running. Messages and exceptions are formatted here, so their
     arguments need not be picklable; extra attributes that are not arrive as their repr(). Records of this package's own
     logger stay here, and so do those that came over the same connection. When the connection has ended, records are
-    dropped.
+    dropped. A process that connects with Options(trust='data') refuses all records.
     """
 
     def __init__(self, conn: Optional[Connection] = None) -> None:

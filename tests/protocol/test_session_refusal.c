@@ -54,6 +54,29 @@ static void a_call_is_refused_and_its_references_are_answered_for(void **state)
     }
 }
 
+static void so_is_every_other_request(void **state)
+{
+    struct ax_session_config config = peer_config(AX_OPENER);
+    const uint64_t types[] = {AX_CREATE, AX_REPLICATE, AX_COPY, AX_METHOD};
+    struct wire expected = {0};
+
+    (void)state;
+    config.refuse_requests = true;
+    config.features = AX_FEATURES_ALL;
+    peer_make_ready(&peer, &config, 0, AX_FEATURES_ALL);
+    for (uint64_t i = 0; i < COUNT_OF(types); i++) {
+        const unsigned char head[] = {(unsigned char)types[i], (unsigned char)i};
+        struct wire wire = {0};
+        assert_true(ax_is_request(types[i]));
+        wire_frame(&wire, head, sizeof(head), true);
+        wire_frame(&wire, "x", 1, false);
+        peer_feed_wire(&peer, &wire);
+        wire_operation_error(&expected, i, REFUSAL);
+    }
+    assert_log(&peer, "");
+    assert_sent(&peer, &expected);
+}
+
 static void a_call_without_a_buffer_is_still_a_breach(void **state)
 {
     struct wire wire = {0};
@@ -104,6 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_call_is_refused_and_its_references_are_answered_for),
+        TEST(so_is_every_other_request),
         TEST(a_call_without_a_buffer_is_still_a_breach),
         TEST(refusals_that_nobody_reads_fail_the_session),
         TEST(answers_and_releases_are_taken),

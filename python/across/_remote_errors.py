@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""Exception records as text, for a connection with Options(trust='data').
+
+A record names classes that this side need not have, and must not call if it has them. So every name in it becomes a
+Stranger: a note of what was named, with which arguments. From these notes a RemoteError is written.
+"""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import traceback
+from collections.abc import Iterable
+from typing import Any, Callable, Optional
+
+from . import _tracebacks
+from ._errors import OperationError, RemoteError
+from ._records import note_handled
+from ._trust import Rules, add_scalars, clean, make_name
+from ._unpickler import Unpickler
+
+_MAX_EXCEPTIONS = 100  # of one record; those behind it are left out
+_MAX_NOTES = 100  # of one exception
+_MAX_HOPS = 100  # of one traceback
+_MAX_ENTRIES = 2001  # of one hop: what _tracebacks sends at the most, with the gap
+_MAX_TEXT = 64 << 10  # characters of a text
+_MAX_WORD = 1000  # characters of a name, a line of source, or a value in a text
+_MAX_BITS = 10000  # of a number: the time to write one out grows faster than it does
+_MAX_ITEMS = 20  # of a collection in a text
+_MAX_DEPTH = 3  # of collections in a text
+
+_CLASS_BY_VALUE = 'cloudpickle.cloudpickle._make_skeleton_class'
+_SIMPLE = (type(None), bool, int, float, str, bytes)
+_BUILT_IN = {
+    name: cls for name, cls in vars(builtins).items() if isinstance(cls, type) and issubclass(cls, BaseException)
+}
+
+
+class Stranger:
+    """Something that a record has named, or what was made by calling it."""
+
+    __slots__ = ('name', 'args', 'state')
+
+    def __init__(self, name: str, args: Optional[tuple[Any, ...]] = None) -> None:
+        self.name = name
+        self.args = args  # None: it was not called
+        self.state: Any = None
+
+
+def _name_called(func: Stranger) -> str:
+    """Return the name of what is called. It may have been made itself: a class that crosses by value is."""
+    if func.args is None:
+        return func.name
+    if func.name == _CLASS_BY_VALUE and len(func.args) > 1 and type(func.args[1]) is str:
+        return make_name('builtins', func.args[1])
+    return '{}(...)'.format(func.name)
+
+
+class _RecordUnpickler(Unpickler):
+    """Calls nothing but the makers of simple values."""
+
+    __slots__ = ()
+
+    def find(self, module: str, name: str) -> Any:
+        return _rules.names.get((module, name)) or Stranger(make_name(module, name))
+
+    def call(self, func: Any, args: tuple[Any, ...]) -> Any:
+        maker = _rules.makers.get(id(func))
+        if maker is not None:
+            return maker(self, args)
+        if type(func) is not Stranger:
+            raise TypeError('an exception record that calls a {}'.format(type(func).__name__))
+        return Stranger(_name_called(func), args)
+
+    def make(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if type(cls) is not Stranger:
+            return Stranger(getattr(cls, '__name__', '?'), args)
+        return self.call(cls, args)
+
+    def set_state(self, obj: Any, state: Any) -> None:
+        if type(obj) is Stranger:
+            obj.state = state
+
+    def extend(self, obj: Any, items: list[Any]) -> None:
+        pass  # what a stranger holds besides its arguments is not shown
+
+    def add(self, obj: Any, items: list[Any]) -> None:
+        pass
+
+    def update(self, obj: Any, keys: list[Any], values: list[Any]) -> None:
+        pass
+
+
+_rules = Rules()
+add_scalars(_rules)
+
+
+def load_error(data: Any, buffers: Iterable[Any]) -> Exception:
+    """Return the exception of a pickled record, ready to be raised."""
+    record = _RecordUnpickler(data, buffers).load()
+    error = _Reader().read(record)
+    if error is None:
+        raise TypeError('an exception record without an exception')
+    note_handled(error)
+    return error
+
+
+class _Reader:
+    """Makes exceptions of one record."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._seen: dict[int, Exception] = {}  # by id() of the stranger
+
+    def read(self, record: Any) -> Optional[Exception]:
+        if record is None:
+            return None
+        if self._count == _MAX_EXCEPTIONS:
+            return RemoteError('RuntimeError', 'More exceptions are left out')
+        self._count += 1
+        if type(record) is Stranger:
+            return self._seen.get(id(record)) or _describe(record, None)
+        if type(record) is not tuple or len(record) != 5 or type(record[0]) is not Stranger:
+            raise TypeError('an exception record with a {}'.format(type(record).__name__))
+        stranger, context, suppress_context, cause, hops = record
+        frames = _tracebacks.unpack(_check_hops(hops))
+        error = self._seen[id(stranger)] = _describe(stranger, frames)
+        error.__context__ = self.read(context)
+        error.__cause__ = self.read(cause)
+        error.__suppress_context__ = bool(suppress_context)
+        return error.with_traceback(frames)
+
+
+def _describe(stranger: Stranger, frames: Any) -> Exception:
+    if stranger.args is None:
+        raise TypeError('an exception record with a name in place of an exception')
+    text = clean(_make_text(stranger), _MAX_TEXT, keep='\n\t')
+    if stranger.name == 'across.OperationError':  # the other side's, about the call itself
+        return OperationError(text)
+    error = RemoteError(stranger.name, text, ''.join(traceback.format_tb(frames)))
+    notes = stranger.state.get('__notes__') if type(stranger.state) is dict else None
+    if type(notes) is list and notes:
+        texts = (note for note in notes[:_MAX_NOTES] if type(note) is str)
+        vars(error)['__notes__'] = [clean(note, _MAX_TEXT, keep='\n\t') for note in texts]
+    return error
+
+
+def _check_hops(hops: Any) -> list[_tracebacks.Hop]:
+    if type(hops) is not list:
+        raise TypeError('an exception record with a traceback that is none')
+    return [(_take(host, str), _take(pid, int), _check_entries(entries)) for host, pid, entries in hops[:_MAX_HOPS]]
+
+
+def _check_entries(entries: Any) -> list[_tracebacks.Entry]:
+    return [
+        (_take(filename, str), _take(lineno, int), _take(function, str), _take(source, str))
+        for filename, lineno, function, source in itertools.islice(entries, _MAX_ENTRIES)
+    ]
+
+
+def _take(value: Any, cls: Any) -> Any:
+    if type(value) is not cls:
+        raise TypeError('an exception record with a {} in its traceback'.format(type(value).__name__))
+    if cls is int:
+        return value if value.bit_length() < 64 else 0
+    return clean(value.strip(), _MAX_WORD)
+
+
+# ---- text ----
+
+
+def _make_text(stranger: Stranger) -> str:
+    """Return what str() probably says about an exception."""
+    args = stranger.args or ()
+    cls = _BUILT_IN.get(stranger.name)
+    if cls is not None and all(type(arg) in _SIMPLE and not _is_huge(arg) for arg in args):
+        try:
+            return str(cls(*args))  # built in, and made of nothing but text and numbers
+        except Exception:
+            pass  # it is not made like that
+    if not args:
+        return ''
+    if len(args) == 1:
+        return str(args[0]) if type(args[0]) is str else _render(args[0], _MAX_DEPTH)
+    return _render(args, _MAX_DEPTH)
+
+
+def _is_huge(value: Any) -> bool:
+    return type(value) is int and value.bit_length() > _MAX_BITS
+
+
+def _render(value: Any, depth: int) -> str:
+    cls = type(value)
+    if cls is str or cls is bytes:
+        return repr(value[:_MAX_WORD]) + ('…' if len(value) > _MAX_WORD else '')
+    if _is_huge(value):
+        return '<a number of {} bits>'.format(value.bit_length())
+    if type(value) is Stranger:
+        return str(value.name) + ('' if value.args is None else _render_items('({})', value.args, depth))
+    if cls is tuple:
+        return _render_items('({},)' if len(value) == 1 else '({})', value, depth)
+    if cls is list:
+        return _render_items('[{}]', value, depth)
+    if cls is set or cls is frozenset:
+        return _render_items('{{{}}}' if value else 'set()', value, depth)
+    if cls is dict:
+        return _render_items('{{{}}}', value.items(), depth, _render_pair)
+    if id(cls) in _rules.makers or cls in _SIMPLE:
+        return repr(value)[:_MAX_WORD]
+    return '<{}>'.format(cls.__name__)
+
+
+def _render_pair(pair: tuple[Any, Any], depth: int) -> str:
+    return '{}: {}'.format(_render(pair[0], depth), _render(pair[1], depth))
+
+
+def _render_items(form: str, items: Any, depth: int, render: Callable[[Any, int], str] = _render) -> str:
+    if depth == 0:
+        return form.format('…')
+    words = [render(item, depth - 1) for item in itertools.islice(items, _MAX_ITEMS)]
+    return form.format(', '.join([*words, '…'] if len(items) > _MAX_ITEMS else words))
