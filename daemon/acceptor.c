@@ -58,7 +58,7 @@ static void tune(const struct ax_listener *listener, int fd)
 {
     int on = 1;
 
-    if (listener->address.kind != AX_ADDRESS_TCP)
+    if (listener->address.kind == AX_ADDRESS_UNIX)
         return;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);

@@ -62,28 +62,29 @@ static int split_host(const char *text, const char **start, const char **end, co
     return 0;
 }
 
-static int parse_tcp(struct ax_address *address, const char *text, char *error, size_t size)
+static int parse_host(struct ax_address *address, const char *scheme, const char *text, char *error, size_t size)
 {
     const char *start, *end, *port;
     struct in6_addr ignored;
 
     if (split_host(text, &start, &end, &port) < 0)
-        return ax_sentence(error, size, "tcp:%s has no port: write tcp:HOST:PORT, or tcp:[ADDRESS]:PORT for IPv6",
-                           text);
+        return ax_sentence(error, size, "%s:%s has no port: write %s:HOST:PORT, or %s:[ADDRESS]:PORT for IPv6", scheme,
+                           text, scheme, scheme);
     if ((size_t)(end - start) >= AX_HOST_SIZE)
-        return ax_sentence(error, size, "the host in tcp:HOST:PORT has more than %d characters", AX_HOST_SIZE - 1);
-    address->kind = AX_ADDRESS_TCP;
+        return ax_sentence(error, size, "the host in %s:HOST:PORT has more than %d characters", scheme,
+                           AX_HOST_SIZE - 1);
     memcpy(address->name, start, (size_t)(end - start));
     address->name[end - start] = '\0';
     if (text[0] != '[' && strchr(address->name, ':') != NULL)
-        return ax_sentence(error, size, "an IPv6 address stands in brackets: write tcp:[%s]:%s", address->name, port);
+        return ax_sentence(error, size, "an IPv6 address stands in brackets: write %s:[%s]:%s", scheme, address->name,
+                           port);
     /* A scope (%eth0) may follow the number, which inet_pton() does not know. */
     if (text[0] == '[' && strchr(address->name, '%') == NULL && inet_pton(AF_INET6, address->name, &ignored) != 1)
         return ax_sentence(error, size, "[%s] is no IPv6 address: only those stand in brackets", address->name);
     if (parse_port(&address->port, port) < 0)
         return ax_sentence(error, size,
-                           "\"%s\" in tcp:%s is no port: write a number up to 65535, or 0 to have one chosen", port,
-                           text);
+                           "\"%s\" in %s:%s is no port: write a number up to 65535, or 0 to have one chosen", port,
+                           scheme, text);
     return 0;
 }
 
@@ -92,8 +93,14 @@ int ax_address_parse(struct ax_address *address, const char *text, char *error, 
     memset(address, 0, sizeof *address);
     if (strncmp(text, "unix:", 5) == 0)
         return parse_unix(address, text + 5, error, error_size);
-    if (strncmp(text, "tcp:", 4) == 0)
-        return parse_tcp(address, text + 4, error, error_size);
+    if (strncmp(text, "tcp:", 4) == 0) {
+        address->kind = AX_ADDRESS_TCP;
+        return parse_host(address, "tcp", text + 4, error, error_size);
+    }
+    if (strncmp(text, "tls:", 4) == 0) {
+        address->kind = AX_ADDRESS_TLS;
+        return parse_host(address, "tls", text + 4, error, error_size);
+    }
     if (text[0] == '/' || text[0] == '.')
         return ax_sentence(error, error_size, "%s is no address: write unix:%s", text, text);
     if (strchr(text, ':') != NULL)
@@ -105,14 +112,11 @@ void ax_address_format(char text[AX_ADDRESS_TEXT], const struct ax_address *addr
 {
     bool brackets = strchr(address->name, ':') != NULL;
 
-    switch (address->kind) {
-    case AX_ADDRESS_UNIX:
+    if (address->kind == AX_ADDRESS_UNIX)
         snprintf(text, AX_ADDRESS_TEXT, "unix:%s", address->name);
-        break;
-    case AX_ADDRESS_TCP:
-        snprintf(text, AX_ADDRESS_TEXT, "tcp:%s%s%s:%u", brackets ? "[" : "", address->name, brackets ? "]" : "", port);
-        break;
-    }
+    else
+        snprintf(text, AX_ADDRESS_TEXT, "%s:%s%s%s:%u", address->kind == AX_ADDRESS_TLS ? "tls" : "tcp",
+                 brackets ? "[" : "", address->name, brackets ? "]" : "", port);
 }
 
 static int resolve_unix(const struct ax_address *address, struct ax_sockaddr *resolved)
@@ -174,7 +178,7 @@ static int resolve_localhost(const struct ax_address *address, struct ax_sockadd
 
 int ax_address_resolve(const struct ax_address *address, struct ax_sockaddr *resolved, char *error, size_t error_size)
 {
-    if (address->kind != AX_ADDRESS_TCP)
+    if (address->kind == AX_ADDRESS_UNIX)
         return resolve_unix(address, resolved);
     if (strcmp(address->name, "localhost") == 0)
         return resolve_localhost(address, resolved, error, error_size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses to listen on, as they are written: `unix:PATH`, `tcp:HOST:PORT`, `tcp:[IPv6]:PORT`.
+ * Addresses to listen on, as they are written: `unix:PATH`, `tcp:HOST:PORT`, `tcp:[IPv6]:PORT`, and `tls:` like `tcp:`.
  *
  * Parsing looks at nothing but the text. Only ax_address_resolve() asks the system, for the numbers behind a host's
  * name, and may wait for its answer: it is called before the loop runs.
@@ -19,12 +19,12 @@
 #define AX_ADDRESS_RESOLVED_MAX 16 /* socket addresses of one name: more than any host that one listens on has */
 #define AX_ADDRESS_TEXT (AX_HOST_SIZE + 16)
 
-enum ax_address_kind { AX_ADDRESS_UNIX, AX_ADDRESS_TCP };
+enum ax_address_kind { AX_ADDRESS_UNIX, AX_ADDRESS_TCP, AX_ADDRESS_TLS };
 
 struct ax_address {
     enum ax_address_kind kind;
-    char name[AX_HOST_SIZE]; /* UNIX: the path as given. TCP: the host without brackets; "" is every address */
-    uint16_t port;           /* TCP; 0 lets the system choose */
+    char name[AX_HOST_SIZE]; /* UNIX: the path as given. Else the host without brackets; "" is every address */
+    uint16_t port;           /* not of UNIX; 0 lets the system choose */
 };
 
 struct ax_sockaddr {

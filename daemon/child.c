@@ -236,15 +236,18 @@ int ax_child_give(struct ax_child *child, struct ax_client *client, uint32_t han
     return result;
 }
 
+void ax_child_abandon(struct ax_child *child)
+{
+    child->was_abandoned = true;
+    child->events->abandoned(child);
+}
+
 static void on_client_event(uv_poll_t *poll, int status, int events)
 {
-    struct ax_child *child = poll->data;
-
     (void)status;
     (void)events;
     uv_poll_stop(poll);
-    child->was_abandoned = true;
-    child->events->abandoned(child);
+    ax_child_abandon(poll->data);
 }
 
 void ax_child_watch_client(struct ax_child *child, const struct ax_client *client)

@@ -96,6 +96,9 @@ int ax_child_give(struct ax_child *child, struct ax_client *client, uint32_t han
 /* Looks for the end of this client's stream, too: for a worker that cannot. */
 void ax_child_watch_client(struct ax_child *child, const struct ax_client *client);
 
+/* The client of this child, which serves one, has hung up, as somebody else has seen. */
+void ax_child_abandon(struct ax_child *child);
+
 /* A client of this child has ended: before its descriptor is closed. */
 void ax_child_release(struct ax_child *child, const struct ax_client *client);
 

@@ -35,9 +35,11 @@ struct ax_client {
     uint64_t id; /* counts from 1, never used again */
     enum ax_client_state state;
     char peer[AX_PEER_TEXT];
-    int fd;            /* WAITING and SERVED: owned; else -1 */
-    uint64_t since;    /* on the loop's clock: when it was accepted */
-    uint64_t deadline; /* the same: when its handshake has to be done; UINT64_MAX: at any time */
+    bool has_certificate; /* it came over TLS, and `fd` leads to its relay */
+    bool is_admitted;     /* ... with a name that may come in */
+    int fd;               /* WAITING and SERVED: owned; else -1 */
+    uint64_t since;       /* on the loop's clock: when it was accepted */
+    uint64_t deadline;    /* the same: when its handshake has to be done; UINT64_MAX: at any time */
     unsigned char received[AX_SUPERBLOCK_SIZE]; /* from WAITING on: what was read from it */
     size_t received_size;
     struct ax_child *child; /* SERVED: borrowed; else NULL */

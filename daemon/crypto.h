@@ -14,8 +14,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/tls.h"
 
 #define AX_CRYPTO_DIGEST_SIZE 32 /* bytes of an HMAC with SHA-256 */
+
+/* A certificate with its key, and authorities. */
+struct ax_tls_context;
 
 struct ax_crypto {
     size_t size;         /* of this struct, and of this version: one that differs is of another acrossd */
@@ -27,6 +33,19 @@ struct ax_crypto {
 
     /* Whether both are the same, in a time that does not tell where they differ. */
     bool (*is_equal)(const void *left, const void *right, size_t size);
+
+    /*
+     * Reads what a server needs. NULL with a sentence, in which the three are called --tls-cert, --tls-key and
+     * --tls-client-ca. Connections that were made with it outlive it.
+     */
+    struct ax_tls_context *(*context_new)(const struct ax_tls_texts *texts, char *error, size_t error_size);
+    void (*context_free)(struct ax_tls_context *context);
+
+    /* When its certificate ends to be valid, in seconds since 1970. */
+    int64_t (*context_expiry)(const struct ax_tls_context *context);
+
+    /* The server's side of a connection over this socket. NULL: out of memory. */
+    struct ax_tls *(*tls_new)(struct ax_tls_context *context, int fd);
 };
 
 /* The table; loaded when it is asked for first, and never unloaded. NULL with a sentence. */

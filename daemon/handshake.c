@@ -19,9 +19,11 @@
 static const struct ax_version our_version = {0, 2, 0};
 
 struct ax_handshake {
-    uv_poll_t poll;
+    uv_poll_t *poll; /* owned by the loop */
     struct ax_handshakes *set;
-    int fd; /* owned */
+    int fd;             /* owned */
+    struct ax_tls *tls; /* owned; NULL: there is none, or its handshake is done */
+    int wanted;         /* what it waits for */
     void *arg;
     uint64_t deadline; /* on the loop's clock */
     bool needs_proof;  /* the peer has still to show that it knows the secret */
@@ -149,28 +151,61 @@ static void delist(struct ax_handshake *handshake)
 
 static void on_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    free(handle);
 }
 
-/* Out of the list and out of the loop; the descriptor stays open. */
+/* Begins to look at its descriptor, of which there may be another one later. 0, or a negative errno. */
+static int open_poll(struct ax_handshake *handshake)
+{
+    uv_poll_t *poll = malloc(sizeof *poll);
+    int code = poll != NULL ? uv_poll_init(handshake->set->loop, poll, handshake->fd) : UV_ENOMEM;
+
+    if (code < 0) {
+        free(poll);
+        return code;
+    }
+    poll->data = handshake;
+    handshake->poll = poll;
+    return 0;
+}
+
+/* The descriptor stays open. */
+static void close_poll(struct ax_handshake *handshake)
+{
+    uv_poll_stop(handshake->poll);
+    uv_close((uv_handle_t *)handshake->poll, on_closed);
+    handshake->poll = NULL;
+}
+
+/* Out of the list and out of the loop; the descriptor stays open, and the memory is the caller's. */
 static void leave(struct ax_handshake *handshake)
 {
     delist(handshake);
-    uv_poll_stop(&handshake->poll);
-    uv_close((uv_handle_t *)&handshake->poll, on_closed);
+    if (handshake->poll != NULL)
+        close_poll(handshake);
 }
 
 static void end_failed(struct ax_handshake *handshake, const char *reason)
 {
+    struct ax_handshakes *set = handshake->set;
+    void *arg = handshake->arg;
+
     leave(handshake);
-    close(handshake->fd);
-    handshake->set->failed(handshake->set, handshake->arg, reason);
+    if (handshake->tls != NULL) {
+        handshake->tls->methods->free(handshake->tls);
+        ax_farewell_send(handshake->fd, NULL, 0); /* what TLS said last is to arrive, as what we say is */
+    }
+    if (handshake->fd >= 0)
+        close(handshake->fd);
+    free(handshake);
+    set->failed(set, arg, reason);
 }
 
 static void end_done(struct ax_handshake *handshake)
 {
     leave(handshake);
     handshake->set->done(handshake->set, handshake->arg, handshake->fd, handshake->received, handshake->size);
+    free(handshake);
 }
 
 enum turn {
@@ -301,6 +336,55 @@ static bool read_some(struct ax_handshake *handshake)
     return handshake->needs_proof || read_superblock(handshake);
 }
 
+/* The peer is known. From now on its bytes come from somewhere else. Returns whether the handshake goes on. */
+static bool move_on(struct ax_handshake *handshake)
+{
+    struct ax_handshakes *set = handshake->set;
+    struct ax_tls *tls = handshake->tls;
+    int code;
+
+    close_poll(handshake);
+    handshake->tls = NULL;
+    handshake->wanted = UV_READABLE;
+    handshake->fd = set->secured(set, handshake->arg, handshake->fd, tls);
+    code = handshake->fd < 0 ? handshake->fd : open_poll(handshake);
+    if (code < 0)
+        end_failed(handshake, uv_strerror(code));
+    return code == 0;
+}
+
+/* Goes on with TLS. Returns whether the handshake goes on. */
+static bool secure(struct ax_handshake *handshake)
+{
+    char reason[AX_SENTENCE_SIZE];
+
+    switch (handshake->tls->methods->accept(handshake->tls, reason, sizeof reason)) {
+    case AX_TLS_OK:
+        return move_on(handshake);
+    case AX_TLS_WANTS_READ:
+        handshake->wanted = UV_READABLE;
+        return true;
+    case AX_TLS_WANTS_WRITE:
+        handshake->wanted = UV_WRITABLE;
+        return true;
+    case AX_TLS_ENDED:
+        end_failed(handshake, NULL);
+        return false;
+    case AX_TLS_BROKEN:
+        end_failed(handshake, reason);
+        return false;
+    }
+    return false;
+}
+
+/* Does what can be done now. Returns whether the handshake goes on. */
+static bool step(struct ax_handshake *handshake)
+{
+    if (handshake->tls != NULL && !secure(handshake))
+        return false;
+    return handshake->tls != NULL || read_some(handshake);
+}
+
 /* We may have been stopped: who has spoken meanwhile is not late. */
 static void on_timer(uv_timer_t *timer)
 {
@@ -310,46 +394,70 @@ static void on_timer(uv_timer_t *timer)
 
     ax_sentence(reason, sizeof reason, "The handshake was not finished within %u ms", set->timeout_ms);
     while (set->first != NULL && set->first->deadline <= now)
-        if (read_some(set->first))
+        if (step(set->first))
             end_failed(set->first, reason);
     schedule(set);
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+static void go_on(struct ax_handshake *handshake)
+{
+    int code;
+
+    if (!step(handshake))
+        return;
+    code = uv_poll_start(handshake->poll, handshake->wanted, on_ready);
+    if (code < 0)
+        end_failed(handshake, uv_strerror(code));
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     if (status < 0)
         end_failed(poll->data, uv_strerror(status));
     else
-        read_some(poll->data);
+        go_on(poll->data);
 }
 
-void ax_handshakes_add(struct ax_handshakes *set, int fd, bool needs_proof, void *arg)
+static struct ax_handshake *new_handshake(struct ax_handshakes *set, int fd, struct ax_tls *tls, void *arg)
 {
     struct ax_handshake *handshake = calloc(1, sizeof *handshake);
-    int code = handshake != NULL ? uv_poll_init(set->loop, &handshake->poll, fd) : UV_ENOMEM;
 
-    if (code < 0) {
-        free(handshake);
+    if (handshake == NULL)
+        return NULL;
+    *handshake = (struct ax_handshake){
+        .set = set,
+        .fd = fd,
+        .tls = tls,
+        .wanted = UV_READABLE,
+        .arg = arg,
+        .deadline = uv_now(set->loop) + set->timeout_ms,
+    };
+    if (open_poll(handshake) == 0)
+        return handshake;
+    free(handshake);
+    return NULL;
+}
+
+void ax_handshakes_add(struct ax_handshakes *set, int fd, struct ax_tls *tls, bool needs_proof, void *arg)
+{
+    struct ax_handshake *handshake = new_handshake(set, fd, tls, arg);
+
+    if (handshake == NULL) {
+        if (tls != NULL)
+            tls->methods->free(tls);
         close(fd);
-        set->failed(set, arg, uv_strerror(code));
+        set->failed(set, arg, strerror(ENOMEM));
         return;
     }
-    /* The oldest goes, unless it has spoken meanwhile: of many peers that come at once most have. */
-    if (set->count >= set->limit && read_some(set->first))
-        end_failed(set->first, "Too many peers are in their handshake");
-    handshake->poll.data = handshake;
-    handshake->set = set;
-    handshake->fd = fd;
-    handshake->arg = arg;
     handshake->needs_proof = needs_proof;
-    handshake->deadline = uv_now(set->loop) + set->timeout_ms;
+    /* The oldest goes, unless it has spoken meanwhile: of many peers that come at once most have. */
+    if (set->count >= set->limit && step(set->first))
+        end_failed(set->first, "Too many peers are in their handshake");
     enlist(handshake);
-    if (!read_some(handshake)) /* mostly its bytes are there already */
-        return;
-    code = uv_poll_start(&handshake->poll, UV_READABLE, on_readable);
-    if (code < 0)
-        end_failed(handshake, uv_strerror(code));
+    go_on(handshake); /* mostly its bytes are there already */
 }
 
 /* ---- all of them ---- */

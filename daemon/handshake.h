@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The start of handshakes, before any Python: peers prove that they know the secret, where that is asked of them, and
- * their superblocks are read. Those that no worker could serve are refused.
+ * The start of handshakes, before any Python: that of TLS, where the peer came over it; peers prove that they know the
+ * secret, where that is asked of them; and their superblocks are read. Those that no worker could serve are refused.
  *
  * All handshakes of a process share one time limit, one bound on their number, and one timer. Peers that say nothing,
  * or a byte a minute, cost a descriptor and some hundred bytes each until their time is up; when there are too many
@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "daemon/secret.h"
+#include "daemon/tls.h"
 #include "protocol/superblock.h"
 
 struct ax_handshakes;
@@ -30,6 +31,12 @@ typedef void ax_handshake_done_fn(struct ax_handshakes *set, void *arg, int fd, 
 /* A peer may not, for this reason; NULL when it just left without a word. Its descriptor is closed. */
 typedef void ax_handshake_failed_fn(struct ax_handshakes *set, void *arg, const char *reason);
 
+/*
+ * The TLS handshake of a peer is done. Takes its socket and its TLS over, also on failure. Returns what its superblock is to
+ * be read from instead, which then is the handshake's; or a negative errno.
+ */
+typedef int ax_handshake_secured_fn(struct ax_handshakes *set, void *arg, int fd, struct ax_tls *tls);
+
 struct ax_handshake;
 
 struct ax_handshakes {
@@ -40,7 +47,8 @@ struct ax_handshakes {
     size_t count;                   /* <= limit, and the length of the list */
     struct ax_handshake *first;     /* the oldest, whose time is up first */
     struct ax_handshake *last;
-    uv_timer_t timer; /* runs for `first`; never keeps the loop alive */
+    uv_timer_t timer;                 /* runs for `first`; never keeps the loop alive */
+    ax_handshake_secured_fn *secured; /* the owner's to set, where there is TLS */
     ax_handshake_done_fn *done;
     ax_handshake_failed_fn *failed;
     void *data; /* the owner's */
@@ -51,10 +59,10 @@ int ax_handshakes_init(struct ax_handshakes *handshakes, uv_loop_t *loop, uint32
                        ax_handshake_done_fn *done, ax_handshake_failed_fn *failed);
 
 /*
- * Takes over an accepted, non-blocking socket. Ends in exactly one callback with `arg`. `needs_proof`: the peer is to
- * prove first that it knows the secret.
+ * Takes over an accepted, non-blocking socket, and the TLS that is spoken there, or NULL. Ends in exactly one callback
+ * with `arg`, besides set->secured. `needs_proof`: the peer is to prove first that it knows the secret.
  */
-void ax_handshakes_add(struct ax_handshakes *handshakes, int fd, bool needs_proof, void *arg);
+void ax_handshakes_add(struct ax_handshakes *handshakes, int fd, struct ax_tls *tls, bool needs_proof, void *arg);
 
 /* Ends all of them for this reason. */
 void ax_handshakes_fail_all(struct ax_handshakes *handshakes, const char *reason);

@@ -274,8 +274,9 @@ static int check_is_local(const struct ax_address *address, const struct ax_sock
         ax_address_format(text, address, address->port);
         return ax_sentence(error, size,
                            "%s can be reached from other hosts, and whoever connects may run anything: write "
-                           "tcp:localhost:%u or unix:PATH, or add --insecure if everyone who can reach it may do so",
-                           text, address->port);
+                           "tls:%s, tcp:localhost:%u or unix:PATH, or add --insecure if everyone who can reach it may "
+                           "do so",
+                           text, text + strlen("tcp:"), address->port);
     }
     return 0;
 }
@@ -291,9 +292,10 @@ enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENE
     *count = 0;
     if (resolved_count < 0)
         return AX_LISTENER_FAILED;
-    if (!insecure && check_is_local(address, resolved, resolved_count, error, error_size) < 0)
+    if (address->kind != AX_ADDRESS_TLS && !insecure &&
+        check_is_local(address, resolved, resolved_count, error, error_size) < 0)
         return AX_LISTENER_REFUSED;
-    if (address->kind == AX_ADDRESS_TCP)
+    if (address->kind != AX_ADDRESS_UNIX)
         return open_tcp(listeners, count, address, resolved, resolved_count, error, error_size) < 0 ? AX_LISTENER_FAILED
                                                                                                     : AX_LISTENER_OK;
     listeners[0] = (struct ax_listener){.address = *address, .bound = resolved[0], .fd = -1};
@@ -384,7 +386,7 @@ static int name_socket(struct ax_listener *listener, int fd)
                : -1;
 }
 
-enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, bool insecure, char *error,
+enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, bool is_tls, bool insecure, char *error,
                                           size_t error_size)
 {
     char text[AX_ADDRESS_TEXT];
@@ -396,12 +398,16 @@ enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, 
         ax_sentence(error, error_size, "cannot tell the address of the inherited socket %d", fd);
         return AX_LISTENER_FAILED;
     }
-    if (!insecure && !ax_sockaddr_is_local(&listener->bound)) {
+    if (is_tls && listener->address.kind == AX_ADDRESS_TCP)
+        listener->address.kind = AX_ADDRESS_TLS;
+    if (listener->address.kind == AX_ADDRESS_TCP && !insecure && !ax_sockaddr_is_local(&listener->bound)) {
         ax_listener_format(text, listener);
-        ax_sentence(error, error_size,
-                    "the inherited socket %s can be reached from other hosts, and whoever connects may run anything: "
-                    "name another address in its unit, or add --insecure if everyone who can reach it may do so",
-                    text);
+        ax_sentence(
+            error, error_size,
+            "the inherited socket %s can be reached from other hosts, and whoever connects may run anything: "
+            "name another address in its unit, or FileDescriptorName=tls for TLS, or add --insecure if everyone "
+            "who can reach it may do so",
+            text);
         return AX_LISTENER_REFUSED;
     }
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {

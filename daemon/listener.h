@@ -40,7 +40,7 @@ enum ax_listener_result {
 
 /*
  * Listens on everything that the address means: one socket, or one for each address of a host's name, all on the same
- * port. Sets *count (1..AX_LISTENERS_MAX). `insecure` allows addresses that other hosts can reach; `mode` are the
+ * port. Sets *count (1..AX_LISTENERS_MAX). `insecure` allows TCP addresses that other hosts can reach; `mode` are the
  * permissions and `group` is the group of a unix socket, which has both before anybody can connect. On an error
  * nothing stays open, and `error` holds a sentence.
  */
@@ -49,16 +49,17 @@ enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENE
                                          char *error, size_t error_size);
 
 /*
- * Makes a listener of a listening stream socket that this process was started with, and takes it over. On an error it
- * stays as it was and with its caller, and `error` holds a sentence.
+ * Makes a listener of a listening stream socket that this process was started with, and takes it over. `is_tls`: TLS is
+ * spoken there, unless it is a unix socket. On an error it stays as it was and with its caller, and `error` holds a
+ * sentence.
  */
-enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, bool insecure, char *error,
+enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, bool is_tls, bool insecure, char *error,
                                           size_t error_size);
 
 /* Closes the socket, and removes its file if it still is ours. Harmless when it is closed. */
 void ax_listener_close(struct ax_listener *listener);
 
-/* `unix:PATH` or `tcp:HOST:PORT`, with the host as it was written and the real port. */
+/* `unix:PATH`, `tcp:HOST:PORT` or `tls:HOST:PORT`, with the host as it was written and the real port. */
 void ax_listener_format(char text[AX_ADDRESS_TEXT], const struct ax_listener *listener);
 
 #endif

@@ -31,7 +31,7 @@ struct option {
 
 static const struct option table[] = {
     {"listen", "ADDRESS", AX_VALUE_ADDRESSES, AT(listen), PLACE, NULL,
-     "serve on unix:PATH, tcp:HOST:PORT or tcp:[IPv6]:PORT; repeatable; port 0: any"},
+     "serve on unix:PATH, tcp:HOST:PORT, tcp:[IPv6]:PORT or tls:HOST:PORT; repeatable; port 0: any"},
     {"stdio", NULL, AX_VALUE_FLAG, AT(use_stdio), PLACE, NULL,
      "serve one connection over standard input and output, then exit"},
     {"isolation", "MODE", AX_VALUE_ISOLATION, AT(isolation), WORKER, "process",
@@ -61,6 +61,13 @@ static const struct option table[] = {
      "let nobody in over TCP who does not prove to know the secret in this file"},
     {"insecure", NULL, AX_VALUE_FLAG, AT(insecure), 0, NULL,
      "allow TCP addresses that other hosts can reach: whoever connects may run anything; not for root"},
+    {"tls-cert", "FILE", AX_VALUE_TEXT, AT(tls_cert), 0, NULL,
+     "the certificate to show on tls: addresses, and what leads from it to its authority, in PEM"},
+    {"tls-key", "FILE", AX_VALUE_TEXT, AT(tls_key), 0, NULL, "its private key, which nobody else may read"},
+    {"tls-client-ca", "FILE", AX_VALUE_TEXT, AT(tls_client_ca), 0, NULL,
+     "let clients in whose certificates these authorities have signed, and no others"},
+    {"tls-allow-name", "NAME", AX_VALUE_TEXTS, AT(tls_allow_name), 0, NULL,
+     "of those, let this name in, and nobody who is not named so; repeatable"},
     {"user", "NAME", AX_VALUE_TEXT, AT(user), WORKER, NULL, "run calls as this user; only root may say so"},
     {"venv", "DIR", AX_VALUE_TEXT, AT(venv), WORKER, NULL, "run calls in this virtual environment"},
     {"preload", "MODULE", AX_VALUE_TEXTS, AT(preload), WORKER, NULL, "import this module at the start; repeatable"},
@@ -333,8 +340,38 @@ static int check_stdio(const struct ax_options *options, char *error, size_t siz
     return 0;
 }
 
+/* Addresses of this kind. */
+static size_t count_addresses(const struct ax_options *options, enum ax_address_kind kind)
+{
+    struct ax_address address;
+    char unused[AX_SENTENCE_SIZE];
+    size_t count = 0;
+
+    for (size_t i = 0; i < options->listen.count; i++)
+        count +=
+            ax_address_parse(&address, options->listen.items[i], unused, sizeof unused) == 0 && address.kind == kind;
+    return count;
+}
+
+/* Somebody who names those that may come in relies on it that nobody else does. */
+static int check_tls(const struct ax_options *options, bool has_sockets, char *error, size_t size)
+{
+    bool is_used = count_addresses(options, AX_ADDRESS_TLS) > 0;
+
+    if (is_used && (options->tls_cert == NULL || options->tls_key == NULL || options->tls_client_ca == NULL))
+        return ax_sentence(error, size, "a tls: address needs %s FILE: docs/tls.md tells how to make one",
+                           options->tls_cert == NULL  ? "--tls-cert"
+                           : options->tls_key == NULL ? "--tls-key"
+                                                      : "--tls-client-ca");
+    if (!is_used && !has_sockets && options->tls_allow_name.count > 0)
+        return ax_sentence(error, size,
+                           "--tls-allow-name is for tls: addresses, and there is none: write --listen "
+                           "tls:HOST:PORT, or leave it out");
+    return 0;
+}
+
 /* The kernel tells the user of a unix socket's peer, and of no other. */
-static int check_tcp(const struct ax_options *options, const char *address, char *error, size_t size)
+static int check_host(const struct ax_options *options, const char *address, char *error, size_t size)
 {
     if (names_users(options))
         return ax_sentence(error, size,
@@ -352,10 +389,10 @@ static int check_addresses(const struct ax_options *options, bool has_sockets, c
     for (size_t i = 0; i < options->listen.count; i++) {
         if (ax_address_parse(&address, options->listen.items[i], error, size) < 0)
             return -1;
-        if (address.kind != AX_ADDRESS_TCP)
+        if (address.kind == AX_ADDRESS_UNIX)
             continue;
-        has_tcp = true;
-        if (check_tcp(options, options->listen.items[i], error, size) < 0)
+        has_tcp = has_tcp || address.kind == AX_ADDRESS_TCP;
+        if (check_host(options, options->listen.items[i], error, size) < 0)
             return -1;
     }
     if (options->secret_file != NULL && !has_tcp && !options->print_config)
@@ -374,6 +411,8 @@ int ax_options_check(const struct ax_options *options, bool has_sockets, char *e
     if (options->listen.count == 0 && !has_sockets && !options->print_config)
         return ax_sentence(error, error_size,
                            "nowhere to listen: write --listen unix:PATH, --listen tcp:HOST:PORT or --stdio");
+    if (check_tls(options, has_sockets, error, error_size) < 0)
+        return -1;
     return check_addresses(options, has_sockets, error, error_size);
 }
 

@@ -60,7 +60,11 @@ struct ax_options {
     char *socket_group; /* owned; NULL: the process's own */
     char *secret_file;  /* owned; NULL: TCP demands none */
     bool insecure;
-    char *venv; /* owned; NULL: none */
+    char *tls_cert; /* owned, as are the others: names of files; NULL: none */
+    char *tls_key;
+    char *tls_client_ca;
+    struct ax_texts tls_allow_name; /* empty: whomever the authorities vouch for */
+    char *venv;                     /* owned; NULL: none */
     struct ax_texts preload;
     char *chdir; /* owned; NULL: none */
     char *user;  /* owned: a name or number; NULL: whoever started acrossd */

@@ -65,6 +65,11 @@ void ax_peer_rules_fini(struct ax_peer_rules *rules)
     *rules = (struct ax_peer_rules){0};
 }
 
+bool ax_peer_rules_are_set(const struct ax_peer_rules *rules)
+{
+    return rules->uid_count > 0 || rules->gid_count > 0;
+}
+
 /* ---- checking ---- */
 
 static bool is_user_listed(const struct ax_peer_rules *rules, uid_t uid)
@@ -133,7 +138,7 @@ int ax_peer_check(const struct ax_peer_rules *rules, int fd, char *reason, size_
     struct ucred peer;
     socklen_t size = sizeof peer;
 
-    if (rules->uid_count == 0 && rules->gid_count == 0)
+    if (!ax_peer_rules_are_set(rules))
         return 0;
     if (!is_unix(fd))
         return ax_sentence(reason, reason_size, "Only certain users may connect, and a TCP connection tells no user");
@@ -183,7 +188,7 @@ static void describe_unix(int fd, char *text, size_t size)
     snprintf(text, size, "unix%s%s", path, who);
 }
 
-void ax_peer_describe(int fd, char *text, size_t size)
+void ax_peer_describe(int fd, const char *scheme, char *text, size_t size)
 {
     struct ax_sockaddr peer = {.size = sizeof peer.of};
     char host[NI_MAXHOST], port[NI_MAXSERV];
@@ -196,5 +201,5 @@ void ax_peer_describe(int fd, char *text, size_t size)
                          NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         snprintf(text, size, "an unknown address");
     else
-        snprintf(text, size, strchr(host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
+        snprintf(text, size, strchr(host, ':') ? "%s:[%s]:%s" : "%s:%s:%s", scheme, host, port);
 }

@@ -13,6 +13,7 @@
 #ifndef AX_DAEMON_PEER_H
 #define AX_DAEMON_PEER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -40,11 +41,14 @@ void ax_peer_rules_fini(struct ax_peer_rules *rules);
  */
 int ax_peer_check(const struct ax_peer_rules *rules, int fd, char *reason, size_t reason_size);
 
+/* Whether not everybody may connect. */
+bool ax_peer_rules_are_set(const struct ax_peer_rules *rules);
+
 /*
  * Describes the peer of an accepted socket for the log: `unix:/run/x.sock pid 123 uid 1000`, the path being the one
- * that it connected to, `tcp:127.0.0.1:4242` or `tcp:[::1]:4242`. A process of another pid namespace has no pid here.
+ * that it connected to, `tcp:127.0.0.1:4242` or `tcp:[::1]:4242`, with that `scheme`. A process of another pid namespace has no pid here.
  * With less room than AX_PEER_TEXT the path goes first.
  */
-void ax_peer_describe(int fd, char *text, size_t size);
+void ax_peer_describe(int fd, const char *scheme, char *text, size_t size);
 
 #endif

@@ -2,12 +2,16 @@
 #include "daemon/sockets.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/account.h"
 #include "daemon/address.h"
+#include "daemon/identity.h"
 #include "daemon/inherited.h"
 #include "daemon/log.h"
 #include "daemon/sentence.h"
+
+#define TLS_NAME "tls"
 
 struct sockets {
     struct ax_listener *listeners;
@@ -15,14 +19,30 @@ struct sockets {
     char error[AX_SENTENCE_SIZE];
 };
 
+/* What a service manager opens has an address of no kind: its name (FileDescriptorName=) tells that TLS is spoken there. */
+static enum ax_listener_result adopt(struct sockets *sockets, const struct ax_options *options, int fd,
+                                     const char *name)
+{
+    bool is_tls = strcmp(name, TLS_NAME) == 0;
+
+    if (is_tls && !ax_identity_is_set(options)) {
+        ax_sentence(sockets->error, sizeof sockets->error,
+                    "the inherited socket %d is named " TLS_NAME ", which needs --tls-cert, --tls-key and "
+                    "--tls-client-ca",
+                    fd);
+        return AX_LISTENER_REFUSED;
+    }
+    return ax_listener_adopt(&sockets->listeners[sockets->count], fd, is_tls, options->insecure, sockets->error,
+                             sizeof sockets->error);
+}
+
 static enum ax_listener_result adopt_all(struct sockets *sockets, const struct ax_options *options,
                                          const struct ax_inherited *inherited)
 {
     enum ax_listener_result result = AX_LISTENER_OK;
 
     for (size_t i = 0; i < inherited->count && result == AX_LISTENER_OK; i++) {
-        result = ax_listener_adopt(&sockets->listeners[sockets->count], inherited->items[i].fd, options->insecure,
-                                   sockets->error, sizeof sockets->error);
+        result = adopt(sockets, options, inherited->items[i].fd, inherited->items[i].name);
         if (result == AX_LISTENER_OK)
             sockets->count++;
     }

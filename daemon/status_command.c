@@ -103,6 +103,9 @@ static int parse_address(struct ax_address *address, const struct arguments *arg
 
     if (ax_address_parse(address, text, error, size) < 0)
         return -1;
+    if (address->kind == AX_ADDRESS_TLS)
+        return ax_sentence(error, size,
+                           "status does not speak TLS: have acrossd listen on a unix socket as well, and ask that");
     if (address->kind == AX_ADDRESS_TCP && address->port == 0)
         return ax_sentence(error, size, "%s names no port: write the one that acrossd says it listens on", text);
     if (address->kind != AX_ADDRESS_TCP && arguments->secret_file != NULL)

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <uv.h>
@@ -17,6 +19,7 @@
 #include "daemon/config.h"
 #include "daemon/farewell.h"
 #include "daemon/handshake.h"
+#include "daemon/identity.h"
 #include "daemon/interpreter.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
@@ -24,6 +27,7 @@
 #include "daemon/peer.h"
 #include "daemon/pool.h"
 #include "daemon/process.h"
+#include "daemon/relay.h"
 #include "daemon/reply.h"
 #include "daemon/report.h"
 #include "daemon/secret.h"
@@ -35,9 +39,13 @@
 #define CONNECTIONS_PROCESS 1024u
 #define CONNECTIONS_SHARED 16384u
 
-/* Descriptors: of a connection (its own, its worker's control socket, its keeper), and of the supervisor itself. */
+/*
+ * Descriptors: of a connection (its own, its worker's control socket, its keeper), of its relay where it may have one,
+ * and of the supervisor itself.
+ */
 #define FILES_PROCESS 3u
 #define FILES_SHARED 1u
+#define FILES_RELAY 2u
 #define FILES_OWN 32u
 
 #define STATUS_MS 1000u /* between two that the service manager is told */
@@ -65,6 +73,8 @@ struct supervisor {
     struct ax_handshakes handshakes;
     struct ax_clients clients;
     struct ax_peer_rules rules;
+    struct ax_identity *identity; /* owned; NULL: there is no TLS */
+    struct ax_relays relays;
     struct ax_replies replies;
     struct ax_pool pool;
     uv_timer_t waiting_timer;  /* for the first client that waits */
@@ -182,13 +192,25 @@ static void on_waiting_timer(uv_timer_t *timer)
     dispatch(supervisor);
 }
 
+/* A certificate names no user of this system. */
+static int check_certificate(const struct supervisor *supervisor, const struct ax_client *client, char *reason,
+                             size_t size)
+{
+    if (ax_peer_rules_are_set(&supervisor->rules))
+        return ax_sentence(reason, size, "Only certain users may connect, and a certificate tells no user");
+    if (!client->is_admitted)
+        return ax_sentence(reason, size, "None of the names in the certificate may connect");
+    return 0;
+}
+
 /* Whether a client may be served, once it has said what it is. */
 static int check_client(const struct supervisor *supervisor, const struct ax_client *client, char *reason, size_t size)
 {
     const struct ax_clients *all = &supervisor->clients;
     size_t open = all->count[AX_CLIENT_WAITING] + all->count[AX_CLIENT_SERVED];
 
-    if (ax_peer_check(&supervisor->rules, client->fd, reason, size) < 0)
+    if (client->has_certificate ? check_certificate(supervisor, client, reason, size) < 0
+                                : ax_peer_check(&supervisor->rules, client->fd, reason, size) < 0)
         return -1;
     /* Somebody who asks for the status takes no place, and asks the more when there is none. */
     if (open > supervisor->pool.limit && !ax_status_is_request(client->received, client->received_size))
@@ -238,24 +260,79 @@ static void answer_status(struct supervisor *supervisor, struct ax_client *clien
 
 /* ---- handshakes ---- */
 
+/* The server's side of TLS, where it is spoken. 0, or a negative errno. */
+static int make_tls(const struct supervisor *supervisor, const struct ax_listener *listener, int fd,
+                    struct ax_tls **tls)
+{
+    const struct ax_identity *identity = supervisor->identity;
+
+    *tls = NULL;
+    if (listener->address.kind != AX_ADDRESS_TLS)
+        return 0;
+    *tls = identity->crypto->tls_new(identity->context, fd);
+    return *tls != NULL ? 0 : -ENOMEM;
+}
+
 static void on_accepted(void *arg, const struct ax_listener *listener, int fd)
 {
     struct supervisor *supervisor = arg;
     uint64_t now = uv_now(&supervisor->loop);
     uint32_t timeout = supervisor->options->handshake_timeout_ms;
     bool needs_proof = listener->address.kind == AX_ADDRESS_TCP && supervisor->secret != NULL;
-    struct ax_client *client;
+    struct ax_client *client = NULL;
+    struct ax_tls *tls;
     char peer[AX_PEER_TEXT];
 
-    ax_peer_describe(fd, peer, sizeof peer);
-    client = ax_client_new(&supervisor->clients, peer, now);
+    ax_peer_describe(fd, listener->address.kind == AX_ADDRESS_TLS ? "tls" : "tcp", peer, sizeof peer);
+    if (make_tls(supervisor, listener, fd, &tls) == 0)
+        client = ax_client_new(&supervisor->clients, peer, now);
     if (client == NULL) {
         ax_log(AX_LOG_WARNING, "a connection from %s was refused: out of memory", peer);
+        if (tls != NULL)
+            tls->methods->free(tls);
         close(fd);
         return;
     }
     client->deadline = timeout == AX_DURATION_NONE ? UINT64_MAX : now + timeout;
-    ax_handshakes_add(&supervisor->handshakes, fd, needs_proof, client);
+    client->has_certificate = tls != NULL;
+    ax_handshakes_add(&supervisor->handshakes, fd, tls, needs_proof, client);
+}
+
+/* The name of its certificate tells most of a peer. */
+static void name_client(struct ax_client *client, const char *name)
+{
+    size_t length = strlen(client->peer);
+
+    snprintf(client->peer + length, sizeof client->peer - length, " %s", name[0] != '\0' ? name : "without a name");
+}
+
+static int on_secured(struct ax_handshakes *set, void *arg, int fd, struct ax_tls *tls)
+{
+    struct supervisor *supervisor = set->data;
+    struct ax_client *client = arg;
+    char name[AX_IDENTITY_NAME];
+
+    client->is_admitted = ax_identity_admits(supervisor->identity, tls, name);
+    name_client(client, name);
+    return ax_relay_start(&supervisor->relays, fd, tls, client->id);
+}
+
+/* For a worker that takes so little of what its client says that it does not come to the end. */
+static void on_relay_gone(struct ax_relays *relays, uint64_t id)
+{
+    struct supervisor *supervisor = relays->owner;
+    const struct ax_client *client = ax_clients_find(&supervisor->clients, id);
+
+    if (client != NULL && client->state == AX_CLIENT_SERVED && supervisor->options->isolation == AX_ISOLATION_PROCESS)
+        ax_child_abandon(client->child);
+}
+
+static void on_relay_ended(struct ax_relays *relays)
+{
+    struct supervisor *supervisor = relays->owner;
+
+    if (supervisor->state != STOPPING)
+        ax_acceptor_relieved(&supervisor->acceptor);
 }
 
 static void on_handshake_done(struct ax_handshakes *set, void *arg, int fd, const unsigned char *received, size_t size)
@@ -390,6 +467,7 @@ static void close_handles(struct supervisor *supervisor)
 {
     ax_handshakes_fini(&supervisor->handshakes);
     ax_replies_end(&supervisor->replies);
+    ax_relays_hurry(&supervisor->relays);
     ax_pool_close(&supervisor->pool);
     uv_close((uv_handle_t *)&supervisor->waiting_timer, NULL);
     uv_close((uv_handle_t *)&supervisor->status_timer, NULL);
@@ -468,6 +546,28 @@ static struct ax_options *load_options(const struct supervisor *supervisor, stru
     return NULL;
 }
 
+/* New connections see what the files hold now. Those whose handshake goes on end it with what they began with. */
+static void reload_identity(struct supervisor *supervisor, const struct ax_options *options)
+{
+    struct ax_identity *identity;
+    char error[AX_SENTENCE_SIZE];
+
+    if (supervisor->identity == NULL)
+        return; /* addresses do not change, so that there is none that speaks TLS */
+    if (!ax_identity_is_set(options)) {
+        ax_log(AX_LOG_ERROR, "there are no --tls-cert, --tls-key and --tls-client-ca any more: TLS goes on with the "
+                             "certificates that it has");
+        return;
+    }
+    identity = ax_identity_load(options, error, sizeof error);
+    if (identity == NULL) {
+        ax_log(AX_LOG_ERROR, "cannot reload: %s: TLS goes on with the certificates that it has", error);
+        return;
+    }
+    ax_identity_free(supervisor->identity);
+    supervisor->identity = identity;
+}
+
 static void reload(struct supervisor *supervisor)
 {
     struct ax_secret *secret = NULL;
@@ -478,6 +578,7 @@ static void reload(struct supervisor *supervisor)
         ax_notify_ready(NULL);
         return;
     }
+    reload_identity(supervisor, options);
     free_options(supervisor->reloading); /* one that is not done yet */
     ax_secret_free(supervisor->next_secret);
     supervisor->reloading = options;
@@ -566,9 +667,10 @@ struct room {
     size_t handshakes;
 };
 
-static struct room find_room(const struct ax_options *options)
+static struct room find_room(const struct ax_options *options, bool has_tls)
 {
     bool is_shared = options->isolation == AX_ISOLATION_SHARED;
+    size_t each = (is_shared ? FILES_SHARED : FILES_PROCESS) + (has_tls ? FILES_RELAY : 0);
     size_t most = is_shared ? CONNECTIONS_SHARED : CONNECTIONS_PROCESS;
     size_t files = ax_process_raise_file_limit();
     size_t handshakes = options->max_handshakes < files / 4 ? options->max_handshakes : files / 4;
@@ -577,7 +679,7 @@ static struct room find_room(const struct ax_options *options)
 
     if (options->max_connections > 0)
         most = options->max_connections;
-    room.connections = left / (is_shared ? FILES_SHARED : FILES_PROCESS);
+    room.connections = left / each;
     if (room.connections >= most)
         room.connections = most;
     else
@@ -602,7 +704,7 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         .empty = on_empty,
     };
     const struct ax_options *options = supervisor->options;
-    struct room room = find_room(options);
+    struct room room = find_room(options, supervisor->identity != NULL);
     int code = uv_loop_init(&supervisor->loop);
 
     if (code < 0)
@@ -617,6 +719,9 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
                                   room.handshakes, on_handshake_done, on_handshake_failed);
     supervisor->handshakes.data = supervisor;
     supervisor->handshakes.secret = supervisor->secret;
+    supervisor->handshakes.secured = on_secured;
+    if (code == 0)
+        code = ax_relays_init(&supervisor->relays, &supervisor->loop, on_relay_gone, on_relay_ended, supervisor);
     if (code == 0)
         code = ax_pool_init(&supervisor->pool, &supervisor->loop, options, room.connections, &events, supervisor);
     start_timers(supervisor);
@@ -630,6 +735,8 @@ static void fini(struct supervisor *supervisor)
     ax_clients_fini(&supervisor->clients);
     ax_pool_free_memory(&supervisor->pool);
     ax_peer_rules_fini(&supervisor->rules);
+    ax_identity_free(supervisor->identity);
+    ax_relays_free_memory(&supervisor->relays);
     free_options(supervisor->reloaded);
     free_options(supervisor->reloading);
     ax_secret_free(supervisor->secret);
@@ -651,6 +758,23 @@ static int find_rules(struct supervisor *supervisor)
     return 2;
 }
 
+/* Before any address is listened on. Returns an exit status. */
+static int load_identity(struct supervisor *supervisor)
+{
+    char error[AX_SENTENCE_SIZE];
+
+    if (!ax_identity_is_set(supervisor->options))
+        return 0;
+    supervisor->identity = ax_identity_load(supervisor->options, error, sizeof error);
+    if (supervisor->identity != NULL) {
+        prctl(PR_SET_DUMPABLE, 0, 0, 0,
+              0); /* other processes of this user, workers among them, do not get at the key */
+        return 0;
+    }
+    ax_log(AX_LOG_ERROR, "%s", error);
+    return 2;
+}
+
 int ax_supervisor_run(const struct ax_options *options, int argc, char *const *argv)
 {
     struct supervisor supervisor = {.options = options, .argc = argc, .argv = argv, .state = STARTING};
@@ -663,10 +787,13 @@ int ax_supervisor_run(const struct ax_options *options, int argc, char *const *a
     if (status == 0)
         status = find_rules(&supervisor);
     if (status == 0)
+        status = load_identity(&supervisor);
+    if (status == 0)
         status = ax_sockets_open(options, &listeners, &count);
     if (status != 0) {
         ax_peer_rules_fini(&supervisor.rules);
         ax_secret_free(supervisor.secret);
+        ax_identity_free(supervisor.identity);
         return status;
     }
     ax_notify_init();

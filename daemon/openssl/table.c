@@ -4,7 +4,9 @@
 
 #include <openssl/crypto.h>
 
+#include "daemon/openssl/context.h"
 #include "daemon/openssl/hmac.h"
+#include "daemon/openssl/stream.h"
 
 static bool is_equal(const void *left, const void *right, size_t size)
 {
@@ -18,4 +20,8 @@ const struct ax_crypto AX_CRYPTO_TABLE = {
     .version = AX_VERSION,
     .hmac = ax_openssl_hmac,
     .is_equal = is_equal,
+    .context_new = ax_openssl_context_new,
+    .context_free = ax_openssl_context_free,
+    .context_expiry = ax_openssl_context_expiry,
+    .tls_new = ax_openssl_stream_new,
 };

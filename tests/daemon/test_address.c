@@ -47,6 +47,7 @@ static void test_tells_the_kinds_apart(void **state)
     (void)state;
     assert_int_equal(parsed("unix:x").kind, AX_ADDRESS_UNIX);
     assert_int_equal(parsed("tcp:x:1").kind, AX_ADDRESS_TCP);
+    assert_int_equal(parsed("tls:x:1").kind, AX_ADDRESS_TLS);
     assert_string_equal(parsed("tcp:[fe80::1%eth0]:5").name, "fe80::1%eth0");
     assert_int_equal(parsed("tcp:h:007").port, 7);
 }
@@ -60,6 +61,8 @@ static void test_says_what_to_write_instead(void **state)
     assert_refused("unix:", "write unix:PATH");
     assert_refused("tcp:", "no port");
     assert_refused("tcp:host", "no port");
+    assert_refused("tls:host", "write tls:HOST:PORT");
+    assert_refused("tls:::1:80", "write tls:[::1]:80");
     assert_refused("tcp:[::1]", "no port");
     assert_refused("tcp:[::1", "no port");
     assert_refused("tcp:host:", "is no port");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "testing.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include "daemon/exchange.h"
 #include "daemon/handshake.h"
 #include "daemon/sentence.h"
+#include "fake_tls.h"
 
 static const unsigned char plain[AX_SUPERBLOCK_SIZE] = {0xe3, 0x5b, 0x9e, 0x78, 0, 2, 0};
 
@@ -68,7 +70,7 @@ static int add_any(intptr_t number, bool needs_proof, const void *bytes, size_t 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
     if (size > 0)
         assert_int_equal(write(fds[0], bytes, size), size);
-    ax_handshakes_add(&set, fds[1], needs_proof, (void *)number);
+    ax_handshakes_add(&set, fds[1], NULL, needs_proof, (void *)number);
     return fds[0];
 }
 
@@ -222,6 +224,106 @@ static void test_its_time_is_limited_as_a_whole(void **state)
     }
     assert_failed(1, "The handshake was not finished within 50 ms");
     close(peer);
+    finish();
+}
+
+/* ---- TLS goes before ---- */
+
+static struct fake_tls fake;
+static int secured_code; /* what on_secured() fails with; 0: it does not */
+static int relayed;      /* where the bytes of the peer come from after it */
+
+static int on_secured(struct ax_handshakes *handshakes, void *arg, int fd, struct ax_tls *tls)
+{
+    int pair[2];
+    (void)arg;
+
+    assert_ptr_equal(handshakes, &set);
+    assert_ptr_equal(tls, &fake.base);
+    tls->methods->free(tls);
+    close(fd);
+    if (secured_code < 0)
+        return secured_code;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    relayed = pair[0];
+    return pair[1];
+}
+
+/* As add(), for a peer over TLS. */
+static int add_tls(intptr_t number, const void *bytes, size_t size)
+{
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+    if (size > 0)
+        assert_int_equal(write(fds[0], bytes, size), size);
+    fake_tls_init(&fake, fds[1]);
+    set.secured = on_secured;
+    ax_handshakes_add(&set, fds[1], &fake.base, false, (void *)number);
+    return fds[0];
+}
+
+static void test_a_superblock_comes_from_elsewhere_after_tls(void **state)
+{
+    int peer;
+    (void)state;
+
+    secured_code = 0;
+    relayed = -1;
+    start(10000, 4);
+    peer = add_tls(1, "", 0);
+    assert_int_equal(write(peer, "T", 1), 1);
+    while (relayed < 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_true(fake.is_free);
+    assert_int_equal(results[1].outcome, PENDING);
+    assert_int_equal(write(relayed, plain, sizeof plain), sizeof plain);
+    run_until_ended(1);
+    assert_int_equal(results[1].outcome, DONE);
+    close(relayed);
+    close(peer);
+    close(results[1].fd);
+    finish();
+}
+
+static void test_a_tls_that_fails_is_no_handshake(void **state)
+{
+    char byte;
+    int peer;
+    (void)state;
+
+    start(10000, 4);
+    peer = add_tls(1, "X and more", 10);
+    assert_failed(1, "This is no TLS");
+    assert_true(fake.is_free);
+    assert_int_equal(read(peer, &byte, 1), 0); /* and no reset, although there were bytes unread */
+    close(peer);
+    peer = add_tls(2, "", 0);
+    close(peer);
+    run_until_ended(2);
+    assert_failed(2, "(none)");
+    secured_code = -EMFILE;
+    peer = add_tls(3, "T", 1);
+    assert_failed(3, "too many open files");
+    close(peer);
+    finish();
+}
+
+static void test_tls_counts_in_the_time_and_the_number(void **state)
+{
+    int peers[3];
+    (void)state;
+
+    start(50, 1);
+    peers[0] = add_tls(1, "", 0);
+    peers[1] = add(2, "", 0);
+    assert_failed(1, "Too many peers are in their handshake");
+    peers[2] = add_tls(3, "", 0);
+    run_until_ended(3);
+    assert_failed(3, "The handshake was not finished within 50 ms");
+    assert_true(fake.is_free);
+    for (int i = 0; i < 3; i++)
+        close(peers[i]);
     finish();
 }
 
@@ -429,6 +531,9 @@ int main(void)
         cmocka_unit_test(test_a_wrong_version_is_answered_with_ours),
         cmocka_unit_test(test_knows_whom_a_worker_can_serve),
         cmocka_unit_test(test_its_time_is_limited_as_a_whole),
+        cmocka_unit_test(test_a_superblock_comes_from_elsewhere_after_tls),
+        cmocka_unit_test(test_a_tls_that_fails_is_no_handshake),
+        cmocka_unit_test(test_tls_counts_in_the_time_and_the_number),
         cmocka_unit_test(test_many_dribbling_peers_do_not_keep_an_honest_one_out),
         cmocka_unit_test(test_a_proof_comes_before_the_superblock),
         cmocka_unit_test(test_a_wrong_proof_is_told_so),

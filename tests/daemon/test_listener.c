@@ -345,7 +345,7 @@ static int bind_inet(in_addr_t host, int type)
 static void adopt_ok(int fd, bool insecure)
 {
     assert_int_equal(listen(fd, 16), 0);
-    if (ax_listener_adopt(&listeners[0], fd, insecure, error, sizeof error) != AX_LISTENER_OK)
+    if (ax_listener_adopt(&listeners[0], fd, false, insecure, error, sizeof error) != AX_LISTENER_OK)
         fail_msg("%s", error);
     count = 1;
     assert_int_equal(listeners[0].fd, fd);
@@ -420,7 +420,7 @@ static void check_refused(int fd, const char *wanted)
     struct ax_listener listener;
     int status = fcntl(fd, F_GETFL), flags = fcntl(fd, F_GETFD);
 
-    assert_int_equal(ax_listener_adopt(&listener, fd, false, error, sizeof error), AX_LISTENER_REFUSED);
+    assert_int_equal(ax_listener_adopt(&listener, fd, false, false, error, sizeof error), AX_LISTENER_REFUSED);
     assert_contains(error, wanted);
     assert_int_equal(fcntl(fd, F_GETFL), status); /* it is as it was */
     assert_int_equal(fcntl(fd, F_GETFD), flags);

@@ -228,11 +228,11 @@ static void test_describes_the_socket_and_the_process(void **state)
 
     snprintf(address.sun_path, sizeof address.sun_path, "%s/a.sock", folder);
     link_over(&link, &address, sizeof address);
-    ax_peer_describe(link.server, text, sizeof text);
+    ax_peer_describe(link.server, "tcp", text, sizeof text);
     snprintf(wanted, sizeof wanted, "unix:%s pid %ld uid %lu", address.sun_path, (long)getpid(),
              (unsigned long)geteuid());
     assert_string_equal(text, wanted);
-    ax_peer_describe(link.server, text, 40);
+    ax_peer_describe(link.server, "tcp", text, 40);
     snprintf(wanted, sizeof wanted, "unix pid %ld uid %lu", (long)getpid(), (unsigned long)geteuid());
     assert_string_equal(text, wanted);
     link_close(&link);
@@ -250,14 +250,14 @@ static void test_describes_a_socket_without_a_path(void **state)
     (void)state;
 
     make_pair(fds);
-    ax_peer_describe(fds[0], text, sizeof text);
+    ax_peer_describe(fds[0], "tcp", text, sizeof text);
     snprintf(wanted, sizeof wanted, "unix pid %ld uid %lu", (long)getpid(), (unsigned long)geteuid());
     assert_string_equal(text, wanted);
     close(fds[0]);
     close(fds[1]);
 
     link_over(&link, &address, sizeof(sa_family_t)); /* the system gives it an abstract name */
-    ax_peer_describe(link.server, text, sizeof text);
+    ax_peer_describe(link.server, "tcp", text, sizeof text);
     assert_contains(text, "unix:@");
     assert_contains(text, wanted + strlen("unix"));
     link_close(&link);
@@ -276,7 +276,7 @@ static void test_the_longest_path_fits(void **state)
     memcpy(address.sun_path, folder, strlen(folder));
     address.sun_path[strlen(folder)] = '/';
     link_over(&link, &address, sizeof address);
-    ax_peer_describe(link.server, text, sizeof text);
+    ax_peer_describe(link.server, "tcp", text, sizeof text);
     assert_int_equal(strspn(strstr(text, "/x") + 1, "x"), sizeof address.sun_path - strlen(folder) - 1);
     assert_contains(text, "x pid ");
     link_close(&link);
@@ -302,12 +302,12 @@ static void test_describes_a_tcp_peer_by_its_address(void **state)
     link_over_tcp(&link);
     assert_int_equal(getsockname(link.client, (struct sockaddr *)&own, &size), 0);
     snprintf(wanted, sizeof wanted, "tcp:127.0.0.1:%u", ntohs(own.sin_port));
-    ax_peer_describe(link.server, text, sizeof text);
+    ax_peer_describe(link.server, "tcp", text, sizeof text);
     assert_string_equal(text, wanted);
     link_close(&link);
 
     link_over(&link, &address, sizeof address);
-    ax_peer_describe(link.server, text, sizeof text);
+    ax_peer_describe(link.server, "tcp", text, sizeof text);
     assert_contains(text, "tcp:[::1]:");
     link_close(&link);
 }

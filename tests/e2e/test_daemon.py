@@ -96,6 +96,9 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason='no IPv6 on the loopback 
         (['--stdio', '--chdir', '/nonexistent/folder'], 'write the name of a folder'),
         (['--listen', 'unix:x', '--chdir', '/nonexistent/folder'], 'write the name of a folder'),
         (['--stdio', '--role', 'worker'], 'leave it out'),
+        (['--listen', 'tls:localhost:0'], 'needs --tls-cert FILE'),
+        (['--listen', 'tls:localhost:0', '--tls-cert', 'a', '--tls-key', 'b'], 'needs --tls-client-ca FILE'),
+        (['--listen', 'unix:x', '--tls-allow-name', 'alice'], 'is for tls: addresses'),
     ],
 )
 def test_a_wrong_command_line_is_refused_in_one_line(options, pattern, tmp_path, monkeypatch):
@@ -123,6 +126,7 @@ def test_help_names_every_option():
     assert named == {
         *('listen', 'stdio', 'isolation', 'spare-workers', 'max-connections', 'max-handshakes', 'grace'),
         *('handshake-timeout', 'timeout', 'max-message', 'worker-memory', 'allow-uid', 'allow-gid', 'socket-mode'),
+        *('tls-cert', 'tls-key', 'tls-client-ca', 'tls-allow-name'),
         *('socket-group', 'secret-file', 'insecure', 'user', 'venv', 'preload', 'chdir', 'verbose', 'config'),
         *('check-config', 'print-config', 'help', 'version'),
     }
