@@ -70,18 +70,52 @@ static void check_ids(const struct ax_message *message)
     free(ids);
 }
 
+static bool result_has_ids(uint64_t kind)
+{
+    return kind == AX_RESULT_SUCCESS || kind == AX_RESULT_ERROR || kind == AX_RESULT_REFERENCE;
+}
+
+/* What a type does not have is zero. */
 static void check_fields(const struct ax_message *message)
 {
     bool is_result = message->type == AX_RESULT;
-    bool has_ids = message->type == AX_APPLY || message->type == AX_DEL_OBJS ||
-                   (is_result && (message->kind == AX_RESULT_SUCCESS || message->kind == AX_RESULT_ERROR));
+    bool is_request = ax_is_request(message->type);
+    bool has_object = message->type == AX_COPY || message->type == AX_METHOD;
+    bool has_ids = is_request || message->type == AX_DEL_OBJS || (is_result && result_has_ids(message->kind));
+    bool has_text = message->type == AX_GOODBYE || message->type == AX_METHOD ||
+                    (is_result && message->kind == AX_RESULT_OPERATION_ERROR);
 
     CHECK(has_ids || message->ids.count == 0);
-    CHECK(message->type == AX_GREETING || message->timeout_ms == 0);
+    CHECK(has_text || message->text_size == 0);
+    CHECK(has_object || message->object == 0);
+    CHECK(is_request || message->within == 0);
+    CHECK(is_request || is_result || message->call == 0);
     CHECK(is_result || message->kind == 0);
-    CHECK(is_result || message->type == AX_APPLY || message->call == 0);
-    CHECK(message->type == AX_GOODBYE || (is_result && message->kind == AX_RESULT_OPERATION_ERROR) ||
-          message->text_size == 0);
+    CHECK(message->type == AX_GREETING || message->timeout_ms == 0);
+}
+
+/* A request that was read and fits is written again, and read as the same. */
+static void check_request(const struct ax_message *message)
+{
+    uint64_t ids[64];
+    struct ax_message again = {0};
+
+    if (!ax_is_request(message->type) || message->ids.count > sizeof(ids) / sizeof(ids[0]) ||
+        count_ids(message->ids, NULL) < message->ids.count)
+        return;
+    struct ax_cargo cargo = {ids, count_ids(message->ids, ids), NULL, 0};
+    struct ax_operation operation = {(enum ax_message_type)message->type, message->object, (const char *)message->text,
+                                     message->text_size, message->within};
+    size_t size = ax_request_size(&operation, message->call, &cargo);
+    CHECK(ax_buffer_reserve(&again.head, size) == 0);
+    CHECK(ax_put_request(again.head.data, &operation, message->call, &cargo) == again.head.data + size);
+    again.head.size = size;
+    ax_message_decode(&again);
+    CHECK(again.type == message->type && again.call == message->call && again.object == message->object);
+    CHECK(again.within == message->within && again.ids.count == message->ids.count);
+    CHECK(again.text_size == message->text_size);
+    CHECK(message->text_size == 0 || memcmp(again.text, message->text, message->text_size) == 0);
+    ax_buffer_fini(&again.head);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -95,6 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_fields(message);
     check_text(message);
     check_ids(message);
+    check_request(message);
     CHECK(ax_message_memory(message) >= size);
     ax_message_free(message);
     return 0;

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A session whose peer is hostile and whose owner does anything that it may, in any order.
+ * A session whose peer is hostile, whose owner does anything that it may, in any order, and whose memory runs out.
  *
- * Input: two bytes of settings, then a script: each step is a byte that says what to do, with arguments behind it. All
- * that session.h promises and that can be told from outside is checked after every step.
+ * Input: three bytes of settings, then a script: each step is a byte that says what to do, with arguments behind it. All
+ * that session.h promises and that can be told from outside is checked after every step: what it asks for and keeps of
+ * memory, what becomes of calls, deadlines, and all that it sends. Each script is run again with the peer's bytes cut
+ * into pieces, which must make no difference.
  */
 #include "fuzz.h"
-#include "protocol/session.h"
+#include "sent.h"
+#include "tests/protocol/alloc.h"
+#include "tests/protocol/wire.h"
 
 enum setting {
     ACCEPTOR = 1,
@@ -19,31 +23,113 @@ enum setting {
     REFUSING = 128, /* nothing is run for the peer */
 };
 
+#define START 1000 /* milliseconds */
+#define CALLS_TOLD_APART 256
+#define FLOOD 250 /* requests at once */
+#define OWN_BUFFER_MAX (255u * 128u)
+#define OWN_BUFFERS_MAX 3
+#define OWN_PAYLOAD_MAX (OWN_BUFFERS_MAX * OWN_BUFFER_MAX)
+
 struct fuzz {
     struct ax_session session;
     struct input input;
+    size_t piece; /* the peer's bytes come in pieces of this size; 0: whole */
     uint64_t now;
     enum ax_session_state state; /* that was seen last: states only go forward */
     bool ended;                  /* CLOSED or FAILED has been told by an event */
     uint64_t fed;                /* bytes that the peer has sent */
     size_t open_calls;           /* ours, with a waiter */
-    bool open[256];              /* which of the first of them */
+    bool open[CALLS_TOLD_APART]; /* which of the first of them */
     uint64_t next_call;
     uint64_t peer_call; /* of the peer's calls, the newest */
-    struct ax_frame_reader sent;
-    size_t sent_superblock;
+    uint64_t released;  /* ids that the owner released */
+    struct sent sent;
+    uint64_t told;    /* a sum over all events */
+    unsigned fail_at; /* the next request's n-th allocation fails, and if fail_from is set those behind it; 0: none */
+    bool fail_from;
+    bool has_failed; /* an allocation: from then on it is no use to compare */
 };
 
-/* Waiters are only compared with NULL. */
-static char waiter;
+/* One for each of the first calls; those behind them share. */
+static char waiters[CALLS_TOLD_APART + 1];
+
+static void *waiter_of(uint64_t id)
+{
+    return &waiters[id < CALLS_TOLD_APART ? id : CALLS_TOLD_APART];
+}
+
+/* ---- short of memory ---- */
+
+/* Around each request to the session, so that nothing else meets the failure. */
+static void begin_request(const struct fuzz *fuzz)
+{
+    if (fuzz->fail_from)
+        alloc_fail_from(fuzz->fail_at);
+    else
+        alloc_fail_at(fuzz->fail_at);
+}
+
+/* Returns whether an allocation has failed. */
+static bool end_request(struct fuzz *fuzz)
+{
+    bool failed = alloc_has_failed();
+
+    alloc_fail_at(0);
+    if (failed)
+        fuzz->fail_at = 0;
+    fuzz->has_failed = fuzz->has_failed || failed;
+    return failed;
+}
+
+/*
+ * What a session may keep: one incoming message, of which no more than twice what has come; what waits to be sent, where
+ * one more message may go behind the last that fits, and where the peer may pile up refusals; calls and releases. Some
+ * of it twice, as arrays grow by doubling and a block is kept until all of it has been sent.
+ */
+static uint64_t most_memory(const struct fuzz *fuzz)
+{
+    const struct ax_session *session = &fuzz->session;
+    const struct ax_limits *limits = &session->config.limits;
+    uint64_t announced = session->incoming_size < limits->max_message ? session->incoming_size : limits->max_message;
+    uint64_t arriving = AX_BODY_FIRST_STEP + 2 * fuzz->fed;
+    uint64_t incoming = (announced < arriving ? announced : arriving) + 128u * session->incoming_frames + 1024;
+    uint64_t queued =
+        2 * limits->max_queued + 2 * (OWN_PAYLOAD_MAX + OWN_BUFFERS_MAX * 16384) + limits->max_head + 8192;
+
+    return incoming + 3 * queued + 64 * (session->calls.count + 64) + 40 * (fuzz->released + limits->max_ids + 64);
+}
 
 /* ---- what must always be true ---- */
 
-static void check_message(const struct fuzz *fuzz, const struct ax_message *message, uint64_t type)
+/* Of what is large, the middle is left out: it would only take time. */
+static void tell(struct fuzz *fuzz, const void *data, size_t size)
+{
+    const unsigned char *bytes = data;
+
+    fuzz->told = (fuzz->told ^ size) * 0x100000001b3u;
+    for (size_t i = 0; i < size; i += i == 512 && size > 1024 ? size - 1024 : 1)
+        fuzz->told = (fuzz->told ^ bytes[i]) * 0x100000001b3u;
+}
+
+static void tell_event(struct fuzz *fuzz, const struct ax_event *event)
+{
+    const struct ax_message *message = event->message;
+
+    if (event->type == AX_EVENT_NONE)
+        return;
+    tell(fuzz, &event->type, sizeof(event->type));
+    if (!message)
+        return;
+    tell(fuzz, message->head.data, message->head.size);
+    for (uint32_t i = 0; i < message->buffer_count; i++)
+        tell(fuzz, message->buffers[i].data, message->buffers[i].size);
+}
+
+static void check_message(const struct fuzz *fuzz, const struct ax_message *message)
 {
     const struct ax_limits *limits = &fuzz->session.config.limits;
 
-    CHECK(message && message->type == type);
+    CHECK(message);
     CHECK(message->head.size <= limits->max_head);
     CHECK(message->buffer_count < limits->max_frames);
     CHECK(message->ids.count <= limits->max_ids);
@@ -53,16 +139,45 @@ static void check_message(const struct fuzz *fuzz, const struct ax_message *mess
 static void close_call(struct fuzz *fuzz, uint64_t id)
 {
     fuzz->open_calls--;
-    if (id < sizeof(fuzz->open)) {
+    if (id < CALLS_TOLD_APART) {
         CHECK(fuzz->open[id]);
         fuzz->open[id] = false;
     }
+}
+
+static bool has_feature(const struct fuzz *fuzz, uint32_t feature)
+{
+    return (fuzz->session.features & feature) != 0;
+}
+
+static void check_request(struct fuzz *fuzz, const struct ax_message *message)
+{
+    check_message(fuzz, message);
+    CHECK(!fuzz->session.config.refuse_requests);
+    CHECK(message->type == AX_APPLY || (ax_is_request(message->type) && has_feature(fuzz, AX_FEATURE_OPERATIONS)));
+    CHECK(message->buffer_count > 0 || message->type == AX_COPY || message->type == AX_METHOD);
+    CHECK(message->within == 0 || has_feature(fuzz, AX_FEATURE_NESTED));
+    fuzz->peer_call = message->call;
+}
+
+static void check_result(struct fuzz *fuzz, const struct ax_event *event)
+{
+    const struct ax_message *message = event->message;
+    bool is_new = message->kind == AX_RESULT_SELF || message->kind == AX_RESULT_REFERENCE;
+
+    check_message(fuzz, message);
+    CHECK(message->type == AX_RESULT);
+    CHECK(message->call < fuzz->next_call && event->waiter == waiter_of(message->call));
+    CHECK(!is_new || has_feature(fuzz, AX_FEATURE_OPERATIONS));
+    CHECK(message->kind == AX_RESULT_OPERATION_ERROR || message->kind == AX_RESULT_SELF || message->buffer_count > 0);
+    close_call(fuzz, message->call);
 }
 
 static void handle(struct fuzz *fuzz, struct ax_event *event)
 {
     const struct ax_session *session = &fuzz->session;
 
+    tell_event(fuzz, event);
     switch (event->type) {
     case AX_EVENT_NONE:
         CHECK(!event->message);
@@ -71,20 +186,14 @@ static void handle(struct fuzz *fuzz, struct ax_event *event)
         CHECK(session->state == AX_STATE_READY && !event->message);
         break;
     case AX_EVENT_CALL:
-        check_message(fuzz, event->message, AX_APPLY);
-        CHECK(!session->config.refuse_requests);
-        CHECK(event->message->buffer_count > 0);
-        fuzz->peer_call = event->message->call;
+        check_request(fuzz, event->message);
         break;
     case AX_EVENT_RESULT:
-        check_message(fuzz, event->message, AX_RESULT);
-        CHECK(event->waiter == &waiter);
-        CHECK(event->message->kind == AX_RESULT_OPERATION_ERROR || event->message->buffer_count > 0);
-        CHECK(event->message->call < fuzz->next_call);
-        close_call(fuzz, event->message->call);
+        check_result(fuzz, event);
         break;
     case AX_EVENT_RELEASE:
-        check_message(fuzz, event->message, AX_DEL_OBJS);
+        check_message(fuzz, event->message);
+        CHECK(event->message->type == AX_DEL_OBJS);
         break;
     case AX_EVENT_CLOSED:
         CHECK(session->state == AX_STATE_CLOSED && !fuzz->ended);
@@ -105,27 +214,70 @@ static void check_session(struct fuzz *fuzz)
 
     CHECK(session->state >= fuzz->state);
     CHECK((session->state == AX_STATE_FAILED) == (session->error != 0));
+    CHECK(session->error != AX_ENOMEM || fuzz->has_failed);
     CHECK(memchr(session->reason, 0, sizeof(session->reason)));
     CHECK(session->calls.count >= fuzz->open_calls);
     CHECK(session->calls_in_progress <= session->config.limits.max_calls);
     CHECK(session->state < AX_STATE_CLOSING || session->release_count == 0);
-    if (session->incoming)
-        CHECK(ax_message_memory(session->incoming) <=
-              sizeof(struct ax_message) + 2 * AX_BODY_FIRST_STEP + 8 * (fuzz->fed + 8));
+    CHECK(alloc_bytes() <= most_memory(fuzz));
     fuzz->state = session->state;
 }
 
 /* ---- what the peer does ---- */
 
+/* The bytes that the session wants in memory of its own. Returns how many. */
+static size_t fill(struct fuzz *fuzz, struct input bytes, size_t room, void *memory, struct ax_event *event)
+{
+    struct input here = take_bytes(&bytes, room);
+
+    memcpy(memory, here.data, here.size);
+    begin_request(fuzz);
+    ax_session_filled(&fuzz->session, here.size, fuzz->now, event);
+    return here.size;
+}
+
+/* A peer can make a session queue refusals and releases, but not pile them up. */
+static void check_queued(const struct fuzz *fuzz, size_t before)
+{
+    const struct ax_limits *limits = &fuzz->session.config.limits;
+    uint64_t most = before > 2 * limits->max_queued ? before : 2 * limits->max_queued;
+
+    CHECK(fuzz->session.output.size <= most + limits->max_head + 8192);
+}
+
+/* At most one event. Returns how many bytes were used. */
+static size_t feed_piece(struct fuzz *fuzz, struct input bytes, struct ax_event *event)
+{
+    size_t queued = fuzz->session.output.size;
+    void *memory = NULL;
+    size_t room = 0;
+    size_t used;
+
+    begin_request(fuzz);
+    if (fuzz->piece > 0)
+        room = ax_session_space(&fuzz->session, &memory);
+    if (room > 0) {
+        used = fill(fuzz, bytes, room, memory, event);
+    } else {
+        used = ax_session_feed(&fuzz->session, bytes.data, bytes.size, fuzz->now, event);
+        CHECK(used <= bytes.size);
+        CHECK(used == bytes.size || event->type != AX_EVENT_NONE);
+    }
+    end_request(fuzz);
+    check_queued(fuzz, queued);
+    return used;
+}
+
 static void feed(struct fuzz *fuzz, struct input bytes)
 {
     while (bytes.size > 0) {
+        struct input piece = bytes;
         struct ax_event event;
-        fuzz->fed += bytes.size;
-        size_t used = ax_session_feed(&fuzz->session, bytes.data, bytes.size, fuzz->now, &event);
-        CHECK(used <= bytes.size);
-        CHECK(used == bytes.size || event.type != AX_EVENT_NONE);
-        fuzz->fed -= bytes.size - used;
+        if (fuzz->piece > 0)
+            piece = take_bytes(&(struct input){bytes.data, bytes.size}, fuzz->piece);
+        fuzz->fed += piece.size;
+        size_t used = feed_piece(fuzz, piece, &event);
+        fuzz->fed -= piece.size - used;
         handle(fuzz, &event);
         check_session(fuzz);
         take_bytes(&bytes, used);
@@ -148,65 +300,236 @@ static void feed_large(struct fuzz *fuzz, bool more)
 {
     unsigned char header[AX_FRAME_HEADER_SIZE];
     uint64_t length = (uint64_t)take_byte(&fuzz->input) << (take_byte(&fuzz->input) % 25);
-    struct ax_event event;
+    int byte = (int)take_byte(&fuzz->input);
+    struct ax_event event = {0};
     void *memory;
 
     ax_frame_put_header(header, length, more);
     feed(fuzz, (struct input){header, sizeof(header)});
+    begin_request(fuzz);
     size_t space = ax_session_space(&fuzz->session, &memory);
     CHECK((space > 0) == (memory != NULL));
-    if (space == 0)
-        return;
-    CHECK(space <= fuzz->session.frame.remaining);
-    memset(memory, (int)take_byte(&fuzz->input), space);
-    fuzz->fed += space;
-    ax_session_filled(&fuzz->session, space, fuzz->now, &event);
+    if (space > 0) {
+        CHECK(space <= fuzz->session.frame.remaining);
+        memset(memory, byte, space);
+        fuzz->fed += space;
+        ax_session_filled(&fuzz->session, space, fuzz->now, &event);
+    }
+    end_request(fuzz);
     handle(fuzz, &event);
+}
+
+/* Whether a message that comes now is one, and not the inside of another. */
+static bool is_listening(const struct fuzz *fuzz)
+{
+    const struct ax_session *session = &fuzz->session;
+
+    return session->state == AX_STATE_READY && session->incoming_frames == 0 &&
+           ax_frame_reader_at_boundary(&session->frame);
+}
+
+/* A result that is well-formed. One for a call that nobody made, or that has had its result, is the peer's mistake. */
+static void feed_result(struct fuzz *fuzz)
+{
+    const uint64_t refs[] = {1, take_byte(&fuzz->input)};
+    uint64_t id = take_byte(&fuzz->input);
+    bool is_known = ax_idmap_get(&fuzz->session.calls, id) != NULL;
+    bool is_heard = is_listening(fuzz);
+    struct wire wire = {0};
+    char expected[64];
+
+    if (refs[1] % 4 == 0)
+        wire_operation_error(&wire, id, "No");
+    else if (refs[1] % 8 == 1 && has_feature(fuzz, AX_FEATURE_OPERATIONS))
+        wire_result(&wire, id, refs[1] % 16 == 1 ? AX_RESULT_SELF : AX_RESULT_REFERENCE, refs, 2, "result");
+    else
+        wire_result(&wire, id, 2 + refs[1] % 2, refs, 2, "result");
+    feed(fuzz, (struct input){wire.data, wire.size});
+    wire_free(&wire);
+    if (!is_heard || fuzz->has_failed)
+        return;
+    snprintf(expected, sizeof(expected), "Call not found: %u", (unsigned)id);
+    if (is_known)
+        CHECK(fuzz->session.state == AX_STATE_READY && !ax_idmap_get(&fuzz->session.calls, id));
+    else
+        CHECK(fuzz->session.error == AX_EPROTOCOL && strcmp(fuzz->session.reason, expected) == 0);
+}
+
+/* Any of the requests, whether its type has been agreed on or not. */
+static void put_request(struct wire *wire, const uint64_t *ids)
+{
+    struct wire head = {0};
+    uint64_t type = ids[0] / 4 % 5 == 0 ? AX_APPLY : AX_CREATE - 1 + ids[0] / 4 % 5;
+
+    wire_uint(&head, type);
+    wire_uint(&head, ids[0]);
+    if (type == AX_COPY || type == AX_METHOD)
+        wire_uint(&head, ids[1]);
+    if (type == AX_METHOD) {
+        wire_uint(&head, 4);
+        wire_raw(&head, "name", 4);
+    }
+    wire_uint(&head, ids[0] % 4);
+    for (size_t i = 0; i < ids[0] % 4; i++)
+        wire_uint(&head, ids[i]);
+    wire_uint(&head, ids[0] % 3);
+    wire_frame(wire, head.data, head.size, type != AX_COPY);
+    if (type != AX_COPY)
+        wire_frame(wire, "request", 7, false);
+    wire_free(&head);
+}
+
+enum well_formed { GREETING, REQUEST, GOODBYE, DEL_OBJS, IDLE };
+
+/* A message as it should be, if not where it should be. */
+static void feed_message(struct fuzz *fuzz, enum well_formed type)
+{
+    const uint64_t ids[] = {take_byte(&fuzz->input), 0x1234, UINT64_MAX};
+    unsigned times = ids[0] > 250 ? FLOOD : 1;
+    struct wire wire = {0};
+
+    switch (type) {
+    case GREETING:
+        wire_greeting(&wire, ids[0] * ids[0]);
+        break;
+    case REQUEST:
+        while (times-- > 0)
+            put_request(&wire, ids);
+        break;
+    case GOODBYE:
+        wire_goodbye(&wire, ids[0] % 2 ? "Because" : NULL);
+        break;
+    case DEL_OBJS:
+        wire_del_objs(&wire, ids, ids[0] % 4);
+        break;
+    case IDLE:
+        wire_idle(&wire);
+        break;
+    }
+    feed(fuzz, (struct input){wire.data, wire.size});
+    wire_free(&wire);
 }
 
 /* ---- what the owner does ---- */
 
-static struct ax_buffer make_payload(size_t size)
+static struct ax_buffer make_buffer(size_t size)
 {
-    struct ax_buffer payload = {.data = malloc(size + 1), .size = size, .capacity = size};
+    struct ax_buffer buffer = {.data = malloc(size + 1), .size = size, .capacity = size};
 
-    CHECK(payload.data);
-    memset(payload.data, 'p', size);
-    return payload;
+    CHECK(buffer.data);
+    memset(buffer.data, 'p', size);
+    return buffer;
+}
+
+/* What goes along: the owner's until the session has taken it. */
+struct load {
+    uint64_t refs[2];
+    struct ax_buffer buffers[OWN_BUFFERS_MAX];
+    struct ax_cargo cargo;
+};
+
+static void make_load(struct fuzz *fuzz, struct load *load, size_t buffers)
+{
+    *load = (struct load){.refs = {take_byte(&fuzz->input), UINT64_MAX}};
+    for (size_t i = 0; i < buffers; i++)
+        load->buffers[i] = make_buffer(take_byte(&fuzz->input) * 128u);
+    load->cargo = (struct ax_cargo){load->refs, 2, load->buffers, buffers};
+}
+
+static bool is_taken(const struct load *load)
+{
+    for (size_t i = 0; i < load->cargo.buffer_count; i++)
+        if (load->buffers[i].data)
+            return false;
+    return true;
+}
+
+static bool is_whole(const struct load *load)
+{
+    for (size_t i = 0; i < load->cargo.buffer_count; i++)
+        if (!load->buffers[i].data)
+            return false;
+    return true;
+}
+
+static void free_load(struct load *load)
+{
+    for (size_t i = 0; i < load->cargo.buffer_count; i++)
+        ax_buffer_fini(&load->buffers[i]);
+}
+
+static struct ax_operation make_operation(unsigned how)
+{
+    static const enum ax_message_type types[] = {AX_APPLY, AX_CREATE, AX_REPLICATE, AX_COPY, AX_METHOD};
+    struct ax_operation operation = {.type = types[how % 5], .object = how, .within = how % 3};
+
+    if (operation.type == AX_METHOD) {
+        operation.name = "append";
+        operation.name_size = strlen(operation.name);
+    }
+    return operation;
 }
 
 static void call(struct fuzz *fuzz)
 {
-    struct ax_buffer payload = make_payload(take_byte(&fuzz->input) * 128u);
-    const uint64_t refs[] = {take_byte(&fuzz->input), UINT64_MAX};
+    unsigned how = take_byte(&fuzz->input);
+    struct ax_operation operation = make_operation(how);
+    void *waiter = waiter_of(fuzz->next_call);
+    struct load load;
     uint64_t id;
-    struct ax_operation operation = {.type = AX_APPLY};
-    struct ax_cargo cargo = {refs, 2, &payload, 1};
-    int error = ax_session_call(&fuzz->session, &operation, &cargo, &waiter, fuzz->now, &id);
 
-    CHECK((error == AX_ESTATE) == (fuzz->session.state != AX_STATE_READY));
+    make_load(fuzz, &load, operation.type == AX_COPY ? 0 : 1 + how / 64 % OWN_BUFFERS_MAX);
+    if (operation.type == AX_COPY)
+        load.cargo.ref_count = 0;
+    begin_request(fuzz);
+    int error = ax_session_call(&fuzz->session, &operation, &load.cargo, waiter, fuzz->now, &id);
+    bool failed = end_request(fuzz);
+    bool is_known = operation.type == AX_APPLY || has_feature(fuzz, AX_FEATURE_OPERATIONS);
+    CHECK((error == AX_ESTATE) == (fuzz->session.state != AX_STATE_READY || !is_known));
     if (error) {
-        CHECK(payload.data && (error == AX_ESTATE || error == AX_EFULL));
-        ax_buffer_fini(&payload);
+        CHECK(is_whole(&load) && (error == AX_ESTATE || error == AX_EFULL || (error == AX_ENOMEM && failed)));
+        CHECK(error != AX_EFULL || fuzz->session.output.size >= fuzz->session.config.limits.max_queued);
+        free_load(&load);
         return;
     }
     CHECK(id == fuzz->next_call++);
-    CHECK(!payload.data);
+    CHECK(is_taken(&load));
     fuzz->open_calls++;
-    if (id < sizeof(fuzz->open))
+    if (id < CALLS_TOLD_APART)
         fuzz->open[id] = true;
 }
 
 static void answer(struct fuzz *fuzz, unsigned how)
 {
-    struct ax_buffer payload = make_payload(take_byte(&fuzz->input) * 128u);
-    struct ax_cargo cargo = {NULL, 0, &payload, 1};
+    static const enum ax_result_kind kinds[] = {AX_RESULT_OPERATION_ERROR, AX_RESULT_SUCCESS, AX_RESULT_ERROR,
+                                                AX_RESULT_SELF, AX_RESULT_REFERENCE};
+    enum ax_result_kind kind = kinds[how % 5];
+    uint32_t in_progress = fuzz->session.calls_in_progress;
+    struct load load;
+    int error;
 
+    make_load(fuzz, &load, kind == AX_RESULT_SELF ? 0 : 1 + how / 5 % OWN_BUFFERS_MAX);
+    if (kind == AX_RESULT_SELF)
+        load.cargo.ref_count = 0;
+    begin_request(fuzz);
     if (how == 0)
-        ax_session_result_failed(&fuzz->session, fuzz->peer_call, "It does not work", fuzz->now);
+        error = ax_session_result_failed(&fuzz->session, fuzz->peer_call, "It does not work", fuzz->now);
     else
-        ax_session_result(&fuzz->session, fuzz->peer_call, (enum ax_result_kind)how, &cargo, fuzz->now);
-    ax_buffer_fini(&payload); /* the empty one, when the session has taken it */
+        error = ax_session_result(&fuzz->session, fuzz->peer_call, kind, &load.cargo, fuzz->now);
+    bool failed = end_request(fuzz);
+    CHECK(error != AX_ENOMEM || failed);
+    CHECK(error != AX_ERANGE || how != 0);
+    CHECK(in_progress - fuzz->session.calls_in_progress == (error == 0));
+    CHECK(error && how != 0 ? is_whole(&load) : how == 0 || is_taken(&load));
+    free_load(&load);
+}
+
+static void release(struct fuzz *fuzz, uint64_t id)
+{
+    fuzz->released++;
+    begin_request(fuzz);
+    int error = ax_session_release(&fuzz->session, id);
+    CHECK(end_request(fuzz) ? error == AX_ENOMEM : error == 0);
 }
 
 static void forget(struct fuzz *fuzz)
@@ -219,36 +542,19 @@ static void forget(struct fuzz *fuzz)
     close_call(fuzz, id);
 }
 
-/* What is sent is a superblock and whole messages, as far as a plain look can tell; unless it bootstraps. */
-static void note_sent(struct fuzz *fuzz, struct input bytes)
-{
-    struct input superblock = take_bytes(&bytes, AX_SUPERBLOCK_SIZE - fuzz->sent_superblock);
-
-    fuzz->sent_superblock += superblock.size;
-    while (bytes.size > 0 && !fuzz->session.bootstrapped) {
-        if (!fuzz->sent.in_body) {
-            take_bytes(&bytes, ax_frame_read_header(&fuzz->sent, bytes.data, bytes.size));
-            CHECK(!fuzz->sent.in_body || (fuzz->sent.length > 0 || !fuzz->sent.more));
-        }
-        if (fuzz->sent.in_body) {
-            uint64_t left = fuzz->sent.remaining;
-            struct input body = take_bytes(&bytes, left < bytes.size ? (size_t)left : bytes.size);
-            ax_frame_read_body(&fuzz->sent, body.size);
-        }
-    }
-}
-
 static void send_some(struct fuzz *fuzz, size_t max)
 {
     struct ax_slice slices[3];
-    size_t count = ax_session_pending(&fuzz->session, slices, 1 + max % 3);
     size_t size = 0;
 
+    begin_request(fuzz);
+    size_t count = ax_session_pending(&fuzz->session, slices, 1 + max % 3);
+    end_request(fuzz);
     CHECK((count > 0) == (fuzz->session.output.size > 0));
     for (size_t i = 0; i < count && size < max; i++) {
         size_t here = slices[i].size < max - size ? slices[i].size : max - size;
         CHECK(slices[i].size > 0);
-        note_sent(fuzz, (struct input){slices[i].data, here});
+        sent_take(&fuzz->sent, slices[i].data, here);
         size += here;
     }
     CHECK(size <= fuzz->session.output.size);
@@ -262,30 +568,55 @@ static void expire(struct fuzz *fuzz, uint64_t ms)
     fuzz->now += ms;
     bool due = fuzz->now >= ax_session_deadline(&fuzz->session);
     size_t queued = fuzz->session.output.size;
+    begin_request(fuzz);
     ax_session_expire(&fuzz->session, fuzz->now, &event);
+    end_request(fuzz);
     CHECK(due || (event.type == AX_EVENT_NONE && fuzz->session.output.size == queued));
     handle(fuzz, &event);
     CHECK(ax_session_deadline(&fuzz->session) > fuzz->now); /* else its owner would never sleep */
 }
 
-static void end(struct fuzz *fuzz, unsigned how)
-{
-    struct ax_event event;
+enum ending { END_OF_STREAM, FAILURE, CLOSE, CLOSE_WITH_REASON };
 
+static void end(struct fuzz *fuzz, enum ending how)
+{
+    struct ax_event event = {0};
+
+    begin_request(fuzz);
     switch (how) {
-    case 0:
+    case END_OF_STREAM:
         ax_session_feed_eof(&fuzz->session, &event);
-        handle(fuzz, &event);
         break;
-    case 1:
+    case FAILURE:
         ax_session_fail(&fuzz->session, AX_EEOF, "Connection reset");
         break;
-    default:
-        ax_session_close(&fuzz->session, how % 2 ? "Enough" : NULL, fuzz->now);
+    case CLOSE:
+    case CLOSE_WITH_REASON:
+        ax_session_close(&fuzz->session, how == CLOSE ? NULL : "Enough", fuzz->now);
+        break;
     }
+    end_request(fuzz);
+    handle(fuzz, &event);
 }
 
 /* ---- the script ---- */
+
+/* The steps that take no argument. */
+static void plain_step(struct fuzz *fuzz, unsigned what)
+{
+    static const enum well_formed messages[] = {GREETING, REQUEST, GOODBYE, DEL_OBJS, IDLE};
+
+    if (what <= CLOSE_WITH_REASON) {
+        end(fuzz, (enum ending)what);
+    } else if (what < 9) {
+        feed_message(fuzz, messages[what - 4]);
+    } else if (what < 13) {
+        feed_result(fuzz);
+    } else {
+        fuzz->fail_at = 1 + take_byte(&fuzz->input) % 16;
+        fuzz->fail_from = what == 15;
+    }
+}
 
 static void step(struct fuzz *fuzz)
 {
@@ -311,14 +642,14 @@ static void step(struct fuzz *fuzz)
         call(fuzz);
         break;
     case 7:
-        answer(fuzz, argument % 5);
+        answer(fuzz, argument);
         break;
     case 8:
-        ax_session_release(&fuzz->session, argument);
+        release(fuzz, argument);
         break;
     case 9:
         for (unsigned i = take_byte(&fuzz->input) * 16; i > 0; i--)
-            ax_session_release(&fuzz->session, UINT64_MAX - i);
+            release(fuzz, UINT64_MAX - i);
         break;
     case 10:
         forget(fuzz);
@@ -336,18 +667,18 @@ static void step(struct fuzz *fuzz)
         expire(fuzz, argument);
         break;
     default:
-        end(fuzz, argument);
+        plain_step(fuzz, argument);
     }
     check_session(fuzz);
 }
 
-static void start(struct fuzz *fuzz, unsigned settings)
+static struct ax_session_config make_config(unsigned settings)
 {
     static const char source[] = "pass\n";
     struct ax_session_config config = {.role = settings & ACCEPTOR ? AX_ACCEPTOR : AX_OPENER};
 
     config.minor = settings & OLD ? 1 : 2;
-    config.features = settings & FEATURES ? AX_FEATURE_REASON : 0;
+    config.features = settings & FEATURES ? AX_FEATURES_ALL : 0;
     config.bootstrap = settings & BOOTSTRAP ? source : NULL;
     config.refuse_requests = settings & REFUSING;
     ax_limits_init(&config.limits);
@@ -368,13 +699,13 @@ static void start(struct fuzz *fuzz, unsigned settings)
         config.timeout_ms = 1000;
         config.handshake_timeout_ms = 5000;
     }
-    CHECK(ax_session_init(&fuzz->session, &config, fuzz->now) == 0);
+    return config;
 }
 
-static void shake_hands(struct fuzz *fuzz, unsigned settings, unsigned timeout)
+static void shake_hands(struct fuzz *fuzz, unsigned settings, unsigned timeout, unsigned features)
 {
     unsigned char bytes[AX_SUPERBLOCK_SIZE + AX_FRAME_HEADER_SIZE + 2] = {0};
-    struct ax_superblock superblock = {AX_MAGIC, {0, settings & OLD ? 1 : 2, 0}, 1, settings & FEATURES ? 1 : 0};
+    struct ax_superblock superblock = {AX_MAGIC, {0, settings & OLD ? 1 : 2, 0}, 1, features};
 
     ax_superblock_encode(bytes, &superblock);
     ax_frame_put_header(bytes + AX_SUPERBLOCK_SIZE, 2, false);
@@ -383,30 +714,48 @@ static void shake_hands(struct fuzz *fuzz, unsigned settings, unsigned timeout)
     CHECK(fuzz->session.state == AX_STATE_READY);
 }
 
-/* Every call has had its result, or its waiter is still there. */
+/* Every call has had its result, or its waiter is still there; nothing else is. */
 static void finish(struct fuzz *fuzz)
 {
-    end(fuzz, 1);
+    fuzz->fail_at = 0;
+    end(fuzz, FAILURE);
     for (; fuzz->open_calls > 0; fuzz->open_calls--)
-        CHECK(ax_session_next_waiter(&fuzz->session) == &waiter);
+        CHECK(ax_session_next_waiter(&fuzz->session));
     CHECK(!ax_session_next_waiter(&fuzz->session));
     while (fuzz->session.output.size > 0)
         send_some(fuzz, SIZE_MAX);
-    CHECK(fuzz->session.bootstrapped || (ax_frame_reader_at_boundary(&fuzz->sent) && !fuzz->sent.more));
+    sent_finish(&fuzz->sent);
+    CHECK(fuzz->sent.messages[AX_IDLE] * fuzz->session.config.limits.idle_floor_ms <= fuzz->now - START);
+    tell(fuzz, fuzz->session.reason, strlen(fuzz->session.reason));
     ax_session_fini(&fuzz->session);
+}
+
+/* Returns the sum of all that was told, or 0 when an allocation failed. */
+static uint64_t run(const uint8_t *data, size_t size, size_t piece)
+{
+    static struct fuzz fuzz;
+    size_t blocks = alloc_blocks();
+
+    fuzz = (struct fuzz){.input = {data, size}, .piece = piece, .now = START, .told = 1, .sent.session = &fuzz.session};
+    unsigned settings = take_byte(&fuzz.input);
+    unsigned timeout = take_byte(&fuzz.input);
+    unsigned features = take_byte(&fuzz.input);
+    struct ax_session_config config = make_config(settings);
+    CHECK(ax_session_init(&fuzz.session, &config, fuzz.now) == 0);
+    if (settings & READY)
+        shake_hands(&fuzz, settings, timeout, features);
+    while (fuzz.input.size > 0)
+        step(&fuzz);
+    finish(&fuzz);
+    CHECK(alloc_blocks() == blocks);
+    return fuzz.has_failed ? 0 : fuzz.told;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct fuzz fuzz = {.input = {data, size}, .now = 1000};
-    unsigned settings = take_byte(&fuzz.input);
-    unsigned timeout = take_byte(&fuzz.input);
+    uint64_t whole = run(data, size, 0);
 
-    start(&fuzz, settings);
-    if (settings & READY)
-        shake_hands(&fuzz, settings, timeout);
-    while (fuzz.input.size > 0)
-        step(&fuzz);
-    finish(&fuzz);
+    if (whole != 0)
+        CHECK(run(data, size, 1 + size % 7) == whole);
     return 0;
 }

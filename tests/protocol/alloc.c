@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "alloc.h"
 
+#include <malloc.h>
+
 /* Named by the linker's --wrap: calls of malloc() come to __wrap_malloc(), and the true one is __real_malloc(). */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -15,6 +17,7 @@ static unsigned countdown; /* 0: nothing fails */
 static bool keeps_failing;
 static bool failed;
 static size_t blocks;
+static size_t bytes;
 static size_t largest;
 
 static bool fails(size_t size)
@@ -30,8 +33,10 @@ static bool fails(size_t size)
 
 static void *counted(void *memory)
 {
-    if (memory)
+    if (memory) {
         blocks++;
+        bytes += malloc_usable_size(memory);
+    }
     return memory;
 }
 
@@ -49,14 +54,21 @@ void *__wrap_realloc(void *memory, size_t size)
 {
     if (fails(size))
         return NULL;
+    if (!memory)
+        return counted(__real_malloc(size));
+    size_t before = malloc_usable_size(memory);
     void *moved = __real_realloc(memory, size);
-    return memory ? moved : counted(moved);
+    if (moved)
+        bytes += malloc_usable_size(moved) - before;
+    return moved;
 }
 
 void __wrap_free(void *memory)
 {
-    if (memory)
+    if (memory) {
         blocks--;
+        bytes -= malloc_usable_size(memory);
+    }
     __real_free(memory);
 }
 
@@ -81,6 +93,11 @@ bool alloc_has_failed(void)
 size_t alloc_blocks(void)
 {
     return blocks;
+}
+
+size_t alloc_bytes(void)
+{
+    return bytes;
 }
 
 size_t alloc_largest(void)

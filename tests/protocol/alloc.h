@@ -2,8 +2,8 @@
 /*
  * An allocator that can fail on purpose and counts what is not freed.
  *
- * The linker puts it in the place of malloc() and its kin (--wrap) in every test program of protocol/. What test
- * helpers need for themselves they take with plain_realloc() and plain_free(), which neither fail nor count.
+ * The linker puts it in the place of malloc() and its kin (--wrap) in every test program of protocol/, and of the fuzz
+ * targets that drive sessions. What test helpers need for themselves they take with plain_realloc() and plain_free(), which neither fail nor count.
  */
 #ifndef AX_TESTS_PROTOCOL_ALLOC_H
 #define AX_TESTS_PROTOCOL_ALLOC_H
@@ -22,6 +22,9 @@ bool alloc_has_failed(void);
 
 /* Blocks that have been allocated and not freed. */
 size_t alloc_blocks(void);
+
+/* Bytes that they hold, as the C library counts them. */
+size_t alloc_bytes(void);
 
 /* The largest size that was asked for since the last alloc_reset_largest(). */
 size_t alloc_largest(void);
