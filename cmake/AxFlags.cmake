@@ -38,6 +38,14 @@ if(AX_COVERAGE)
     add_link_options(--coverage)
 endif()
 
+# A program with acrossd's main(): its processes count until their ends, where they are to be counted.
+function(ax_count_until_end program)
+    if(AX_COVERAGE)
+        target_sources(${program} PRIVATE "${PROJECT_SOURCE_DIR}/tests/coverage/flush.c")
+        target_link_options(${program} PRIVATE LINKER:--wrap=_exit LINKER:--wrap=execv)
+    endif()
+endfunction()
+
 if(AX_FUZZ)
     if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
         message(FATAL_ERROR "AX_FUZZ needs clang (libFuzzer): use the preset fuzz, or -DCMAKE_C_COMPILER=clang")
