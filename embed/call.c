@@ -21,12 +21,20 @@ int ax_wait_phase(struct ax_connection *connection, enum ax_phase phase)
 
 /* ---- calls of ours ---- */
 
+/* OperationError for what is set; but a call within a call that finds no stack left raises what any function would, so that the
+ * outermost caller sees that and not an error of one of the connection's operations in between. */
+static void raise_failed(struct ax_module *module, struct ax_connection *connection, const char *what)
+{
+    if (ax_scope_within(connection) == 0 || !PyErr_ExceptionMatches(PyExc_RecursionError))
+        ax_raise_operation_failed(module, what);
+}
+
 /* Sends a pickled call. 0; or -1 with an exception set. */
 static int send_call(struct ax_module *module, struct ax_connection *connection, struct ax_pickled *pickled,
                      struct ax_pending *pending)
 {
     struct ax_buffer buffer;
-    struct ax_operation operation = {.type = AX_APPLY};
+    struct ax_operation operation = {.type = AX_APPLY, .within = ax_scope_within(connection)};
     struct ax_cargo cargo = {pickled->scope.ids, pickled->scope.count, &buffer, 1};
     int error = ax_pickled_buffer(pickled, connection, &buffer);
     while (error == 0) {
@@ -44,10 +52,20 @@ static int send_call(struct ax_module *module, struct ax_connection *connection,
     return -1;
 }
 
+static void serve_call(struct ax_module *module, struct ax_request *request);
+
+/* Serves what the peer asks while it serves a call of this thread. */
+static void serve_within(struct ax_module *module, struct ax_request *request)
+{
+    serve_call(module, request);
+    ax_request_free(request);
+}
+
 /* Waits for the result of a call that was sent: the message; or NULL with an exception set. */
 static struct ax_message *receive_result(struct ax_module *module, struct ax_connection *connection,
                                          struct ax_pending *pending)
 {
+    struct ax_request *request = NULL;
     int error;
     do {
         if (PyErr_CheckSignals() != 0) { /* before the wait, too: a signal that has come already interrupts nothing */
@@ -55,9 +73,11 @@ static struct ax_message *receive_result(struct ax_module *module, struct ax_con
             return NULL;
         }
         Py_BEGIN_ALLOW_THREADS
-        error = ax_connection_await(connection, pending);
+        error = ax_connection_await(connection, pending, &request);
         Py_END_ALLOW_THREADS
-    } while (error != 0);
+        if (request != NULL)
+            serve_within(module, request);
+    } while (error != 0 || request != NULL);
     if (pending->message == NULL)
         ax_raise_disconnected(module, connection);
     return pending->message;
@@ -70,7 +90,7 @@ static void raise_unpickling_failed(struct ax_module *module, struct ax_connecti
         PyErr_Clear();
         ax_raise_disconnected(module, connection);
     } else {
-        ax_raise_operation_failed(module, "Unpickling");
+        raise_failed(module, connection, "Unpickling");
     }
 }
 
@@ -126,7 +146,7 @@ PyObject *ax_call(struct ax_module *module, struct ax_connection *connection, Py
     int failed = ax_pickle(module, connection, call, &pickled);
     Py_DECREF(call);
     if (failed) {
-        ax_raise_operation_failed(module, "Pickling");
+        raise_failed(module, connection, "Pickling");
         return NULL;
     }
     struct ax_pending pending;
@@ -151,7 +171,7 @@ static PyObject *open_request(struct ax_module *module, struct ax_request *reque
 }
 
 /* Calls the function through one of the package's, so that functions which look at the frame of their caller find one. */
-static PyObject *run(struct ax_module *module, struct ax_connection *connection, PyObject *call)
+static PyObject *run(struct ax_module *module, struct ax_request *request, PyObject *call)
 {
     if (!PyTuple_Check(call) || PyTuple_GET_SIZE(call) != 3 || !PyTuple_Check(PyTuple_GET_ITEM(call, 1)) ||
         !PyDict_Check(PyTuple_GET_ITEM(call, 2))) {
@@ -159,7 +179,8 @@ static PyObject *run(struct ax_module *module, struct ax_connection *connection,
         return NULL;
     }
     struct ax_scope scope;
-    ax_scope_enter(&scope, connection, AX_SCOPE_CALL);
+    ax_scope_enter(&scope, request->connection, AX_SCOPE_CALL);
+    scope.call = request->message->call;
     PyObject *value = PyObject_Call(module->run_call, call, NULL);
     ax_scope_leave(&scope);
     return value;
@@ -219,15 +240,26 @@ static int answer_error(struct ax_module *module, struct ax_request *request, Py
     return failed;
 }
 
+/* At the end of the stack there is no room to say more: a bare exception is a record, too. */
+static int answer_recursion(struct ax_module *module, struct ax_request *request)
+{
+    PyErr_Clear();
+    PyObject *record = PyObject_CallFunction(PyExc_RecursionError, "s", "maximum recursion depth exceeded in a call");
+    int failed = record == NULL || answer(module, request, AX_RESULT_ERROR, record) != 0 ? -1 : 0;
+    Py_XDECREF(record);
+    return failed;
+}
+
 /* Answers with what is set as exception, as well as that can be done. */
 static void answer_failure(struct ax_module *module, struct ax_request *request, bool from_call)
 {
     PyObject *error = ax_error_take();
-    if (answer_error(module, request, error, from_call) == 0) {
-        Py_DECREF(error);
-        return;
-    }
+    bool exhausted = PyErr_GivenExceptionMatches(error, PyExc_RecursionError);
+    bool answered =
+        answer_error(module, request, error, from_call) == 0 || (exhausted && answer_recursion(module, request) == 0);
     Py_DECREF(error);
+    if (answered)
+        return;
     error = ax_error_take(); /* why that could not be pickled */
     if (answer_error(module, request, error, false) != 0) {
         PyErr_Clear();
@@ -248,7 +280,7 @@ static void serve_call(struct ax_module *module, struct ax_request *request)
         answer_failure(module, request, false);
         return;
     }
-    PyObject *value = run(module, request->connection, call);
+    PyObject *value = run(module, request, call);
     Py_DECREF(call);
     if (value == NULL && module->out_of_memory != NULL && PyErr_ExceptionMatches(PyExc_MemoryError))
         module->out_of_memory();
@@ -257,6 +289,7 @@ static void serve_call(struct ax_module *module, struct ax_request *request)
     else if (answer(module, request, AX_RESULT_SUCCESS, value) != 0)
         answer_failure(module, request, false);
     Py_XDECREF(value);
+    PyErr_Clear();
 }
 
 void ax_serve(struct ax_request *request)
@@ -264,7 +297,6 @@ void ax_serve(struct ax_request *request)
     struct ax_binding *binding = request->connection->above;
     PyGILState_STATE gil = PyGILState_Ensure();
     serve_call(binding->module, request);
-    PyErr_Clear();
     PyGILState_Release(gil);
     ax_request_free(request);
 }

@@ -213,6 +213,7 @@ static void end_calls(struct ax_connection *connection)
     struct ax_pending *pending;
     while ((pending = ax_session_next_waiter(&connection->session)) != NULL) {
         pending->message = NULL;
+        pending->done = true;
         ax_waiter_post(&pending->waiter);
     }
 }
@@ -300,7 +301,7 @@ int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd,
         ax_connection_post(connection);
     }
     pthread_mutex_unlock(&connection->lock);
-    ax_connection_submit(connection, &arrivals);
+    ax_connection_submit(connection, &arrivals.queue);
     return 0;
 }
 
@@ -366,6 +367,8 @@ int ax_connection_call(struct ax_connection *connection, const struct ax_operati
                        struct ax_pending *pending)
 {
     ax_waiter_init(&pending->waiter);
+    pending->requests = (struct ax_request_queue){0};
+    pending->done = false;
     pending->message = NULL;
     pthread_mutex_lock(&connection->lock);
     int error;
@@ -380,25 +383,31 @@ int ax_connection_call(struct ax_connection *connection, const struct ax_operati
     return error;
 }
 
-int ax_connection_await(struct ax_connection *connection, struct ax_pending *pending)
+int ax_connection_await(struct ax_connection *connection, struct ax_pending *pending, struct ax_request **request)
 {
+    *request = NULL;
     ax_executor_wait_begin(&connection->engine->executor);
     int error = ax_lease_wait(connection, &pending->waiter);
     ax_executor_wait_end(&connection->engine->executor);
-    if (error == 0)
+    if (error != 0)
+        return error;
+    pthread_mutex_lock(&connection->lock);
+    *request = ax_request_pop(&pending->requests);
+    pthread_mutex_unlock(&connection->lock);
+    if (*request == NULL)
         ax_waiter_fini(&pending->waiter);
-    return error;
+    return 0;
 }
 
 void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *pending)
 {
     pthread_mutex_lock(&connection->lock);
-    bool answered = sem_trywait(&pending->waiter.posted) == 0; /* posted under the lock */
-    if (!answered)
+    if (!pending->done)
         ax_session_forget(&connection->session, pending->id);
     pthread_mutex_unlock(&connection->lock);
     ax_waiter_fini(&pending->waiter);
-    if (!answered || pending->message == NULL)
+    ax_connection_submit(connection, &pending->requests); /* nobody adds to them any more */
+    if (pending->message == NULL)
         return;
     ax_connection_release_unclaimed(connection, pending->message, NULL);
     ax_connection_drop_later(connection, ax_ticket_done(connection, &pending->ticket));

@@ -67,13 +67,25 @@ struct ax_request {
     struct ax_connection *connection;
     struct ax_message *message; /* owned */
     struct ax_ticket ticket;
-    struct ax_request *next; /* while it waits to be submitted */
+    struct ax_request *next; /* in a queue */
 };
 
-/* A call of ours, on the stack of the thread that waits for it. */
+/* Requests in the order in which they came. */
+struct ax_request_queue {
+    struct ax_request *first;
+    struct ax_request *last;
+};
+
+/*
+ * A call of ours, on the stack of the thread that waits for it. While the peer serves it, the peer's own calls come to this
+ * thread, so that both sides together are like one program: thread-locals are there, and locks that it holds can be taken again.
+ * The waiter is posted once for each of those, and once when the call is done.
+ */
 struct ax_pending {
     struct ax_waiter waiter;
     uint64_t id;
+    struct ax_request_queue requests; /* of the peer, made within this call; connection->lock */
+    bool done;                        /* there is a message, or there never will be one; connection->lock */
     struct ax_message *message; /* the RESULT, owned by the waiting thread; NULL: the connection ended without one */
     struct ax_ticket ticket;    /* held when there is a message */
 };
@@ -116,6 +128,7 @@ struct ax_connection {
     struct ax_stream stream;
     struct ax_waiter *watchers; /* who waits for a phase, or for room to send */
     struct ax_lease lease;      /* who reads */
+    unsigned waiting;           /* threads that wait for a result or a request, and do not read */
     ax_wire_state *wire;        /* borrowed: where to tell others of the stream's state; NULL: nobody asks */
 
     pthread_mutex_t order_lock; /* a leaf but for the executor's and the object table's; guards the next three */
@@ -187,10 +200,13 @@ enum ax_phase ax_connection_phase(struct ax_connection *connection);
 int ax_connection_call(struct ax_connection *connection, const struct ax_operation *operation, struct ax_cargo *cargo,
                        struct ax_pending *pending);
 
-/* Blocks until the call has its result, or never will: 0; or -EINTR, and then it may be called again. */
-int ax_connection_await(struct ax_connection *connection, struct ax_pending *pending);
+/*
+ * Blocks until the call has its result, or never will: 0. Or 0 with *request, which the peer makes within this call: the caller
+ * serves it in this thread as ax_connection_ops.serve would, and waits again. -EINTR: it may be called again.
+ */
+int ax_connection_await(struct ax_connection *connection, struct ax_pending *pending, struct ax_request **request);
 
-/* Gives a call up. Its result, if it comes, is dropped, and what it refers to is released. */
+/* Gives a call up. Its result, if it comes, is dropped, and what it refers to is released; requests within it go to others. */
 void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *pending);
 
 /* ---- requests of the peer ---- */

@@ -26,19 +26,24 @@ static void on_call(struct ax_connection *connection, struct ax_message *message
         return;
     }
     ax_ticket_take(connection, &request->ticket);
-    if (arrivals->last != NULL)
-        arrivals->last->next = request;
-    else
-        arrivals->first = request;
-    arrivals->last = request;
-    arrivals->requests++;
+    struct ax_pending *outer =
+        message->within > 0 ? ax_session_waiter(&connection->session, message->within - 1) : NULL;
+    if (outer != NULL) {
+        ax_request_push(&outer->requests, request);
+        arrivals->handed++;
+        ax_waiter_post(&outer->waiter);
+    } else { /* nobody waits for the call that it is made within, or it is made within none */
+        ax_request_push(&arrivals->queue, request);
+        arrivals->requests++;
+    }
 }
 
 static void on_result(struct ax_connection *connection, struct ax_pending *pending, struct ax_message *message,
                       struct ax_arrivals *arrivals)
 {
-    arrivals->results++;
+    arrivals->handed++;
     pending->message = message;
+    pending->done = true;
     ax_ticket_take(connection, &pending->ticket);
     ax_waiter_post(&pending->waiter);
 }
@@ -96,14 +101,11 @@ void ax_connection_feed_locked(struct ax_connection *connection, const unsigned 
     }
 }
 
-void ax_connection_submit(struct ax_connection *connection, struct ax_arrivals *arrivals)
+void ax_connection_submit(struct ax_connection *connection, struct ax_request_queue *queue)
 {
-    struct ax_request *request = arrivals->first;
-    while (request != NULL) {
-        struct ax_request *next = request->next; /* gone when submitted */
+    struct ax_request *request;
+    while ((request = ax_request_pop(queue)) != NULL)
         ax_executor_submit(&connection->engine->executor, &request->job);
-        request = next;
-    }
 }
 
 /* ---- reading ---- */
@@ -167,10 +169,11 @@ void ax_connection_read(struct ax_connection *connection, unsigned char *scratch
 static bool is_turn_of_others(const struct ax_connection *connection, const struct ax_arrivals *arrivals)
 {
     const struct ax_session *session = &connection->session;
-    if (session->state != AX_STATE_READY || connection->writes_blocked || session->calls.count > 0 ||
-        session->calls_in_progress > 1)
+    if (session->state != AX_STATE_READY || connection->writes_blocked)
         return false;
-    return arrivals->requests + arrivals->results == 1;
+    /* The one that is woken counts as waiting still. */
+    unsigned others = connection->waiting - (arrivals->handed == 1 && connection->waiting > 0);
+    return arrivals->requests + arrivals->handed == 1 && others == 0 && session->calls_in_progress <= 1;
 }
 
 static void attend(struct ax_connection *connection);
@@ -191,7 +194,7 @@ static bool read_once(struct ax_connection *connection, bool is_first)
         uv_poll_stop(&connection->poll_in);
         connection->watched = 0;
     }
-    ax_connection_submit(connection, &arrivals);
+    ax_connection_submit(connection, &arrivals.queue);
     return more;
 }
 
@@ -244,7 +247,7 @@ static void on_timer(uv_timer_t *timer)
     ax_connection_event_locked(connection, &event, &arrivals);
     ax_connection_settle_locked(connection);
     pthread_mutex_unlock(&connection->lock);
-    ax_connection_submit(connection, &arrivals);
+    ax_connection_submit(connection, &arrivals.queue);
     attend(connection);
     ax_connection_unref(connection);
 }

@@ -9,11 +9,32 @@
 
 /* Requests that came in, to be submitted once the lock is given back. */
 struct ax_arrivals {
-    struct ax_request *first;
-    struct ax_request *last;
+    struct ax_request_queue queue;
     unsigned requests; /* how many */
-    unsigned results;  /* that came for calls of ours, and were handed over already */
+    unsigned handed;   /* results, and requests within calls, that were handed to the threads which wait for them */
 };
+
+static inline void ax_request_push(struct ax_request_queue *queue, struct ax_request *request)
+{
+    if (queue->last != NULL)
+        queue->last->next = request;
+    else
+        queue->first = request;
+    queue->last = request;
+    request->next = NULL;
+}
+
+/* The oldest, or NULL. */
+static inline struct ax_request *ax_request_pop(struct ax_request_queue *queue)
+{
+    struct ax_request *request = queue->first;
+    if (request == NULL)
+        return NULL;
+    queue->first = request->next;
+    if (queue->first == NULL)
+        queue->last = NULL;
+    return request;
+}
 
 /* Feeds received bytes to the session and acts on its events, but for requests, which are added to arrivals. */
 void ax_connection_feed_locked(struct ax_connection *connection, const unsigned char *data, size_t size,
@@ -30,7 +51,7 @@ void ax_connection_read(struct ax_connection *connection, unsigned char *scratch
                         struct ax_arrivals *arrivals);
 
 /* Hands the requests to the executor. Without the lock: the executor may refuse them. */
-void ax_connection_submit(struct ax_connection *connection, struct ax_arrivals *arrivals);
+void ax_connection_submit(struct ax_connection *connection, struct ax_request_queue *queue);
 
 /*
  * To be called after everything that may have changed the session: gathers releases, writes what can be written, moves the

@@ -114,8 +114,8 @@ static bool has_waker(struct ax_lease *lease)
     return lease->wake_fd >= 0;
 }
 
-/* What it takes to poll; false when this thread may not read. */
-static bool take(struct ax_connection *connection, struct pollfd items[2])
+/* What it takes to poll; false when this thread may not read: then, if it `waits`, it is counted as waiting. */
+static bool take(struct ax_connection *connection, struct pollfd items[2], bool waits)
 {
     struct ax_lease *lease = &connection->lease;
     bool taken = false;
@@ -128,12 +128,23 @@ static bool take(struct ax_connection *connection, struct pollfd items[2])
         items[1] = (struct pollfd){.fd = lease->wake_fd, .events = POLLIN};
         taken = true;
     }
+    connection->waiting += waits && !taken;
     pthread_mutex_unlock(&connection->lock);
     return taken;
 }
 
-/* To the next thread that waits; or to the loop when others may wait already. */
-static void give_back(struct ax_connection *connection)
+/* Waits while somebody else reads; take() or give_back() has counted this thread. */
+static int wait_for_others(struct ax_connection *connection, struct ax_waiter *waiter)
+{
+    int error = ax_loop_wait(&connection->engine->loop, waiter);
+    pthread_mutex_lock(&connection->lock);
+    connection->waiting--;
+    pthread_mutex_unlock(&connection->lock);
+    return error;
+}
+
+/* To the next thread that waits; or to the loop when others do already, and perhaps this one `waits` on. */
+static void give_back(struct ax_connection *connection, bool waits)
 {
     struct ax_lease *lease = &connection->lease;
     pthread_mutex_lock(&connection->lock);
@@ -141,7 +152,8 @@ static void give_back(struct ax_connection *connection)
     lease->since = ax_loop_now();
     if (connection->stream.in_fd < 0)
         ax_lease_end_locked(connection);
-    if (lease->parked || connection->session.calls.count > 0)
+    connection->waiting += waits;
+    if (lease->parked || connection->waiting > 0)
         lease->wanted = true;
     bool tell = lease->wanted;
     pthread_mutex_unlock(&connection->lock);
@@ -177,8 +189,8 @@ static int read_some(struct ax_connection *connection, struct pollfd items[2], i
 int ax_lease_wait(struct ax_connection *connection, struct ax_waiter *waiter)
 {
     struct pollfd items[2];
-    if (!take(connection, items))
-        return ax_loop_wait(&connection->engine->loop, waiter);
+    if (!take(connection, items, true))
+        return wait_for_others(connection, waiter);
     int slice = ax_waiter_slice();
     int error = 0;
     bool posted = ax_waiter_try(waiter);
@@ -186,27 +198,26 @@ int ax_lease_wait(struct ax_connection *connection, struct ax_waiter *waiter)
     while (!posted && !wanted && error == 0) {
         struct ax_arrivals arrivals = {0};
         error = read_some(connection, items, slice, &arrivals) > 0 ? 0 : -EINTR;
-        ax_connection_submit(connection, &arrivals);
+        ax_connection_submit(connection, &arrivals.queue);
         posted = ax_waiter_try(waiter);
         wanted = !posted && is_wanted(connection); /* who wants it has made the next poll return at once */
     }
-    give_back(connection);
-    if (posted || error != 0)
-        return posted ? 0 : error;
-    return ax_loop_wait(&connection->engine->loop, waiter); /* the loop reads on */
+    bool waits = !posted && error == 0; /* on, while the loop reads */
+    give_back(connection, waits);
+    if (posted)
+        return 0;
+    return waits ? wait_for_others(connection, waiter) : error;
 }
 
 struct ax_request *ax_lease_next_request(struct ax_connection *connection)
 {
     struct ax_arrivals arrivals = {0};
     struct pollfd items[2];
-    if (!take(connection, items))
+    if (!take(connection, items, false))
         return NULL;
     read_some(connection, items, AX_LEASE_LINGER_MS, &arrivals);
-    give_back(connection);
-    struct ax_request *request = arrivals.first;
-    if (request != NULL)
-        arrivals.first = request->next;
-    ax_connection_submit(connection, &arrivals);
+    give_back(connection, false);
+    struct ax_request *request = ax_request_pop(&arrivals.queue);
+    ax_connection_submit(connection, &arrivals.queue);
     return request;
 }

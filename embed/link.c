@@ -171,7 +171,7 @@ static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, stru
         .minor = minor,
         .timeout_ms = timeout_ms,
         .handshake_timeout_ms = handshake_ms,
-        .features = AX_FEATURE_REASON,
+        .features = AX_FEATURE_REASON | AX_FEATURE_NESTED,
         .bootstrap = bootstrap,
         .refuse_requests = refuse_requests,
     };

@@ -28,6 +28,14 @@ struct ax_scope *ax_scope_current(void)
     return innermost;
 }
 
+uint64_t ax_scope_within(const struct ax_connection *connection)
+{
+    for (const struct ax_scope *scope = innermost; scope != NULL; scope = scope->outer)
+        if (scope->connection == connection && scope->mode == AX_SCOPE_CALL)
+            return scope->call + 1;
+    return 0;
+}
+
 int ax_scope_add(struct ax_scope *scope, uint64_t id)
 {
     if (scope->count == scope->capacity) {

@@ -18,6 +18,7 @@ enum ax_scope_mode { AX_SCOPE_CALL, AX_SCOPE_PICKLE, AX_SCOPE_UNPICKLE };
 struct ax_scope {
     struct ax_connection *connection; /* borrowed from whoever opened the scope */
     enum ax_scope_mode mode;
+    uint64_t call; /* CALL: the id of the peer's call */
     uint64_t
         *ids; /* PICKLE: objects entered into our table. UNPICKLE: objects of the peer that became handles. Owned */
     size_t count;
@@ -34,6 +35,9 @@ void ax_scope_fini(struct ax_scope *scope);
 
 /* The innermost scope of this thread, or NULL. */
 struct ax_scope *ax_scope_current(void);
+
+/* What to say as struct ax_operation.within: the id of the call that this thread serves for the connection, plus one; or 0. */
+uint64_t ax_scope_within(const struct ax_connection *connection);
 
 /* Notes an id. 0 or AX_ENOMEM. */
 int ax_scope_add(struct ax_scope *scope, uint64_t id);

@@ -196,6 +196,15 @@ def call_back_over_connection(func, *args):
     return across.get_connection().call(func, *args)
 
 
+def note_threads(depth, here, there):
+    """Goes back and forth `depth` times; returns the threads in which it ran, at the caller's and at this end."""
+    there.append(threading.get_ident())
+    if depth == 0:
+        return here, there
+    there, here = across.get_connection().call(note_threads, depth - 1, there, here)
+    return here, there
+
+
 def ping_pong(depth):
     """Calls itself at the other end, and so on."""
     if depth == 0:

@@ -24,20 +24,30 @@ static inline int wait_phase(struct ax_connection *connection, enum ax_phase pha
 
 static inline int await(struct ax_connection *connection, struct ax_pending *pending)
 {
+    struct ax_request *request;
     int error;
-    do
-        error = ax_connection_await(connection, pending);
-    while (error == -EINTR);
+    do {
+        error = ax_connection_await(connection, pending, &request);
+        if (request != NULL)
+            connection->ops->serve(request);
+    } while (error == -EINTR || request != NULL);
     return error;
 }
 
 /* ---- calls of one buffer ---- */
 
-static inline int pair_call(struct ax_connection *connection, struct ax_buffer *payload, struct ax_pending *pending)
+/* `within`: the request that is being served meanwhile, or NULL. */
+static inline int pair_call_within(struct ax_connection *connection, const struct ax_request *within,
+                                   struct ax_buffer *payload, struct ax_pending *pending)
 {
-    struct ax_operation operation = {.type = AX_APPLY};
+    struct ax_operation operation = {.type = AX_APPLY, .within = within != NULL ? within->message->call + 1 : 0};
     struct ax_cargo cargo = {.buffers = payload, .buffer_count = 1};
     return ax_connection_call(connection, &operation, &cargo, pending);
+}
+
+static inline int pair_call(struct ax_connection *connection, struct ax_buffer *payload, struct ax_pending *pending)
+{
+    return pair_call_within(connection, NULL, payload, pending);
 }
 
 static inline int pair_answer(struct ax_request *request, struct ax_buffer *payload)
@@ -55,7 +65,7 @@ struct pair {
 static inline struct ax_connection *pair_connection(const struct ax_connection_ops *ops, enum ax_role role)
 {
     struct ax_session_config config = {
-        .role = role, .minor = 2, .timeout_ms = 60000, .handshake_timeout_ms = 60000, .features = AX_FEATURE_REASON};
+        .role = role, .minor = 2, .timeout_ms = 60000, .handshake_timeout_ms = 60000, .features = AX_FEATURES_ALL};
     ax_limits_init(&config.limits);
     struct ax_connection *connection = ax_connection_new(ax_engine_get(), ops, &config, NULL);
     assert_non_null(connection);

@@ -39,7 +39,7 @@ static void dawdle(void)
         nanosleep(&time, NULL);
 }
 
-static bool call(struct ax_connection *connection, const char *text);
+static bool call(struct ax_connection *connection, const struct ax_request *within, const char *text);
 
 static void serve(struct ax_request *request)
 {
@@ -53,9 +53,10 @@ static void serve(struct ax_request *request)
         sem_post(&stuck);
         wait_for(&unstick, 1);
         break;
-    case 'n': /* calls back, twice */
-        call(request->connection, "back");
-        call(request->connection, "dback");
+    case 'n': /* calls back: another thread, and the one that waits, which does the same with one letter less */
+        call(request->connection, NULL, "back");
+        call(request->connection, request, "dback");
+        call(request->connection, request, (const char[]){(char)(payload.size > 1 ? 'n' : 'x'), '\0'});
         break;
     }
     pair_answer(request, &payload);
@@ -76,7 +77,7 @@ static void freed(void *above)
 static const struct ax_connection_ops ops = {.serve = serve, .drop = drop, .finished = finished, .freed = freed};
 
 /* Whether there was an answer, and then the right one. */
-static bool call(struct ax_connection *connection, const char *text)
+static bool call(struct ax_connection *connection, const struct ax_request *within, const char *text)
 {
     struct ax_buffer payload = {0};
     struct ax_pending pending;
@@ -86,7 +87,7 @@ static bool call(struct ax_connection *connection, const char *text)
     payload.size = size;
     int error;
     do
-        error = pair_call(connection, &payload, &pending);
+        error = pair_call_within(connection, within, &payload, &pending);
     while (error == -EINTR);
     if (error != 0) {
         ax_buffer_fini(&payload);
@@ -127,7 +128,7 @@ static enum ax_lease_state state_of(struct ax_connection *connection)
 static void make_hot(const struct pair *pair)
 {
     while (state_of(pair->near) == AX_LEASE_LOOP)
-        assert_true(call(pair->near, "hello"));
+        assert_true(call(pair->near, NULL, "hello"));
 }
 
 /* ---- tests ---- */
@@ -137,7 +138,7 @@ static void a_caller_reads_its_own_answers(void **state)
     struct pair *pair = *state;
     int leased = 0;
     for (int i = 0; i < 1000; i++) {
-        assert_true(call(pair->near, "hello"));
+        assert_true(call(pair->near, NULL, "hello"));
         leased += state_of(pair->near) != AX_LEASE_LOOP;
     }
     assert_in_range(leased, 100, 1000); /* nearly all, unless the machine is busy with something else */
@@ -149,12 +150,12 @@ static void the_loop_reads_again_when_nobody_calls(void **state)
     make_hot(pair);
     while (state_of(pair->near) != AX_LEASE_LOOP || state_of(pair->far) != AX_LEASE_LOOP)
         sched_yield();
-    assert_true(call(pair->far, "from the other side"));
+    assert_true(call(pair->far, NULL, "from the other side"));
 }
 
 static void *call_once(void *connection)
 {
-    assert_true(call(connection, "s"));
+    assert_true(call(connection, NULL, "s"));
     return NULL;
 }
 
@@ -167,8 +168,8 @@ static void a_stuck_call_delays_no_other(void **state)
         make_hot(pair);
         pthread_create(&thread, NULL, call_once, pair->near);
         wait_for(&stuck, 1);
-        assert_true(call(pair->near, "not stuck"));
-        assert_true(call(pair->far, "nor this"));
+        assert_true(call(pair->near, NULL, "not stuck"));
+        assert_true(call(pair->far, NULL, "nor this"));
         sem_post(&unstick);
         pthread_join(thread, NULL);
     }
@@ -176,9 +177,9 @@ static void a_stuck_call_delays_no_other(void **state)
 
 static void *call_many(void *connection)
 {
-    static const char *const texts[] = {"hello", "d", "n", "hello again"};
+    static const char *const texts[] = {"hello", "d", "nested", "hello again"};
     for (int i = 0; i < 500; i++) {
-        assert_true(call(connection, texts[random_below(4)]));
+        assert_true(call(connection, NULL, texts[random_below(4)]));
         dawdle();
     }
     return NULL;
@@ -196,7 +197,7 @@ static void threads_on_both_sides_get_their_answers(void **state)
 
 static void *call_until_it_ends(void *connection)
 {
-    while (call(connection, random_below(2) == 0 ? "hello" : "d"))
+    while (call(connection, NULL, random_below(2) == 0 ? "hello" : "d"))
         continue;
     return NULL;
 }
@@ -232,7 +233,7 @@ static void an_end_wakes_one_who_waits_for_long(void **state)
         pthread_t thread;
         make_hot(pair);
         pthread_create(&thread, NULL, call_until_it_ends, pair->near);
-        assert_true(call(pair->far, "hello"));
+        assert_true(call(pair->far, NULL, "hello"));
         ax_connection_cancel(i % 2 == 0 ? pair->near : pair->far);
         pthread_join(thread, NULL);
         pair_end(pair);
