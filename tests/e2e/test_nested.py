@@ -78,14 +78,14 @@ def test_an_exception_comes_through_both_stacks(conn):
 
 
 def test_calls_may_be_a_thousand_deep(conn, deep_stacks):
-    assert conn.call(tasks.ping_pong, DEEP) == DEEP
+    assert len(set(conn.call(tasks.ping_pong, DEEP))) == 2
 
 
-def test_the_end_of_the_stack_is_a_recursion_error(conn):
-    for depth in (DEEP, DEEP + 1, 2 * DEEP):
+def test_the_end_of_the_stack_is_a_recursion_error(unix_conn):
+    for depth in (DEEP, DEEP + 1):
         with pytest.raises(RecursionError):
-            conn.call(tasks.ping_pong, depth)
-    assert conn.call(tasks.ping_pong, 10) == 10
+            unix_conn.call(tasks.ping_pong, depth)
+    assert len(unix_conn.call(tasks.ping_pong, 10)) == 11
 
 
 def test_through_two_connections_and_back(server):
