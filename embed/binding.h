@@ -12,7 +12,24 @@
 #include "embed/connection.h"
 #include "embed/host.h"
 
-/* Strong references all; hooks are what install() was given. */
+/* What the package gives to install(): where it is kept, and its name there. docs/engine.md says what each is. */
+#define AX_HOOKS(X)                                                                                                    \
+    X(operation_error, "OperationError")                                                                               \
+    X(disconnect_error, "DisconnectError")                                                                             \
+    X(protocol_error, "ProtocolError")                                                                                 \
+    X(dump_error, "dump_error")                                                                                        \
+    X(load_error, "load_error")                                                                                        \
+    X(describe_error, "describe_error")                                                                                \
+    X(make_connection, "make_connection")                                                                              \
+    X(run_call, "run_call")                                                                                            \
+    X(run_method, "run_method")                                                                                        \
+    X(list_methods, "list_methods")                                                                                    \
+    X(make_proxy, "make_proxy")                                                                                        \
+    X(same_object, "same_object")                                                                                      \
+    X(create_by_name, "create_by_name")                                                                                \
+    X(replicate_by_name, "replicate_by_name")
+
+/* Strong references all. */
 struct ax_module {
     PyTypeObject *link_type;
     PyTypeObject *handle_type;
@@ -23,14 +40,10 @@ struct ax_module {
     PyObject *protocol;    /* the int 4: what plain peers are sure to read */
     PyObject *protocol_kw; /* ("protocol",) */
     PyObject *finished_name;
-    PyObject *operation_error;
-    PyObject *disconnect_error;
-    PyObject *protocol_error;
-    PyObject *dump_error;
-    PyObject *load_error;
-    PyObject *describe_error;
-    PyObject *make_connection;
-    PyObject *run_call;
+    PyObject *iter_name; /* "__iter__" */
+#define X(field, name) PyObject *field;
+    AX_HOOKS(X)
+#undef X
     void (*out_of_memory)(void); /* see struct ax_host_config; or NULL */
 };
 
@@ -65,6 +78,9 @@ struct ax_link {
 };
 
 extern PyType_Spec ax_link_spec;
+
+/* The connection of a link, when it may be used in this process. Borrowed; NULL with an exception set. */
+struct ax_connection *ax_link_connection(struct ax_link *link);
 
 /* The link of a connection, made on first use where the daemon added it, and its owner with it. Borrowed; NULL with an
  * exception set. */

@@ -1,23 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls: ours, from pickling to the result, and the peer's, from unpickling to the answer. This is where a message becomes a
- * function call, and where its value becomes a message again.
+ * What we ask of the peer, from pickling to the result. All functions need the GIL, which they give back while they wait.
  */
 #ifndef AX_EMBED_CALL_H
 #define AX_EMBED_CALL_H
 
 #include "embed/binding.h"
 
-/* Runs func(*args, **kwargs) at the peer; kwargs may be NULL. A new reference, or NULL with an exception set. With the GIL, which
- * it gives back while it waits. */
+/* Each returns a new reference, or NULL with an exception set: that of the call, or one of the connection. */
+
+/* Runs func(*args, **kwargs) at the peer; kwargs may be NULL. */
 PyObject *ax_call(struct ax_module *module, struct ax_connection *connection, PyObject *func, PyObject *args,
                   PyObject *kwargs);
 
-/* ax_connection_ops.serve: runs a request of the peer. Without the GIL. */
-void ax_serve(struct ax_request *request);
+/* The same, but the value stays there: a proxy for it. With any peer. */
+PyObject *ax_create(struct ax_module *module, struct ax_connection *connection, PyObject *func, PyObject *args,
+                    PyObject *kwargs);
+
+/* A proxy for a copy of the value at the peer. With any peer. */
+PyObject *ax_replicate(struct ax_module *module, struct ax_connection *connection, PyObject *value);
+
+/* Whether the peer of a connection that is running, or has been, understands the messages that the next two send. */
+bool ax_has_operations(const struct ax_connection *connection);
+
+/* A copy of an object of the peer. */
+PyObject *ax_copy(struct ax_module *module, struct ax_connection *connection, uint64_t id);
+
+/* Calls a method of an object of the peer; module->same_object when its result is that object. `name` is a str. */
+PyObject *ax_invoke(struct ax_module *module, struct ax_connection *connection, uint64_t id, PyObject *name,
+                    PyObject *args, PyObject *kwargs);
 
 /* Blocks until the connection is in this phase or a later one. 0; or -1 with an exception set, raised by a signal
- * handler. With the GIL, which it gives back while it waits. */
+ * handler. */
 int ax_wait_phase(struct ax_connection *connection, enum ax_phase phase);
 
 #endif

@@ -2,6 +2,7 @@
 #include "embed/crossing.h"
 
 #include "embed/engine.h"
+#include "embed/failure.h"
 
 /* ---- out ---- */
 
@@ -85,12 +86,8 @@ int ax_pickled_buffer(struct ax_pickled *pickled, struct ax_connection *connecti
 
 void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
 {
-    for (size_t i = 0; !sent && i < pickled->scope.count; i++) {
-        struct ax_object *object = ax_objects_take_id(&pickled->scope.connection->objects, pickled->scope.ids[i]);
-        if (object != NULL)
-            object->next = NULL;
-        ax_drop_objects(object);
-    }
+    for (size_t i = 0; !sent && i < pickled->scope.count; i++)
+        ax_unregister(pickled->scope.connection, pickled->scope.ids[i]);
     ax_scope_fini(&pickled->scope);
     Py_CLEAR(pickled->bytes);
 }
@@ -114,8 +111,22 @@ static PyObject *load_error(struct ax_module *module, PyObject *record)
     return error;
 }
 
-static PyObject *load(struct ax_module *module, struct ax_binding *binding, struct ax_message *message, bool as_error)
+/* An object of the peer: its id, and the names of its methods. */
+static PyObject *load_reference(struct ax_module *module, const struct ax_message *message)
 {
+    const struct ax_buffer *names = &message->buffers[0];
+    struct ax_ids ids = message->ids;
+    uint64_t id = 0;
+    ax_ids_next(&ids, &id);
+    return PyObject_CallFunction(module->make_proxy, "Ky#", (unsigned long long)id, (const char *)names->data,
+                                 (Py_ssize_t)names->size);
+}
+
+static PyObject *load(struct ax_module *module, struct ax_binding *binding, struct ax_message *message)
+{
+    bool as_error = message->type == AX_RESULT && message->kind == AX_RESULT_ERROR;
+    if (message->type == AX_RESULT && message->kind == AX_RESULT_REFERENCE)
+        return load_reference(module, message);
     PyObject *payload = ax_payload_new(module, &message->buffers[0]);
     if (payload == NULL)
         return NULL;
@@ -149,16 +160,53 @@ static void release_unclaimed(struct ax_connection *connection, struct ax_messag
     ax_idmap_fini(&claimed);
 }
 
-PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection, struct ax_message *message,
-                      bool as_error)
+PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)
 {
     struct ax_scope scope;
     ax_scope_enter(&scope, connection, AX_SCOPE_UNPICKLE);
-    PyObject *value = load(module, connection->above, message, as_error);
+    PyObject *value = load(module, connection->above, message);
     ax_scope_leave(&scope);
     release_unclaimed(connection, message, &scope);
     ax_scope_fini(&scope);
     return value;
+}
+
+/* ---- objects ---- */
+
+int ax_register(struct ax_module *module, struct ax_connection *connection, PyObject *object, uint64_t *id)
+{
+    int error = ax_objects_put(&connection->objects, object, id);
+    if (error == 0) {
+        Py_INCREF(object); /* the table's */
+        return 0;
+    }
+    if (error == AX_EFULL)
+        PyErr_Format(module->operation_error, "The peer holds %d objects already, which is the limit", AX_OBJECTS_MAX);
+    else
+        PyErr_NoMemory();
+    return -1;
+}
+
+PyObject *ax_look_up(struct ax_module *module, struct ax_connection *connection, uint64_t id)
+{
+    PyObject *object = ax_objects_get(&connection->objects, id);
+    if (object != NULL)
+        return Py_NewRef(object);
+    if (ax_connection_phase(connection) >= AX_PHASE_STOPPING) /* they all are gone */
+        return ax_raise_disconnected(module, connection);
+    PyObject *key = PyLong_FromUnsignedLongLong(id);
+    if (key != NULL)
+        PyErr_SetObject(PyExc_KeyError, key);
+    Py_XDECREF(key);
+    return NULL;
+}
+
+void ax_unregister(struct ax_connection *connection, uint64_t id)
+{
+    struct ax_object *object = ax_objects_take_id(&connection->objects, id);
+    if (object != NULL)
+        object->next = NULL;
+    ax_drop_objects(object);
 }
 
 void ax_drop_objects(struct ax_object *objects)

@@ -24,12 +24,20 @@ int ax_pickled_buffer(struct ax_pickled *pickled, struct ax_connection *connecti
 void ax_pickled_fini(struct ax_pickled *pickled, bool sent);
 
 /*
- * Unpickles the message's first buffer, which it takes; with as_error the value is an exception record, and the exception is
- * returned. References that do not become handles are released, whether it succeeds or not. A new reference; or NULL with the
- * exception set that unpickling raised.
+ * Makes the value of a message from its first buffer, which it takes: an exception where it is a record, a proxy where it
+ * describes an object of the peer. References that do not become handles are released, whether it succeeds or not. A new
+ * reference; or NULL with the exception set that unpickling raised.
  */
-PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection, struct ax_message *message,
-                      bool as_error);
+PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection, struct ax_message *message);
+
+/* Enters an object into our table. 0; or -1 with an exception set. */
+int ax_register(struct ax_module *module, struct ax_connection *connection, PyObject *object, uint64_t *id);
+
+/* The object with this id: a new reference; or NULL with KeyError set, or DisconnectError when the connection has ended. */
+PyObject *ax_look_up(struct ax_module *module, struct ax_connection *connection, uint64_t id);
+
+/* Takes an object out again that the peer will never hear of. */
+void ax_unregister(struct ax_connection *connection, uint64_t id);
 
 /* Drops objects that were taken out of the table, and frees the list. */
 void ax_drop_objects(struct ax_object *objects);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "embed/binding.h"
+#include "embed/call.h"
 #include "embed/engine.h"
 
 struct handle {
@@ -61,6 +62,40 @@ static PyObject *handle_id(PyObject *object, void *closure)
     return PyLong_FromUnsignedLongLong(((struct handle *)object)->release->id);
 }
 
+/* The connection, when it may be used in this process. Borrowed; NULL with an exception set. */
+static struct ax_connection *usable(PyObject *object)
+{
+    return ax_link_connection(((struct handle *)object)->link);
+}
+
+static PyObject *handle_copy(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    struct ax_connection *connection = usable(object);
+    if (connection == NULL)
+        return NULL;
+    return ax_copy(PyType_GetModuleState(Py_TYPE(object)), connection, ((struct handle *)object)->release->id);
+}
+
+static PyObject *handle_invoke(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    struct ax_connection *connection = usable(object);
+    if (connection == NULL)
+        return NULL;
+    if (count != 3 || !PyUnicode_Check(args[0]) || !PyTuple_Check(args[1]) || !PyDict_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "A name, a tuple and a dict are needed");
+        return NULL;
+    }
+    struct ax_module *module = PyType_GetModuleState(Py_TYPE(object));
+    return ax_invoke(module, connection, ((struct handle *)object)->release->id, args[0], args[1], args[2]);
+}
+
+static PyMethodDef handle_methods[] = {
+    {"copy", handle_copy, METH_NOARGS, "Fetches a copy of the object."},
+    {"invoke", (PyCFunction)(void (*)(void))handle_invoke, METH_FASTCALL, "Calls a method of the object."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyGetSetDef handle_getset[] = {
     {"owner", handle_owner, NULL, "The Connection whose peer has the object.", NULL},
     {"id", handle_id, NULL, "The object's id in the peer's table.", NULL},
@@ -70,6 +105,7 @@ static PyGetSetDef handle_getset[] = {
 static PyType_Slot handle_slots[] = {
     {Py_tp_dealloc, handle_dealloc},
     {Py_tp_traverse, handle_traverse},
+    {Py_tp_methods, handle_methods},
     {Py_tp_getset, handle_getset},
     {Py_tp_doc, "One object of the peer, which is released when its handle is dropped."},
     {0, NULL},

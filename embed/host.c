@@ -170,7 +170,7 @@ int ax_host_add(const struct ax_host_offer *offer)
         .role = AX_ACCEPTOR,
         .timeout_ms = host_config.timeout_ms,
         .handshake_timeout_ms = offer->handshake_ms > 0 ? offer->handshake_ms : host_config.handshake_timeout_ms,
-        .features = AX_FEATURE_REASON | AX_FEATURE_NESTED,
+        .features = AX_FEATURES_ALL,
     };
     ax_limits_init(&config.limits);
     if (host_config.max_message != 0)

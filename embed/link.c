@@ -8,6 +8,7 @@
 #include "embed/crossing.h"
 #include "embed/engine.h"
 #include "embed/failure.h"
+#include "embed/serve.h"
 
 /* ---- the Python side of a connection ---- */
 
@@ -171,7 +172,7 @@ static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, stru
         .minor = minor,
         .timeout_ms = timeout_ms,
         .handshake_timeout_ms = handshake_ms,
-        .features = AX_FEATURE_REASON | AX_FEATURE_NESTED,
+        .features = AX_FEATURES_ALL,
         .bootstrap = bootstrap,
         .refuse_requests = refuse_requests,
     };
@@ -253,21 +254,25 @@ static void link_dealloc(PyObject *object)
 
 /* ---- methods ---- */
 
-/* The connection, when it may be used in this process. Borrowed; NULL with an exception set. */
-static struct ax_connection *usable(PyObject *object, PyTypeObject *type)
+struct ax_connection *ax_link_connection(struct ax_link *link)
 {
-    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    struct ax_connection *connection = link->connection;
     if (connection == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "The link was not initialised");
         return NULL;
     }
     if (!ax_engine_is_current(connection->engine)) {
-        struct ax_module *module = PyType_GetModuleState(type);
+        struct ax_module *module = PyType_GetModuleState(Py_TYPE((PyObject *)link));
         PyErr_SetString(module->disconnect_error,
                         "The connection belongs to the process that this one was forked from");
         return NULL;
     }
     return connection;
+}
+
+static struct ax_connection *usable(PyObject *object)
+{
+    return ax_link_connection((struct ax_link *)object);
 }
 
 static int duplicate(int fd)
@@ -284,7 +289,7 @@ static PyObject *raise_errno(int error)
 
 static PyObject *link_start(PyObject *object, PyObject *args)
 {
-    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    struct ax_connection *connection = usable(object);
     int in_fd, out_fd;
     if (connection == NULL || !PyArg_ParseTuple(args, "ii", &in_fd, &out_fd))
         return NULL;
@@ -308,7 +313,7 @@ static PyObject *link_start(PyObject *object, PyObject *args)
 
 static PyObject *link_fail(PyObject *object, PyObject *error)
 {
-    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    struct ax_connection *connection = usable(object);
     if (connection == NULL)
         return NULL;
     if (!PyExceptionInstance_Check(error)) {
@@ -337,23 +342,47 @@ static PyObject *link_fail(PyObject *object, PyObject *error)
     Py_RETURN_NONE;
 }
 
+typedef PyObject *run_fn(struct ax_module *module, struct ax_connection *connection, PyObject *func, PyObject *args,
+                         PyObject *kwargs);
+
+static PyObject *run(run_fn *fn, PyObject *object, PyTypeObject *type, PyObject *const *args, Py_ssize_t count)
+{
+    struct ax_connection *connection = usable(object);
+    if (connection == NULL)
+        return NULL;
+    if (count != 3 || !PyTuple_Check(args[1]) || !(PyDict_Check(args[2]) || args[2] == Py_None)) {
+        PyErr_SetString(PyExc_TypeError, "A function, a tuple and a dict are needed");
+        return NULL;
+    }
+    return fn(PyType_GetModuleState(type), connection, args[0], args[1], args[2] != Py_None ? args[2] : NULL);
+}
+
 static PyObject *link_apply(PyObject *object, PyTypeObject *type, PyObject *const *args, Py_ssize_t count,
                             PyObject *names)
 {
-    struct ax_connection *connection = usable(object, type);
+    (void)names;
+    return run(ax_call, object, type, args, count);
+}
+
+static PyObject *link_create(PyObject *object, PyTypeObject *type, PyObject *const *args, Py_ssize_t count,
+                             PyObject *names)
+{
+    (void)names;
+    return run(ax_create, object, type, args, count);
+}
+
+static PyObject *link_replicate(PyObject *object, PyObject *value)
+{
+    struct ax_connection *connection = usable(object);
     if (connection == NULL)
         return NULL;
-    if (count != 3 || names != NULL || !PyTuple_Check(args[1]) || !(PyDict_Check(args[2]) || args[2] == Py_None)) {
-        PyErr_SetString(PyExc_TypeError, "apply() takes a function, a tuple and a dict");
-        return NULL;
-    }
-    return ax_call(PyType_GetModuleState(type), connection, args[0], args[1], args[2] != Py_None ? args[2] : NULL);
+    return ax_replicate(PyType_GetModuleState(Py_TYPE(object)), connection, value);
 }
 
 static PyObject *link_wait_ready(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    struct ax_connection *connection = usable(object);
     if (connection == NULL || ax_wait_phase(connection, AX_PHASE_RUNNING) != 0)
         return NULL;
     return PyBool_FromLong(atomic_load(&connection->was_running));
@@ -362,7 +391,7 @@ static PyObject *link_wait_ready(PyObject *object, PyObject *unused)
 static PyObject *link_wait(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    struct ax_connection *connection = usable(object);
     if (connection == NULL || ax_wait_phase(connection, AX_PHASE_STOPPING) != 0)
         return NULL;
     Py_RETURN_NONE;
@@ -371,7 +400,7 @@ static PyObject *link_wait(PyObject *object, PyObject *unused)
 static PyObject *link_close(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    struct ax_connection *connection = usable(object);
     if (connection == NULL || ax_wait_phase(connection, AX_PHASE_RUNNING) != 0)
         return NULL;
     pin((struct ax_link *)object);
@@ -386,7 +415,7 @@ static PyObject *link_close(PyObject *object, PyObject *unused)
 static PyObject *link_cancel(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    struct ax_connection *connection = usable(object);
     if (connection == NULL)
         return NULL;
     pin((struct ax_link *)object);
@@ -407,7 +436,7 @@ static PyObject *link_connected(PyObject *object, void *closure)
 static PyObject *link_error(PyObject *object, void *closure)
 {
     (void)closure;
-    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    struct ax_connection *connection = usable(object);
     if (connection == NULL)
         return NULL;
     return ax_fatal_error(PyType_GetModuleState(Py_TYPE(object)), connection);
@@ -433,7 +462,7 @@ static PyObject *link_function(PyObject *object, void *closure)
 
 static int link_set_function(PyObject *object, PyObject *value, void *closure)
 {
-    struct ax_connection *connection = usable(object, Py_TYPE(object));
+    struct ax_connection *connection = usable(object);
     if (connection == NULL)
         return -1;
     if (value == NULL || (value != Py_None && !PyCallable_Check(value))) {
@@ -457,11 +486,22 @@ static PyObject *link_minor(PyObject *object, void *closure)
     return PyLong_FromLong(connection->session.config.minor);
 }
 
+static PyObject *link_operations(PyObject *object, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    return PyBool_FromLong(connection != NULL && atomic_load(&connection->was_running) &&
+                           ax_has_operations(connection));
+}
+
 static PyMethodDef link_methods[] = {
     {"start", link_start, METH_VARARGS, "Begins the handshake over two descriptors, which are duplicated."},
     {"fail", link_fail, METH_O, "Breaks the link because of an exception."},
     {"apply", (PyCFunction)(void (*)(void))link_apply, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      "Runs a function at the peer and returns its value."},
+    {"create", (PyCFunction)(void (*)(void))link_create, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "Runs a function at the peer and returns a proxy for its value."},
+    {"replicate", link_replicate, METH_O, "Copies an object to the peer and returns a proxy for the copy."},
     {"wait_ready", link_wait_ready, METH_NOARGS, "Blocks until the handshake has ended; whether it succeeded."},
     {"wait", link_wait, METH_NOARGS, "Blocks while the link is connected."},
     {"close", link_close, METH_NOARGS, "Closes the link and blocks until it has finished."},
@@ -473,6 +513,7 @@ static PyGetSetDef link_getset[] = {
     {"connected", link_connected, NULL, "False once the link is closing, closed or broken.", NULL},
     {"error", link_error, NULL, "The fatal error, or None.", NULL},
     {"minor", link_minor, NULL, "The protocol version 0.minor, once the handshake has succeeded; else None.", NULL},
+    {"operations", link_operations, NULL, "Whether handles can call and copy their objects.", NULL},
     {"owner", link_owner, NULL, "The Connection.", NULL},
     {"dumps", link_function, link_set_function, "What pickles in place of pickle.dumps, or None.",
      (void *)offsetof(struct ax_binding, dumps)},

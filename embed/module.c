@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The module across._across: docs/engine.md says what it offers. */
 #include "embed/binding.h"
+#include "embed/crossing.h"
 #include "embed/engine.h"
 #include "embed/failure.h"
 #include "embed/scope.h"
@@ -30,25 +31,33 @@ static void thread_end(void)
 
 /* ---- functions ---- */
 
+static const struct {
+    const char *name;
+    size_t offset;
+} hooks[] = {
+#define X(field, name) {name, offsetof(struct ax_module, field)},
+    AX_HOOKS(X)
+#undef X
+};
+
+#define HOOK_COUNT (sizeof hooks / sizeof hooks[0])
+
+static PyObject **hook(struct ax_module *module, size_t i)
+{
+    return (PyObject **)((char *)module + hooks[i].offset);
+}
+
 static PyObject *install(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     struct ax_module *module = ax_module_state(self);
-    PyObject *operation_error, *disconnect_error, *protocol_error;
-    PyObject *dump_error, *load_error, *describe_error, *make_connection, *run_call;
-    static char *names[] = {"OperationError", "DisconnectError", "ProtocolError", "dump_error", "load_error",
-                            "describe_error", "make_connection", "run_call",      NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOO", names, &operation_error, &disconnect_error,
-                                     &protocol_error, &dump_error, &load_error, &describe_error, &make_connection,
-                                     &run_call))
-        return NULL;
-    Py_XSETREF(module->operation_error, Py_NewRef(operation_error));
-    Py_XSETREF(module->disconnect_error, Py_NewRef(disconnect_error));
-    Py_XSETREF(module->protocol_error, Py_NewRef(protocol_error));
-    Py_XSETREF(module->dump_error, Py_NewRef(dump_error));
-    Py_XSETREF(module->load_error, Py_NewRef(load_error));
-    Py_XSETREF(module->describe_error, Py_NewRef(describe_error));
-    Py_XSETREF(module->make_connection, Py_NewRef(make_connection));
-    Py_XSETREF(module->run_call, Py_NewRef(run_call));
+    if (PyTuple_GET_SIZE(args) != 0 || kwargs == NULL || PyDict_GET_SIZE(kwargs) != (Py_ssize_t)HOOK_COUNT)
+        return PyErr_Format(PyExc_TypeError, "install() takes %zu keyword arguments", HOOK_COUNT);
+    for (size_t i = 0; i < HOOK_COUNT; i++) {
+        PyObject *value = PyDict_GetItemString(kwargs, hooks[i].name);
+        if (value == NULL)
+            return PyErr_Format(PyExc_TypeError, "install() misses %s", hooks[i].name);
+        Py_XSETREF(*hook(module, i), Py_NewRef(value));
+    }
     Py_RETURN_NONE;
 }
 
@@ -89,20 +98,13 @@ static PyObject *register_object(PyObject *self, PyObject *object)
     struct ax_scope *scope = scope_in(1u << AX_SCOPE_PICKLE, "pickles");
     if (scope == NULL)
         return NULL;
-    struct ax_module *module = ax_module_state(self);
     uint64_t id;
-    int error = ax_objects_put(&scope->connection->objects, object, &id);
-    if (error == AX_EFULL) {
-        PyErr_Format(module->operation_error, "The peer holds %d objects already, which is the limit", AX_OBJECTS_MAX);
+    if (ax_register(ax_module_state(self), scope->connection, object, &id) != 0)
         return NULL;
-    }
-    if (error == 0 && ax_scope_add(scope, id) != 0) {
-        free(ax_objects_take_id(&scope->connection->objects, id));
-        error = AX_ENOMEM;
-    }
-    if (error != 0)
+    if (ax_scope_add(scope, id) != 0) {
+        ax_unregister(scope->connection, id);
         return PyErr_NoMemory();
-    Py_INCREF(object); /* the table's */
+    }
     return PyLong_FromUnsignedLongLong(id);
 }
 
@@ -115,13 +117,7 @@ static PyObject *lookup(PyObject *self, PyObject *argument)
     unsigned long long id = PyLong_AsUnsignedLongLong(argument);
     if (id == (unsigned long long)-1 && PyErr_Occurred())
         return NULL;
-    PyObject *object = ax_objects_get(&scope->connection->objects, id);
-    if (object != NULL)
-        return Py_NewRef(object);
-    if (ax_connection_phase(scope->connection) >= AX_PHASE_STOPPING) /* they all are gone */
-        return ax_raise_disconnected(ax_module_state(self), scope->connection);
-    PyErr_SetObject(PyExc_KeyError, argument);
-    return NULL;
+    return ax_look_up(ax_module_state(self), scope->connection, id);
 }
 
 static PyObject *claim(PyObject *self, PyObject *argument)
@@ -231,10 +227,10 @@ static void after_fork(void)
 static int module_exec(PyObject *self)
 {
     struct ax_module *module = ax_module_state(self);
-    static const struct ax_executor_hooks hooks = {.thread_start = thread_start, .thread_end = thread_end};
+    static const struct ax_executor_hooks thread_hooks = {.thread_start = thread_start, .thread_end = thread_end};
     static bool configured;
     if (!configured) { /* the engine belongs to the process, not to the module */
-        ax_engine_set_hooks(&hooks);
+        ax_engine_set_hooks(&thread_hooks);
         pthread_atfork(NULL, NULL, after_fork);
         configured = true;
     }
@@ -245,9 +241,10 @@ static int module_exec(PyObject *self)
     module->protocol = PyLong_FromLong(4);
     module->protocol_kw = Py_BuildValue("(s)", "protocol");
     module->finished_name = PyUnicode_InternFromString("_link_finished");
+    module->iter_name = PyUnicode_InternFromString("__iter__");
     if (module->link_type == NULL || module->handle_type == NULL || module->payload_type == NULL ||
         module->no_kwargs == NULL || module->protocol == NULL || module->protocol_kw == NULL ||
-        module->finished_name == NULL || import_pickle(module) != 0)
+        module->finished_name == NULL || module->iter_name == NULL || import_pickle(module) != 0)
         return -1;
     return PyModule_AddStringConstant(self, "name", "native");
 }
@@ -258,14 +255,8 @@ static int module_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(module->link_type);
     Py_VISIT(module->handle_type);
     Py_VISIT(module->payload_type);
-    Py_VISIT(module->operation_error);
-    Py_VISIT(module->disconnect_error);
-    Py_VISIT(module->protocol_error);
-    Py_VISIT(module->dump_error);
-    Py_VISIT(module->load_error);
-    Py_VISIT(module->describe_error);
-    Py_VISIT(module->make_connection);
-    Py_VISIT(module->run_call);
+    for (size_t i = 0; i < HOOK_COUNT; i++)
+        Py_VISIT(*hook(module, i));
     return 0;
 }
 
@@ -281,14 +272,9 @@ static int module_clear(PyObject *self)
     Py_CLEAR(module->protocol);
     Py_CLEAR(module->protocol_kw);
     Py_CLEAR(module->finished_name);
-    Py_CLEAR(module->operation_error);
-    Py_CLEAR(module->disconnect_error);
-    Py_CLEAR(module->protocol_error);
-    Py_CLEAR(module->dump_error);
-    Py_CLEAR(module->load_error);
-    Py_CLEAR(module->describe_error);
-    Py_CLEAR(module->make_connection);
-    Py_CLEAR(module->run_call);
+    Py_CLEAR(module->iter_name);
+    for (size_t i = 0; i < HOOK_COUNT; i++)
+        Py_CLEAR(*hook(module, i));
     return 0;
 }
 

@@ -18,9 +18,9 @@ from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
 from ._log import logger
 from ._options import Options
-from ._proxies import Local
+from ._proxies import _SELF, Local, list_methods, make_proxy
 from ._records import dump_error, load_error
-from ._remote import _apply_ref, _execute, _export, run_call
+from ._remote import _apply_ref, _execute, _export, run_call, run_method
 from ._ssh import SshChannel
 
 _T = TypeVar('_T')
@@ -48,7 +48,7 @@ class Connection:
     """
 
     __slots__ = ('_link', '_apply', '_transport', '_label', '_ended', '_failure', '_pid',
-                 '_accepts_exports', '_takes_data', '__weakref__')  # fmt: skip
+                 '_accepts_exports', '_takes_data', '_asks', '__weakref__')  # fmt: skip
 
     _is_acceptor = False  # whether the other side speaks first, and says which version is spoken
     _link: _engine.Link
@@ -60,6 +60,7 @@ class Connection:
     _pid: int  # of the process that it lives in; a child made by fork() has but a dead image
     _accepts_exports: bool  # the peer may export modules to this process
     _takes_data: bool  # and nothing else: the peer may not call here
+    _asks: bool  # whether the other side is still to be asked for its pickler
 
     def __init__(self, channel: Any, *, options: Optional[Options] = None) -> None:
         options = Options() if options is None else options.copy()
@@ -83,6 +84,7 @@ class Connection:
             link.loads = _trust.make_loads(options.trusted_types)
         link.dumps = _picklers.get_dumps(options.pickler)
         if options.pickler == _picklers.CLOUDPICKLE:
+            self._asks = True
             self._apply = self._ask_and_apply
         logger.info('%r starts, options=%r', self, options)
         _open.add(self)
@@ -96,8 +98,7 @@ class Connection:
         self._ended = False
         self._failure = []
         self._pid = os.getpid()
-        self._accepts_exports = False
-        self._takes_data = False
+        self._accepts_exports = self._takes_data = self._asks = False
 
     @classmethod
     def from_tcp(
@@ -184,13 +185,15 @@ class Connection:
 
     def create(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call `func(*args, **kwargs)` in the other process, keep its result there, and return a proxy for it."""
-        return self._apply(_apply_ref, (func, args, kwargs), {})
+        self._ask_once()
+        return self._link.create(func, args, kwargs)
 
     call_ref = create
 
     def replicate(self, obj: Any) -> Any:
         """Make a copy of `obj` in the other process, and return a proxy for it."""
-        return self._apply(Local, (obj,), {})
+        self._ask_once()
+        return self._link.replicate(obj)
 
     def execute(self, source: _StrOrBytes, /, **vars: Any) -> Any:
         """Execute source code in the other process with `vars` as its global variables.
@@ -215,10 +218,26 @@ class Connection:
         _exporter.provide_resource_functions()
         self._link.apply(_export, (modules,), {})
 
+    def _ask_once(self) -> None:
+        if self._asks:
+            _picklers.ask(self._link)
+            self._apply = self._link.apply
+            self._asks = False
+
     def _ask_and_apply(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        _picklers.ask(self._link)
-        self._apply = self._link.apply
-        return self._apply(func, args, kwargs)
+        self._ask_once()
+        return self._link.apply(func, args, kwargs)
+
+    def _get_invoke(self, handle: _engine.Handle) -> Callable[[str, tuple[Any, ...], dict[str, Any]], Any]:
+        """Return what calls methods of an object of the other side."""
+        if not self._asks:
+            return handle.invoke
+
+        def ask_and_invoke(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            self._ask_once()
+            return handle.invoke(name, args, kwargs)
+
+        return ask_and_invoke
 
     def is_connected(self) -> bool:
         """Return whether calls are still possible: False once either side has closed the connection, or it broke."""
@@ -348,6 +367,12 @@ _engine.install(
     describe_error=describe_error,
     make_connection=_make_connection,
     run_call=run_call,
+    run_method=run_method,
+    list_methods=list_methods,
+    make_proxy=make_proxy,
+    same_object=_SELF,
+    create_by_name=_apply_ref,
+    replicate_by_name=Local,
 )
 
 Connection.__module__ = get_connection.__module__ = 'across'

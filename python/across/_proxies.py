@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import keyword
 import types
+from collections.abc import Collection
 from typing import Any, Callable, NoReturn, Optional
 
 from . import _engine
@@ -36,16 +37,17 @@ class Proxy(ConnectionBound):
     """
 
     # Both names are mangled: no forwarded method can be called like that.
-    __slots__ = ('__handle', '__apply', '__weakref__')
+    __slots__ = ('__handle', '__reach', '__weakref__')
 
     __handle: _engine.Handle
-    __apply: Callable[..., Any]
+    __reach: Callable[..., Any]  # what methods go through: the handle's invoke, or the connection's apply
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         raise TypeError('proxies are made by connections')
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self.__apply(_get_obj, (self.__handle.id,), {})
+        link = self.__handle.owner._link
+        return self.__handle.copy() if link.operations else link.apply(_get_obj, (self.__handle.id,), {})
 
     def __copy__(self) -> NoReturn:
         raise TypeError('a proxy has no shallow copy; copy.deepcopy() fetches a copy of its object')
@@ -66,8 +68,7 @@ class Local(ConnectionBound):
     __slots__ = ('__obj',)
 
     def __init__(self, obj: Any) -> None:
-        if isinstance(obj, (Proxy, Local)):
-            raise TypeError('a {} cannot be passed as a proxy: {!r}'.format(type(obj).__name__, obj))
+        _check_object(obj)
         self.__obj = obj
 
     def __reduce__(self) -> Any:
@@ -87,6 +88,11 @@ def get_proxy_connection(proxy: Proxy) -> Any:
     return _get_handle(proxy).owner
 
 
+def _check_object(obj: Any) -> None:
+    if isinstance(obj, (Proxy, Local)):
+        raise TypeError('a {} cannot be passed as a proxy: {!r}'.format(type(obj).__name__, obj))
+
+
 def get_methods(cls: type) -> list[str]:
     """Return the names that a proxy for an instance of `cls` forwards."""
     return [name for name in dir(cls) if _is_forwarded(name) and not keyword.iskeyword(name) and _has_method(cls, name)]
@@ -103,27 +109,57 @@ def _has_method(cls: type, name: str) -> bool:
         return False
 
 
+def list_methods(obj: Any) -> bytes:
+    """Return what `get_methods` does for the type of an object that is to get a proxy, separated by spaces."""
+    _check_object(obj)
+    return ' '.join(get_methods(type(obj))).encode()
+
+
+def make_proxy(id: int, names: bytes) -> Proxy:
+    """Make a proxy for object `id` of the peer's table, with methods as `list_methods` gives them."""
+    return _new_proxy(id, _split_names(names))
+
+
 def _make_proxy(id: int, methods: list[str]) -> Proxy:
     """Make a proxy for object `id` of the peer's table; what a Local unpickles to."""
-    # The names come from the peer. Nothing is claimed before they are known to be harmless.
-    if not isinstance(methods, (list, tuple, set, frozenset)) or len(methods) > _MAX_METHODS:
+    if not isinstance(methods, (list, tuple, set, frozenset)):
+        raise ValueError('invalid methods of a proxy')
+    return _new_proxy(id, _check_methods(methods))
+
+
+@functools.lru_cache(_MAX_TYPES)
+def _split_names(names: bytes) -> frozenset[str]:
+    return _check_methods(names.decode().split())
+
+
+# The names come from the peer. Nothing is claimed before they are known to be harmless.
+def _check_methods(methods: Collection[str]) -> frozenset[str]:
+    if len(methods) > _MAX_METHODS:
         raise ValueError('invalid methods of a proxy')
     for name in methods:
         if not isinstance(name, str) or not _is_forwarded(name):
             raise ValueError('invalid method of a proxy: {!r}'.format(name))
-    cls = _get_proxy_type(frozenset(methods))
-    proxy: Proxy = object.__new__(cls)
+    return frozenset(methods)
+
+
+def _new_proxy(id: int, methods: frozenset[str]) -> Proxy:
     handle = _engine.claim(id)
+    conn = handle.owner
+    by_name = not conn._link.operations
+    proxy: Proxy = object.__new__(_get_proxy_type(methods, by_name))
     _set_handle(proxy, handle)
-    _set_apply(proxy, handle.owner._apply)
+    _set_reach(proxy, conn._apply if by_name else conn._get_invoke(handle))
     return proxy
 
 
 @functools.lru_cache(_MAX_TYPES)
-def _get_proxy_type(methods: frozenset[str]) -> type[Proxy]:
+def _get_proxy_type(methods: frozenset[str], by_name: bool) -> type[Proxy]:
+    make_method = _make_method_by_name if by_name else _make_method
     scope: dict[str, Any] = {'__slots__': (), '__module__': 'across', '__doc__': Proxy.__doc__}
     for name in methods:
-        method = _MAKERS.get(name, _make_method)(name)
+        method = make_method(name)
+        if name in _WRAPPERS:
+            method = _WRAPPERS[name](method)
         method.__name__ = name
         method.__qualname__ = 'Proxy.' + name
         method.__module__ = 'across'
@@ -133,16 +169,25 @@ def _get_proxy_type(methods: frozenset[str]) -> type[Proxy]:
 
 def _make_method(name: str) -> types.FunctionType:
     def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        result = self._Proxy__apply(_apply_method, (self, name, args, kwargs), {})
+        result = self._Proxy__reach(name, args, kwargs)
         return self if result is _SELF else result
 
     assert isinstance(method, types.FunctionType)
     return method
 
 
-def _make_next(name: str) -> types.FunctionType:
-    forward = _make_method(name)
+def _make_method_by_name(name: str) -> types.FunctionType:
+    """The same for a peer that knows no operations on objects: a function that it finds by name calls the method."""
 
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        result = self._Proxy__reach(_apply_method, (self, name, args, kwargs), {})
+        return self if result is _SELF else result
+
+    assert isinstance(method, types.FunctionType)
+    return method
+
+
+def _make_next(forward: types.FunctionType) -> types.FunctionType:
     def method(self: Any, /) -> Any:
         try:
             return forward(self)
@@ -155,9 +200,7 @@ def _make_next(name: str) -> types.FunctionType:
     return method
 
 
-def _make_exit(name: str) -> types.FunctionType:
-    forward = _make_method(name)
-
+def _make_exit(forward: types.FunctionType) -> types.FunctionType:
     # Tracebacks cannot be pickled, and an exception that cannot either must not keep the remote __exit__ from running.
     def method(
         self: Any, exc_type: Optional[type] = None, exc: Optional[BaseException] = None, traceback: Any = None, /
@@ -171,7 +214,7 @@ def _make_exit(name: str) -> types.FunctionType:
     return method
 
 
-_MAKERS = {'__next__': _make_next, '__exit__': _make_exit}
+_WRAPPERS = {'__next__': _make_next, '__exit__': _make_exit}  # of methods that need more than forwarding
 
 
 class _SELF:
@@ -195,7 +238,7 @@ def _apply_method(obj: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, 
 
 _get_handle: Callable[[Proxy], _engine.Handle] = Proxy.__dict__['_Proxy__handle'].__get__
 _set_handle: Callable[[Proxy, _engine.Handle], None] = Proxy.__dict__['_Proxy__handle'].__set__
-_set_apply: Callable[[Proxy, Callable[..., Any]], None] = Proxy.__dict__['_Proxy__apply'].__set__
+_set_reach: Callable[[Proxy, Callable[..., Any]], None] = Proxy.__dict__['_Proxy__reach'].__set__
 
 for _obj in (Proxy, Local, get_proxy_connection, _make_proxy, _SELF, _get_obj, _apply_method):
     _obj.__module__ = 'across'

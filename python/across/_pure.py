@@ -1186,6 +1186,8 @@ class Link:
     those under "in a thread that calls" and "in a thread of the executor".
     """
 
+    operations = False  # handles can neither call nor copy their objects: what asks for that is said by name
+
     def __init__(
         self, owner: Any, *, acceptor: bool = False, minor: int = 2, timeout_ms: int = 60000,
         handshake_ms: int = 60000, bootstrap: Optional[bytes] = None, max_message: int = 0,
@@ -1255,6 +1257,14 @@ class Link:
             if call.ticket is None or call.ticket.doomed:
                 self._loop.wake()
             del call
+
+    def create(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any:
+        """Run a function at the peer and return a proxy for its value."""
+        return self.apply(_hooks.create_by_name, (func, args, kwargs), {})
+
+    def replicate(self, obj: Any, /) -> Any:
+        """Copy an object to the peer and return a proxy for the copy."""
+        return self.apply(_hooks.replicate_by_name, (obj,), {})
 
     def wait_ready(self) -> bool:
         """Block until the handshake has ended; return whether it succeeded."""

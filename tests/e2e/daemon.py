@@ -57,38 +57,27 @@ def count_watched(pid):
 
 
 class RunningCall:
-    """A call that runs at the other end when the constructor returns, until it is released."""
+    """A call that runs at the other end when the constructor returns, until it is released or the connection ends."""
 
     def __init__(self, conn):
         started = threading.Event()
-        released = threading.Event()
-
-        def wait():
-            started.set()
-            return released.wait(60)
-
+        self._conn = conn
+        self._name = 'running {}'.format(id(self))
         executor = concurrent.futures.ThreadPoolExecutor(1)
-        self._future = executor.submit(conn.call, tasks.call_back, across.Local(wait))
+        self._future = executor.submit(conn.call, tasks.run_until, self._name, across.Local(started.set))
         executor.shutdown(wait=False)
-        self._released = released
         assert started.wait(LIMIT)
 
     def release(self):
-        self._released.set()
+        self._conn.call(tasks.set_event, self._name)
         return self.result()
 
     def result(self):
-        try:
-            return self._future.result(LIMIT)
-        finally:
-            self._released.set()
+        return self._future.result(LIMIT)
 
     def error(self):
         """What the call raised; it ends without being released."""
-        try:
-            return self._future.exception(LIMIT)
-        finally:
-            self._released.set()
+        return self._future.exception(LIMIT)
 
 
 @contextlib.contextmanager

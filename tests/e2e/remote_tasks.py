@@ -281,6 +281,14 @@ def call_back_then_wait_for(name, func):
     return wait_for(name)
 
 
+def run_until(name, func):
+    """Calls back, and runs until `set_event` is called with the same name, or the connection has ended."""
+    func()
+    conn = across.get_connection()
+    threading.Thread(target=lambda: (conn.wait(), set_event(name)), daemon=True).start()
+    return wait_for(name)
+
+
 def wait_for_disconnect(path):
     """Writes to a file when the connection that called this has gone."""
     conn = across.get_connection()

@@ -27,29 +27,21 @@ REMOTELY = 'Connection was remotely closed'
 class PendingCall:
     """A call in another thread that runs at the other end when the constructor returns, and does not end by itself."""
 
-    def __init__(self, conn, func=tasks.call_back, *args):
+    def __init__(self, conn):
         started = threading.Event()
-        self.release = threading.Event()
         self.error = None
-
-        def wait():
-            started.set()
-            self.release.wait(60)
-
-        self.thread = threading.Thread(target=self._run, args=(conn, func, args or (across.Local(wait),)))
+        self.thread = threading.Thread(target=self._run, args=(conn, across.Local(started.set)))
         self.thread.start()
-        if not args:
-            assert started.wait(LIMIT)
+        assert started.wait(LIMIT)
 
-    def _run(self, conn, func, args):
+    def _run(self, conn, started):
         try:
-            conn.call(func, *args)
+            conn.call(tasks.run_until, 'the end of the connection', started)
         except BaseException as error:
             self.error = error
 
     def join(self):
         join([self.thread])
-        self.release.set()
         return self.error
 
 

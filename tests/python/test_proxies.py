@@ -180,7 +180,7 @@ def test_proxy_types_are_shared_and_bounded(conn):
     from across import _proxies
 
     for number in range(_proxies._MAX_TYPES + 10):
-        _proxies._get_proxy_type(frozenset(['method{}'.format(number)]))
+        _proxies._get_proxy_type(frozenset(['method{}'.format(number)]), False)
     assert _proxies._get_proxy_type.cache_info().currsize <= _proxies._MAX_TYPES
 
 

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/serve.h"
+
+#include "embed/crossing.h"
+#include "embed/failure.h"
+
+/* ---- what is asked ---- */
+
+static PyObject *look_up(struct ax_module *module, struct ax_request *request)
+{
+    return ax_look_up(module, request->connection, request->message->object);
+}
+
+/* The arguments of run_method(): object, name, args and kwargs. */
+static PyObject *open_method(struct ax_module *module, struct ax_request *request)
+{
+    struct ax_message *message = request->message;
+    PyObject *call = NULL;
+    PyObject *object = look_up(module, request);
+    PyObject *name = PyUnicode_DecodeUTF8((const char *)message->text, (Py_ssize_t)message->text_size, NULL);
+    PyObject *arguments = message->buffer_count > 0 ? ax_unpickle(module, request->connection, message)
+                                                    : Py_BuildValue("(()O)", module->no_kwargs);
+    if (object == NULL || name == NULL || arguments == NULL)
+        goto out;
+    if (!PyTuple_Check(arguments) || PyTuple_GET_SIZE(arguments) != 2) {
+        PyErr_SetString(PyExc_TypeError, "The arguments of a method must be a tuple of a tuple and a dict");
+        goto out;
+    }
+    call = PyTuple_Pack(4, object, name, PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_ITEM(arguments, 1));
+out:
+    Py_XDECREF(object);
+    Py_XDECREF(name);
+    Py_XDECREF(arguments);
+    return call;
+}
+
+/* What the request is about: the call of a function or a method, as a tuple; or an object. */
+static PyObject *open_subject(struct ax_module *module, struct ax_request *request)
+{
+    switch (request->message->type) {
+    case AX_COPY:
+        return look_up(module, request);
+    case AX_METHOD:
+        return open_method(module, request);
+    default:
+        return ax_unpickle(module, request->connection, request->message);
+    }
+}
+
+/* The same, or NULL with OperationError set. Drops what the peer released meanwhile. */
+static PyObject *open_request(struct ax_module *module, struct ax_request *request)
+{
+    PyObject *subject = open_subject(module, request);
+    if (subject == NULL)
+        ax_raise_operation_failed(module, "Unpickling");
+    PyObject *error = subject == NULL ? ax_error_take() : NULL;
+    ax_drop_objects(ax_request_unpickled(request));
+    if (error != NULL)
+        ax_error_restore(error);
+    return subject;
+}
+
+/* ---- running it ---- */
+
+static bool is_call(PyObject *subject)
+{
+    return PyTuple_Check(subject) && PyTuple_GET_SIZE(subject) == 3 && PyTuple_Check(PyTuple_GET_ITEM(subject, 1)) &&
+           PyDict_Check(PyTuple_GET_ITEM(subject, 2));
+}
+
+/* Calls the function through one of the package's, so that functions which look at the frame of their caller find one. */
+static PyObject *run(struct ax_module *module, struct ax_request *request, PyObject *subject)
+{
+    uint64_t type = request->message->type;
+    if (type == AX_COPY || type == AX_REPLICATE)
+        return Py_NewRef(subject);
+    if (type != AX_METHOD && !is_call(subject)) {
+        PyErr_SetString(PyExc_TypeError, "A call must be a tuple of a function, a tuple and a dict");
+        return NULL;
+    }
+    struct ax_scope scope;
+    ax_scope_enter(&scope, request->connection, AX_SCOPE_CALL);
+    scope.call = request->message->call;
+    PyObject *value = PyObject_Call(type == AX_METHOD ? module->run_method : module->run_call, subject, NULL);
+    ax_scope_leave(&scope);
+    return value;
+}
+
+/* ---- answering ---- */
+
+/*
+ * Sends an answer, unless `error`, from its preparation, says that memory was short: then the peer hears that. Without it a
+ * result that comes too late goes nowhere. Returns whether the cargo's buffers were taken.
+ */
+static bool send_answer(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo, int error)
+{
+    Py_BEGIN_ALLOW_THREADS
+    if (error == 0)
+        error = ax_request_result(request, kind, cargo);
+    if (error == AX_ENOMEM)
+        ax_request_fail(request, "Out of memory for the result");
+    Py_END_ALLOW_THREADS
+    return error == 0;
+}
+
+/* Pickles an answer and sends it. 0; or -1 with OperationError set when it can't be pickled. */
+static int answer(struct ax_module *module, struct ax_request *request, enum ax_result_kind kind, PyObject *value)
+{
+    struct ax_pickled pickled;
+    struct ax_buffer buffer;
+    if (ax_pickle(module, request->connection, value, &pickled) != 0) {
+        ax_raise_operation_failed(module, "Pickling");
+        return -1;
+    }
+    struct ax_cargo cargo = {pickled.scope.ids, pickled.scope.count, &buffer, 1};
+    int error = ax_pickled_buffer(&pickled, request->connection, &buffer);
+    bool sent = send_answer(request, kind, &cargo, error);
+    if (!sent)
+        ax_buffer_fini(&buffer);
+    ax_pickled_fini(&pickled, sent);
+    return 0;
+}
+
+/* Answers with an object that stays here: its id, and the names of its methods. */
+static int answer_reference(struct ax_module *module, struct ax_request *request, PyObject *value, PyObject *names)
+{
+    struct ax_connection *connection = request->connection;
+    uint64_t id;
+    struct ax_buffer buffer = {0};
+    struct ax_cargo cargo = {&id, 1, &buffer, 1};
+    if (ax_register(module, connection, value, &id) != 0)
+        return -1;
+    int error = ax_buffer_append(&buffer, PyBytes_AS_STRING(names), (size_t)PyBytes_GET_SIZE(names));
+    if (!send_answer(request, AX_RESULT_REFERENCE, &cargo, error)) {
+        ax_buffer_fini(&buffer);
+        ax_unregister(connection, id);
+    }
+    return 0;
+}
+
+/* The last resort: the peer gets at least the text of the exception. */
+static void answer_text(struct ax_request *request, PyObject *error)
+{
+    PyObject *text = PyObject_Str(error);
+    const char *utf8 = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
+    if (utf8 == NULL) {
+        PyErr_Clear();
+        Py_XDECREF(text);
+        text = PyUnicode_FromString("The call failed, and its exception can be neither pickled nor printed");
+        utf8 = text != NULL ? PyUnicode_AsUTF8(text) : "Out of memory";
+    }
+    ax_request_fail(request, utf8);
+    Py_XDECREF(text);
+}
+
+/* Answers with the exception that is set. `from_call`: the called function raised it. */
+static int answer_error(struct ax_module *module, struct ax_request *request, PyObject *error, bool from_call)
+{
+    struct ax_scope scope;
+    ax_scope_enter(&scope, request->connection, AX_SCOPE_CALL);
+    PyObject *record = PyObject_CallFunctionObjArgs(module->dump_error, error, from_call ? Py_True : Py_False, NULL);
+    ax_scope_leave(&scope);
+    if (record == NULL) {
+        ax_raise_operation_failed(module, "Pickling");
+        return -1;
+    }
+    int failed = answer(module, request, AX_RESULT_ERROR, record);
+    Py_DECREF(record);
+    return failed;
+}
+
+/* At the end of the stack there is no room to say more: a bare exception is a record, too. */
+static int answer_recursion(struct ax_module *module, struct ax_request *request)
+{
+    PyErr_Clear();
+    PyObject *record = PyObject_CallFunction(PyExc_RecursionError, "s", "maximum recursion depth exceeded in a call");
+    int failed = record == NULL || answer(module, request, AX_RESULT_ERROR, record) != 0 ? -1 : 0;
+    Py_XDECREF(record);
+    return failed;
+}
+
+/* Answers with what is set as exception, as well as that can be done. */
+static void answer_failure(struct ax_module *module, struct ax_request *request, bool from_call)
+{
+    PyObject *error = ax_error_take();
+    bool exhausted = PyErr_GivenExceptionMatches(error, PyExc_RecursionError);
+    bool answered =
+        answer_error(module, request, error, from_call) == 0 || (exhausted && answer_recursion(module, request) == 0);
+    Py_DECREF(error);
+    if (answered)
+        return;
+    error = ax_error_take(); /* why that could not be pickled */
+    if (answer_error(module, request, error, false) != 0) {
+        PyErr_Clear();
+        answer_text(request, error);
+    }
+    Py_DECREF(error);
+}
+
+enum shape { VALUE, REFERENCE, SAME };
+
+/* How the value of a request goes back. */
+static enum shape shape_of(struct ax_module *module, struct ax_request *request, PyObject *subject, PyObject *value)
+{
+    switch (request->message->type) {
+    case AX_CREATE:
+    case AX_REPLICATE:
+        return REFERENCE;
+    case AX_METHOD:
+        if (value == PyTuple_GET_ITEM(subject, 0))
+            return SAME;
+        return PyUnicode_Compare(PyTuple_GET_ITEM(subject, 1), module->iter_name) == 0 ? REFERENCE : VALUE;
+    default:
+        return VALUE;
+    }
+}
+
+/* Answers with the value of a request; when that fails, with why. */
+static void answer_value(struct ax_module *module, struct ax_request *request, enum shape shape, PyObject *value)
+{
+    struct ax_cargo nothing = {0};
+    if (shape == SAME) {
+        send_answer(request, AX_RESULT_SELF, &nothing, 0);
+    } else if (shape == VALUE) {
+        if (answer(module, request, AX_RESULT_SUCCESS, value) != 0)
+            answer_failure(module, request, false);
+    } else {
+        PyObject *names = PyObject_CallFunctionObjArgs(module->list_methods, value, NULL);
+        if (names == NULL || answer_reference(module, request, value, names) != 0)
+            answer_failure(module, request, names == NULL);
+        Py_XDECREF(names);
+    }
+}
+
+/* Runs what was unpickled, and answers. */
+static void serve_subject(struct ax_module *module, struct ax_request *request, PyObject *subject)
+{
+    PyObject *value = run(module, request, subject);
+    enum shape shape = value != NULL ? shape_of(module, request, subject, value) : VALUE;
+    Py_DECREF(subject);
+    if (value == NULL && module->out_of_memory != NULL && PyErr_ExceptionMatches(PyExc_MemoryError))
+        module->out_of_memory();
+    if (value == NULL)
+        answer_failure(module, request, true);
+    else
+        answer_value(module, request, shape, value);
+    Py_XDECREF(value);
+}
+
+/* Leaves no exception. */
+static void serve(struct ax_module *module, struct ax_request *request)
+{
+    if (ax_binding_link(request->connection) == NULL) {
+        ax_drop_objects(ax_request_unpickled(request));
+        answer_failure(module, request, false);
+        return;
+    }
+    PyObject *subject = open_request(module, request);
+    if (subject == NULL)
+        answer_failure(module, request, false);
+    else
+        serve_subject(module, request, subject);
+    PyErr_Clear();
+}
+
+void ax_serve(struct ax_request *request)
+{
+    struct ax_binding *binding = request->connection->above;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    serve(binding->module, request);
+    PyGILState_Release(gil);
+    ax_request_free(request);
+}
+
+void ax_serve_within(struct ax_module *module, struct ax_request *request)
+{
+    serve(module, request);
+    ax_request_free(request);
+}
