@@ -58,6 +58,7 @@ _MAX_MESSAGE = 1 << 30
 _MAX_HEAD = 1 << 20
 _MAX_FRAMES = 1024
 _MAX_IDS = 65536
+_MAX_ID = (1 << 64) - 1
 _MAX_CALLS = 1024
 _MAX_QUEUED = 16 << 20
 _MAX_TIMEOUT_MS = 86400000
@@ -1091,6 +1092,8 @@ def lookup(id: int, /) -> Any:
 def claim(id: int, /) -> Handle:
     """Take responsibility for an object of the peer."""
     scope = _get_scope('unpickles', _UNPICKLE)
+    if not isinstance(id, int) or not 0 <= id <= _MAX_ID:
+        raise TypeError('the peer has no object {!r}'.format(id))
     handle = Handle.__new__(Handle)
     handle._link = scope.link
     handle._id = id
