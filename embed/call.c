@@ -150,21 +150,17 @@ static PyObject *ask(struct ax_module *module, struct ax_connection *connection,
 {
     struct ax_pickled pickled;
     struct ax_pending pending;
-    if (ax_pickle(module, connection, value, &pickled) != 0) {
+    if (ax_pickle(module, connection, value, true, &pickled) != 0) {
         raise_failed(module, connection, "Pickling");
         return NULL;
     }
-    struct ax_buffer buffer;
-    struct ax_cargo cargo = {pickled.scope.ids, pickled.scope.count, &buffer, 1};
+    struct ax_cargo cargo;
     operation->within = ax_scope_within(connection);
-    int failed = ax_pickled_buffer(&pickled, connection, &buffer);
-    if (failed) {
+    int failed = ax_pickled_cargo(&pickled, connection, &cargo);
+    if (failed)
         PyErr_NoMemory();
-    } else {
+    else
         failed = send_request(module, connection, operation, &cargo, &pending);
-        if (failed)
-            ax_buffer_fini(&buffer);
-    }
     ax_pickled_fini(&pickled, !failed);
     return failed ? NULL : take_result(module, connection, &pending);
 }

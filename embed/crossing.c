@@ -3,6 +3,7 @@
 
 #include "embed/engine.h"
 #include "embed/failure.h"
+#include "embed/pickler.h"
 
 /* ---- out ---- */
 
@@ -19,17 +20,33 @@ static PyObject *dump_with(struct ax_module *module, PyObject *dumps, PyObject *
     return bytes;
 }
 
-int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, struct ax_pickled *pickled)
+static struct ax_parcel *pack(struct ax_module *module, struct ax_connection *connection, PyObject *value, bool waits)
+{
+    unsigned flags = waits ? AX_PARCEL_BYTEARRAYS : 0;
+    if ((connection->session.features & AX_FEATURE_BUFFERS) != 0)
+        flags |= AX_PARCEL_APART;
+    return ax_parcel_new(module, connection->engine, value, flags);
+}
+
+int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, bool waits,
+              struct ax_pickled *pickled)
 {
     PyObject *args[] = {value, module->protocol};
     struct ax_binding *binding = connection->above;
+    pickled->bytes = NULL;
+    pickled->parcel = NULL;
+    pickled->buffers = NULL;
+    pickled->buffer_count = 0;
+    pickled->kinds = NULL;
     ax_scope_enter(&pickled->scope, connection, AX_SCOPE_PICKLE);
-    if (binding->dumps == NULL)
-        pickled->bytes = PyObject_Vectorcall(module->dumps, args, 1, module->protocol_kw);
-    else
+    if (binding->dumps != NULL)
         pickled->bytes = dump_with(module, binding->dumps, args);
+    else if (ax_may_be_large(value))
+        pickled->parcel = pack(module, connection, value, waits);
+    else
+        pickled->bytes = PyObject_Vectorcall(module->dumps, args, 1, module->protocol_kw);
     ax_scope_leave(&pickled->scope);
-    if (pickled->bytes != NULL)
+    if (pickled->bytes != NULL || pickled->parcel != NULL)
         return 0;
     PyObject *error = ax_error_take();
     ax_pickled_fini(pickled, false);
@@ -64,8 +81,11 @@ static void keep_nothing(void *owner)
     (void)owner;
 }
 
-int ax_pickled_buffer(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_buffer *buffer)
+/* The bytes object itself is sent. */
+static int fill_one(struct ax_pickled *pickled, struct ax_connection *connection)
 {
+    struct ax_buffer *buffer = pickled->buffers = &pickled->one;
+    pickled->buffer_count = 1;
     size_t size = (size_t)PyBytes_GET_SIZE(pickled->bytes);
     *buffer = (struct ax_buffer){
         .data = (unsigned char *)PyBytes_AS_STRING(pickled->bytes),
@@ -84,22 +104,90 @@ int ax_pickled_buffer(struct ax_pickled *pickled, struct ax_connection *connecti
     return 0;
 }
 
+static int fill_many(struct ax_pickled *pickled)
+{
+    size_t count = ax_parcel_buffers(pickled->parcel);
+    size_t kinds = ax_parcel_kinds(pickled->parcel);
+    pickled->buffers = count > 1 ? calloc(count, sizeof *pickled->buffers) : &pickled->one;
+    pickled->kinds = kinds > 0 ? calloc(kinds, sizeof *pickled->kinds) : NULL;
+    if (pickled->buffers == NULL || (kinds > 0 && pickled->kinds == NULL))
+        return AX_ENOMEM;
+    pickled->buffer_count = count;
+    ax_parcel_fill(pickled->parcel, pickled->buffers, pickled->kinds);
+    return 0;
+}
+
+int ax_pickled_cargo(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_cargo *cargo)
+{
+    int error = pickled->parcel != NULL ? fill_many(pickled) : fill_one(pickled, connection);
+    *cargo = (struct ax_cargo){
+        .refs = pickled->scope.ids,
+        .ref_count = pickled->scope.count,
+        .buffers = pickled->buffers,
+        .buffer_count = pickled->buffer_count,
+        .kinds = pickled->kinds,
+        .kind_count = pickled->parcel != NULL ? ax_parcel_kinds(pickled->parcel) : 0,
+    };
+    return error;
+}
+
 void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
 {
     for (size_t i = 0; !sent && i < pickled->scope.count; i++)
         ax_unregister(pickled->scope.connection, pickled->scope.ids[i]);
     ax_scope_fini(&pickled->scope);
+    for (size_t i = 0; !sent && i < pickled->buffer_count; i++)
+        ax_buffer_fini(&pickled->buffers[i]);
+    if (pickled->buffers != &pickled->one)
+        free(pickled->buffers);
+    free(pickled->kinds);
+    ax_parcel_free(pickled->parcel);
     Py_CLEAR(pickled->bytes);
 }
 
 /* ---- in ---- */
 
-/* The connection's own function makes the exception of a record, too: a record is not for pickle.loads() there. It may,
- * when it runs, be replaced. */
-static PyObject *load_with(PyObject *loads, PyObject *payload, bool as_error)
+/* What a pickle finds in the place of a buffer that stands beside it. */
+static PyObject *open_buffer(struct ax_module *module, struct ax_buffer *buffer, uint64_t kind)
 {
+    switch (kind) {
+    case AX_BUFFER_BYTES:
+        return PyBytes_FromStringAndSize((char *)buffer->data, (Py_ssize_t)buffer->size);
+    case AX_BUFFER_BYTEARRAY:
+        return PyByteArray_FromStringAndSize((char *)buffer->data, (Py_ssize_t)buffer->size);
+    default:
+        return ax_payload_new(module, buffer, false);
+    }
+}
+
+/* All that stand beside the pickle, as a list. */
+static PyObject *open_buffers(struct ax_module *module, struct ax_message *message)
+{
+    PyObject *list = PyList_New((Py_ssize_t)message->buffer_count - 1);
+    struct ax_ids kinds = message->kinds;
+    for (uint32_t i = 1; list != NULL && i < message->buffer_count; i++) {
+        uint64_t kind = AX_BUFFER_MEMORY;
+        ax_ids_next(&kinds, &kind);
+        PyObject *object = open_buffer(module, &message->buffers[i], kind);
+        ax_buffer_fini(&message->buffers[i]);
+        if (object == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i - 1, object);
+    }
+    return list;
+}
+
+/*
+ * The connection's own function makes the exception of a record, too: a record is not for pickle.loads() there. It may,
+ * when it runs, be replaced.
+ */
+static PyObject *load_with(struct ax_module *module, PyObject *loads, PyObject *payload, bool as_error,
+                           PyObject *buffers)
+{
+    PyObject *args[] = {payload, as_error ? Py_True : Py_False, buffers};
     Py_INCREF(loads);
-    PyObject *value = PyObject_CallFunctionObjArgs(loads, payload, as_error ? Py_True : Py_False, NULL);
+    PyObject *value = PyObject_Vectorcall(loads, args, 2, buffers != NULL ? module->buffers_kw : NULL);
     Py_DECREF(loads);
     return value;
 }
@@ -122,23 +210,29 @@ static PyObject *load_reference(struct ax_module *module, const struct ax_messag
                                  (Py_ssize_t)names->size);
 }
 
-static PyObject *load(struct ax_module *module, struct ax_binding *binding, struct ax_message *message)
+static PyObject *load_parts(struct ax_module *module, struct ax_binding *binding, PyObject *payload, PyObject *buffers,
+                            bool as_error)
+{
+    if (binding->loads != NULL)
+        return load_with(module, binding->loads, payload, as_error, buffers);
+    PyObject *args[] = {payload, buffers};
+    PyObject *value = PyObject_Vectorcall(module->loads, args, 1, buffers != NULL ? module->buffers_kw : NULL);
+    return as_error ? load_error(module, value) : value;
+}
+
+static PyObject *load(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)
 {
     bool as_error = message->type == AX_RESULT && message->kind == AX_RESULT_ERROR;
     if (message->type == AX_RESULT && message->kind == AX_RESULT_REFERENCE)
         return load_reference(module, message);
-    PyObject *payload = ax_payload_new(module, &message->buffers[0]);
-    if (payload == NULL)
-        return NULL;
-    PyObject *value;
-    if (binding->loads != NULL) {
-        value = load_with(binding->loads, payload, as_error);
-    } else {
-        value = PyObject_CallFunctionObjArgs(module->loads, payload, NULL);
-        if (as_error)
-            value = load_error(module, value);
-    }
-    Py_DECREF(payload);
+    bool has_more = message->buffer_count > 1 && (connection->session.features & AX_FEATURE_BUFFERS) != 0;
+    PyObject *value = NULL;
+    PyObject *payload = ax_payload_new(module, &message->buffers[0], true);
+    PyObject *buffers = has_more ? open_buffers(module, message) : NULL;
+    if (payload != NULL && (buffers != NULL || !has_more))
+        value = load_parts(module, connection->above, payload, buffers, as_error);
+    Py_XDECREF(buffers);
+    Py_XDECREF(payload);
     if (as_error && value != NULL && !PyExceptionInstance_Check(value)) {
         PyErr_Format(PyExc_TypeError, "The exception record holds %s, which is no exception", Py_TYPE(value)->tp_name);
         Py_CLEAR(value);
@@ -164,7 +258,7 @@ PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection
 {
     struct ax_scope scope;
     ax_scope_enter(&scope, connection, AX_SCOPE_UNPICKLE);
-    PyObject *value = load(module, connection->above, message);
+    PyObject *value = load(module, connection, message);
     ax_scope_leave(&scope);
     release_unclaimed(connection, message, &scope);
     ax_scope_fini(&scope);

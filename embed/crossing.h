@@ -10,21 +10,30 @@
 
 /* A value that is ready to be sent. The references are in the object table from here on. */
 struct ax_pickled {
-    PyObject *bytes;
-    struct ax_scope scope; /* ids: the references */
+    PyObject *bytes;          /* the pickle in one piece; or NULL: */
+    struct ax_parcel *parcel; /* in several */
+    struct ax_scope scope;    /* ids: the references */
+    struct ax_buffer *buffers;
+    size_t buffer_count;
+    uint64_t *kinds;
+    struct ax_buffer one; /* what buffers points to when it is one */
 };
 
-/* Pickles a value: 0; or -1 with pickle's own exception set, and then nothing is left to undo. */
-int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, struct ax_pickled *pickled);
+/*
+ * Pickles a value: 0; or -1 with pickle's own exception set, and then nothing is left to undo. Large objects in it are not copied but
+ * sent from their memory. `waits`: the caller goes on when the peer has got it all, so that bytearrays may be locked until then.
+ */
+int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, bool waits,
+              struct ax_pickled *pickled);
 
-/* A buffer for the session that sends it from the bytes object itself. `pickled` must live until the session has taken it. */
-int ax_pickled_buffer(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_buffer *buffer);
+/* A cargo for the session, once; `pickled` must live until the session has taken its buffers. 0 or AX_ENOMEM. */
+int ax_pickled_cargo(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_cargo *cargo);
 
-/* Frees what was pickled. Unless it was sent, the references leave the object table again. */
+/* Frees what was pickled, and buffers that nobody took. Unless it was sent, the references leave the object table again. */
 void ax_pickled_fini(struct ax_pickled *pickled, bool sent);
 
 /*
- * Makes the value of a message from its first buffer, which it takes: an exception where it is a record, a proxy where it
+ * Makes the value of a message from its buffers, which it takes: an exception where it is a record, a proxy where it
  * describes an object of the peer. References that do not become handles are released, whether it succeeds or not. A new
  * reference; or NULL with the exception set that unpickling raised.
  */

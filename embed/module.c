@@ -4,6 +4,7 @@
 #include "embed/crossing.h"
 #include "embed/engine.h"
 #include "embed/failure.h"
+#include "embed/pickler.h"
 #include "embed/scope.h"
 
 struct ax_module *ax_module_state(PyObject *module)
@@ -215,8 +216,9 @@ static int import_pickle(struct ax_module *module)
         return -1;
     module->dumps = PyObject_GetAttrString(pickle, "dumps");
     module->loads = PyObject_GetAttrString(pickle, "loads");
+    module->pickler = PyObject_GetAttrString(pickle, "Pickler");
     Py_DECREF(pickle);
-    return module->dumps != NULL && module->loads != NULL ? 0 : -1;
+    return module->dumps != NULL && module->loads != NULL && module->pickler != NULL ? 0 : -1;
 }
 
 static void after_fork(void)
@@ -237,14 +239,19 @@ static int module_exec(PyObject *self)
     module->link_type = add_type(self, &ax_link_spec, true);
     module->handle_type = add_type(self, &ax_handle_spec, false);
     module->payload_type = add_type(self, &ax_payload_spec, false);
+    module->sink_type = add_type(self, &ax_sink_spec, false);
     module->no_kwargs = PyDict_New();
     module->protocol = PyLong_FromLong(4);
     module->protocol_kw = Py_BuildValue("(s)", "protocol");
+    module->protocol_apart = PyLong_FromLong(5);
+    module->buffers_kw = Py_BuildValue("(s)", "buffers");
+    module->dump_name = PyUnicode_InternFromString("dump");
     module->finished_name = PyUnicode_InternFromString("_link_finished");
     module->iter_name = PyUnicode_InternFromString("__iter__");
     if (module->link_type == NULL || module->handle_type == NULL || module->payload_type == NULL ||
-        module->no_kwargs == NULL || module->protocol == NULL || module->protocol_kw == NULL ||
-        module->finished_name == NULL || module->iter_name == NULL || import_pickle(module) != 0)
+        module->sink_type == NULL || module->no_kwargs == NULL || module->protocol == NULL ||
+        module->protocol_kw == NULL || module->protocol_apart == NULL || module->buffers_kw == NULL ||
+        module->dump_name == NULL || module->finished_name == NULL || module->iter_name == NULL || import_pickle(module) != 0)
         return -1;
     return PyModule_AddStringConstant(self, "name", "native");
 }
@@ -257,6 +264,7 @@ static int module_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(module->payload_type);
     for (size_t i = 0; i < HOOK_COUNT; i++)
         Py_VISIT(*hook(module, i));
+    Py_VISIT(module->sink_type);
     return 0;
 }
 
@@ -266,11 +274,16 @@ static int module_clear(PyObject *self)
     Py_CLEAR(module->link_type);
     Py_CLEAR(module->handle_type);
     Py_CLEAR(module->payload_type);
+    Py_CLEAR(module->sink_type);
     Py_CLEAR(module->dumps);
     Py_CLEAR(module->loads);
+    Py_CLEAR(module->pickler);
     Py_CLEAR(module->no_kwargs);
     Py_CLEAR(module->protocol);
     Py_CLEAR(module->protocol_kw);
+    Py_CLEAR(module->protocol_apart);
+    Py_CLEAR(module->buffers_kw);
+    Py_CLEAR(module->dump_name);
     Py_CLEAR(module->finished_name);
     Py_CLEAR(module->iter_name);
     for (size_t i = 0; i < HOOK_COUNT; i++)

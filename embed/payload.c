@@ -4,13 +4,16 @@
 struct payload {
     PyObject_HEAD
     struct ax_buffer buffer;
+    bool readonly;
 };
 
-PyObject *ax_payload_new(struct ax_module *module, struct ax_buffer *buffer)
+PyObject *ax_payload_new(struct ax_module *module, struct ax_buffer *buffer, bool readonly)
 {
     struct payload *self = (struct payload *)module->payload_type->tp_alloc(module->payload_type, 0);
-    if (self != NULL)
+    if (self != NULL) {
         self->buffer = ax_buffer_take(buffer);
+        self->readonly = readonly;
+    }
     return (PyObject *)self;
 }
 
@@ -24,14 +27,16 @@ static void payload_dealloc(PyObject *object)
 
 static int payload_getbuffer(PyObject *object, Py_buffer *view, int flags)
 {
-    struct ax_buffer *buffer = &((struct payload *)object)->buffer;
-    return PyBuffer_FillInfo(view, object, buffer->data, (Py_ssize_t)buffer->size, 1, flags);
+    struct payload *self = (struct payload *)object;
+    /* An empty one has no memory, which not everybody who builds upon it takes. */
+    void *data = self->buffer.data != NULL ? self->buffer.data : (unsigned char *)"";
+    return PyBuffer_FillInfo(view, object, data, (Py_ssize_t)self->buffer.size, self->readonly, flags);
 }
 
 static PyType_Slot payload_slots[] = {
     {Py_tp_dealloc, payload_dealloc},
     {Py_bf_getbuffer, payload_getbuffer},
-    {Py_tp_doc, "Bytes that came in; a read-only buffer."},
+    {Py_tp_doc, "Bytes that came in; a buffer."},
     {0, NULL},
 };
 

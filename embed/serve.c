@@ -107,16 +107,13 @@ static bool send_answer(struct ax_request *request, enum ax_result_kind kind, st
 static int answer(struct ax_module *module, struct ax_request *request, enum ax_result_kind kind, PyObject *value)
 {
     struct ax_pickled pickled;
-    struct ax_buffer buffer;
-    if (ax_pickle(module, request->connection, value, &pickled) != 0) {
+    struct ax_cargo cargo;
+    if (ax_pickle(module, request->connection, value, false, &pickled) != 0) {
         ax_raise_operation_failed(module, "Pickling");
         return -1;
     }
-    struct ax_cargo cargo = {pickled.scope.ids, pickled.scope.count, &buffer, 1};
-    int error = ax_pickled_buffer(&pickled, request->connection, &buffer);
+    int error = ax_pickled_cargo(&pickled, request->connection, &cargo);
     bool sent = send_answer(request, kind, &cargo, error);
-    if (!sent)
-        ax_buffer_fini(&buffer);
     ax_pickled_fini(&pickled, sent);
     return 0;
 }
@@ -127,7 +124,7 @@ static int answer_reference(struct ax_module *module, struct ax_request *request
     struct ax_connection *connection = request->connection;
     uint64_t id;
     struct ax_buffer buffer = {0};
-    struct ax_cargo cargo = {&id, 1, &buffer, 1};
+    struct ax_cargo cargo = {.refs = &id, .ref_count = 1, .buffers = &buffer, .buffer_count = 1};
     if (ax_register(module, connection, value, &id) != 0)
         return -1;
     int error = ax_buffer_append(&buffer, PyBytes_AS_STRING(names), (size_t)PyBytes_GET_SIZE(names));

@@ -8,6 +8,7 @@
 #ifndef AX_PROTOCOL_BUFFER_H
 #define AX_PROTOCOL_BUFFER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Invariant: size <= capacity. All zero is the empty buffer, which owns nothing. */
@@ -17,6 +18,7 @@ struct ax_buffer {
     size_t capacity;              /* what data has room for; of use only while release is NULL */
     void (*release)(void *owner); /* NULL: data came from malloc() and free() takes it back */
     void *owner;                  /* argument of release */
+    bool joined;                  /* in a cargo: the next buffer goes on in the same frame */
 };
 
 /*

@@ -57,6 +57,16 @@ struct ax_buffer *ax_message_add_buffer(struct ax_message *message)
     return &message->buffers[count];
 }
 
+uint64_t ax_message_kind(const struct ax_message *message, uint32_t i)
+{
+    struct ax_ids kinds = message->kinds;
+    uint64_t kind = AX_BUFFER_MEMORY;
+
+    while (i > 0 && ax_ids_next(&kinds, &kind))
+        i--;
+    return i == 0 ? kind : AX_BUFFER_MEMORY;
+}
+
 size_t ax_message_memory(const struct ax_message *message)
 {
     size_t size = sizeof(*message) + message->head.capacity + message->buffer_count * sizeof(*message->buffers);
@@ -66,10 +76,17 @@ size_t ax_message_memory(const struct ax_message *message)
     return size;
 }
 
-static void decode_ids(struct ax_message *message, struct ax_head_reader *reader)
+/* A list, which is behind the reader then. */
+static struct ax_ids decode_list(struct ax_head_reader *reader)
 {
-    message->ids.count = ax_head_get_uint(reader);
-    message->ids.reader = *reader;
+    struct ax_ids list = {.count = ax_head_get_uint(reader)};
+    list.reader = *reader;
+    struct ax_ids rest = list;
+    uint64_t id;
+    while (ax_ids_next(&rest, &id))
+        ;
+    *reader = rest.reader;
+    return list;
 }
 
 static bool has_object(uint64_t type)
@@ -84,13 +101,9 @@ static void decode_request(struct ax_message *message, struct ax_head_reader *re
         message->object = ax_head_get_uint(reader);
     if (message->type == AX_METHOD)
         message->text = ax_head_get_bytes(reader, &message->text_size);
-    decode_ids(message, reader);
-    /* Behind the ids, which limits may not allow: then nobody looks at what follows. */
-    struct ax_ids ids = message->ids;
-    uint64_t id;
-    while (ax_ids_next(&ids, &id))
-        ;
-    message->within = ax_head_get_uint(&ids.reader);
+    message->ids = decode_list(reader);
+    message->within = ax_head_get_uint(reader);
+    message->kinds = decode_list(reader);
 }
 
 static void decode_result(struct ax_message *message, struct ax_head_reader *reader)
@@ -101,7 +114,8 @@ static void decode_result(struct ax_message *message, struct ax_head_reader *rea
     case AX_RESULT_SUCCESS:
     case AX_RESULT_ERROR:
     case AX_RESULT_REFERENCE:
-        decode_ids(message, reader);
+        message->ids = decode_list(reader);
+        message->kinds = decode_list(reader);
         break;
     case AX_RESULT_OPERATION_ERROR:
         message->text = ax_head_get_bytes(reader, &message->text_size);
@@ -116,7 +130,7 @@ void ax_message_decode(struct ax_message *message)
     struct ax_head_reader reader;
 
     ax_head_reader_init(&reader, message->head.data, message->head.size);
-    message->ids = (struct ax_ids){reader, 0}; /* an empty list, for types that have none */
+    message->ids = message->kinds = (struct ax_ids){reader, 0}; /* empty lists, for types that have none */
     message->type = ax_head_get_uint(&reader);
     switch (message->type) {
     case AX_GREETING:
@@ -136,7 +150,7 @@ void ax_message_decode(struct ax_message *message)
         message->text = ax_head_get_bytes(&reader, &message->text_size);
         break;
     case AX_DEL_OBJS:
-        decode_ids(message, &reader);
+        message->ids = decode_list(&reader);
         break;
     default:
         break;
@@ -160,6 +174,17 @@ unsigned char *ax_put_ids(unsigned char *out, const uint64_t *ids, size_t count)
     return out;
 }
 
+/* The last fields of a head are left out when there is nothing to say. */
+static size_t kinds_size(const struct ax_cargo *cargo)
+{
+    return cargo->kind_count > 0 ? ax_ids_size(cargo->kinds, cargo->kind_count) : 0;
+}
+
+static unsigned char *put_kinds(unsigned char *out, const struct ax_cargo *cargo)
+{
+    return cargo->kind_count > 0 ? ax_put_ids(out, cargo->kinds, cargo->kind_count) : out;
+}
+
 size_t ax_request_size(const struct ax_operation *operation, uint64_t call, const struct ax_cargo *cargo)
 {
     size_t size = ax_uint_size(operation->type) + ax_uint_size(call) + ax_ids_size(cargo->refs, cargo->ref_count);
@@ -168,9 +193,9 @@ size_t ax_request_size(const struct ax_operation *operation, uint64_t call, cons
         size += ax_uint_size(operation->object);
     if (operation->type == AX_METHOD)
         size += ax_uint_size(operation->name_size) + operation->name_size;
-    if (operation->within)
+    if (operation->within || cargo->kind_count > 0)
         size += ax_uint_size(operation->within);
-    return size;
+    return size + kinds_size(cargo);
 }
 
 unsigned char *ax_put_request(unsigned char *out, const struct ax_operation *operation, uint64_t call,
@@ -186,13 +211,15 @@ unsigned char *ax_put_request(unsigned char *out, const struct ax_operation *ope
         out += operation->name_size;
     }
     out = ax_put_ids(out, cargo->refs, cargo->ref_count);
-    return operation->within ? ax_head_put_uint(out, operation->within) : out;
+    if (operation->within || cargo->kind_count > 0)
+        out = ax_head_put_uint(out, operation->within);
+    return put_kinds(out, cargo);
 }
 
 size_t ax_result_size(uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo)
 {
     return ax_uint_size(AX_RESULT) + ax_uint_size(call) + ax_uint_size(kind) +
-           ax_ids_size(cargo->refs, cargo->ref_count);
+           ax_ids_size(cargo->refs, cargo->ref_count) + kinds_size(cargo);
 }
 
 unsigned char *ax_put_result(unsigned char *out, uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo)
@@ -200,7 +227,7 @@ unsigned char *ax_put_result(unsigned char *out, uint64_t call, enum ax_result_k
     out = ax_head_put_uint(out, AX_RESULT);
     out = ax_head_put_uint(out, call);
     out = ax_head_put_uint(out, kind);
-    return ax_put_ids(out, cargo->refs, cargo->ref_count);
+    return put_kinds(ax_put_ids(out, cargo->refs, cargo->ref_count), cargo);
 }
 
 unsigned char *ax_put_goodbye(unsigned char *out, const char *reason)

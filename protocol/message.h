@@ -31,6 +31,13 @@ enum ax_message_type {
     AX_MESSAGE_TYPES  /* how many there are */
 };
 
+/* What a buffer beside a pickle stands for: what the receiver makes of its bytes. Only with AX_FEATURE_BUFFERS. */
+enum ax_buffer_kind {
+    AX_BUFFER_MEMORY = 0,    /* memory for whatever the pickle builds upon it, writable; also what other numbers mean */
+    AX_BUFFER_BYTES = 1,     /* a bytes object */
+    AX_BUFFER_BYTEARRAY = 2, /* a bytearray */
+};
+
 /* Whether a message of this type asks for something that a RESULT answers. */
 bool ax_is_request(uint64_t type);
 
@@ -59,12 +66,13 @@ bool ax_ids_next(struct ax_ids *ids, uint64_t *id);
  * An incoming message. Which fields are set depends on the type:
  *   GREETING  timeout_ms
  *   APPLY, CREATE, REPLICATE
- *             call, ids (refs), within, buffers[0]
+ *             call, ids (refs), within, kinds, buffers
  *   COPY      call, object, ids (none), within
- *   METHOD    call, object, text (its name), ids (refs), within, buffers[0] unless there are no arguments
- *   RESULT    call, kind; ids (refs) and buffers[0] for SUCCESS, ERROR and REFERENCE; text for OPERATION_ERROR
+ *   METHOD    call, object, text (its name), ids (refs), within, kinds, buffers (none: no arguments)
+ *   RESULT    call, kind; ids (refs), kinds and buffers for SUCCESS, ERROR and REFERENCE; text for OPERATION_ERROR
  *   GOODBYE   text: the reason, empty from a plain peer
  *   DEL_OBJS  ids
+ * The first of the buffers is a pickle, the others stand beside it; ax_message_kind() says of what kind they are.
  */
 struct ax_message {
     uint64_t type; /* as sent: may be no ax_message_type */
@@ -74,6 +82,7 @@ struct ax_message {
     uint64_t object;
     uint64_t within; /* the receiver's own call that the sender was serving when it asked, plus one; 0: none */
     struct ax_ids ids;
+    struct ax_ids kinds;       /* no ids, but enum ax_buffer_kind; of the buffers behind the first */
     const unsigned char *text; /* UTF-8, unchecked; borrowed from head */
     size_t text_size;
 
@@ -94,6 +103,9 @@ void ax_message_free(struct ax_message *message); /* NULL is fine */
  */
 struct ax_buffer *ax_message_add_buffer(struct ax_message *message);
 
+/* What buffer `i` is, an enum ax_buffer_kind; MEMORY where the head says nothing. i > 0. */
+uint64_t ax_message_kind(const struct ax_message *message, uint32_t i);
+
 /* Bytes that the message keeps alive, for limits on what waits in a queue. */
 size_t ax_message_memory(const struct ax_message *message);
 
@@ -113,8 +125,12 @@ struct ax_operation {
 struct ax_cargo {
     const uint64_t *refs; /* objects of the sender's table that the buffers refer to; borrowed */
     size_t ref_count;
-    struct ax_buffer *buffers; /* each becomes a frame behind the head. Taken, all of them, by whom takes the cargo */
+    struct ax_buffer *buffers; /* each becomes a frame behind the head, but for those that are joined with the next one,
+                                  which the last is not. Taken, all of them, by whom takes the cargo */
     size_t buffer_count;
+    const uint64_t *kinds; /* enum ax_buffer_kind of the frames behind the first buffer's; borrowed; only for peers with
+                              AX_FEATURE_BUFFERS */
+    size_t kind_count;
 };
 
 /*

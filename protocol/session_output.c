@@ -91,19 +91,38 @@ static bool is_copied(const struct ax_buffer *buffer)
     return buffer->size <= AX_OUTPUT_COPY_MAX;
 }
 
-/* What is queued of a buffer besides its own memory. */
-static size_t copied_size(const struct ax_buffer *buffer)
+static bool begins_frame(const struct ax_cargo *cargo, size_t i)
 {
-    return AX_FRAME_HEADER_SIZE + (is_copied(buffer) ? buffer->size : 0);
+    return i == 0 || !cargo->buffers[i - 1].joined;
 }
 
-/* The header of the frame of buffer `i`, and its bytes when they are few; returns the end. */
+/* What is queued of buffer `i` besides its own memory. */
+static size_t copied_size(const struct ax_cargo *cargo, size_t i)
+{
+    const struct ax_buffer *buffer = &cargo->buffers[i];
+
+    return (begins_frame(cargo, i) ? AX_FRAME_HEADER_SIZE : 0) + (is_copied(buffer) ? buffer->size : 0);
+}
+
+/* The header of the frame that begins with buffer `i`. */
+static void put_frame_header(unsigned char *out, const struct ax_cargo *cargo, size_t i)
+{
+    uint64_t length = cargo->buffers[i].size;
+
+    for (; cargo->buffers[i].joined; i++)
+        length += cargo->buffers[i + 1].size;
+    ax_frame_put_header(out, length, i + 1 < cargo->buffer_count);
+}
+
+/* The header of the frame that buffer `i` begins, if it does, and its bytes when they are few; returns the end. */
 static unsigned char *put_copied(unsigned char *out, const struct ax_cargo *cargo, size_t i)
 {
     const struct ax_buffer *buffer = &cargo->buffers[i];
 
-    ax_frame_put_header(out, buffer->size, i + 1 < cargo->buffer_count);
-    out += AX_FRAME_HEADER_SIZE;
+    if (begins_frame(cargo, i)) {
+        put_frame_header(out, cargo, i);
+        out += AX_FRAME_HEADER_SIZE;
+    }
     if (!is_copied(buffer) || buffer->size == 0)
         return out;
     memcpy(out, buffer->data, buffer->size);
@@ -118,15 +137,15 @@ static int queue_small(struct ax_session *session, const struct outgoing *messag
     size_t size = AX_FRAME_HEADER_SIZE + head;
 
     for (size_t i = 0; i < cargo->buffer_count; i++)
-        size += copied_size(&cargo->buffers[i]);
+        size += copied_size(cargo, i);
     unsigned char *out = ax_output_append(&session->output, size);
     if (!out)
         return AX_ENOMEM;
     out = put_head(out, message, head);
-    for (size_t i = 0; i < cargo->buffer_count; i++) {
+    for (size_t i = 0; i < cargo->buffer_count; i++)
         out = put_copied(out, cargo, i);
+    for (size_t i = 0; i < cargo->buffer_count; i++)
         ax_buffer_fini(&cargo->buffers[i]);
-    }
     return 0;
 }
 
@@ -142,10 +161,12 @@ static int draft_message(struct ax_output *draft, const struct outgoing *message
     put_head(out, message, head);
     for (size_t i = 0; i < cargo->buffer_count; i++) {
         struct ax_buffer borrowed = cargo->buffers[i];
-        out = ax_output_append(draft, copied_size(&borrowed));
-        if (!out)
+        size_t copied = copied_size(cargo, i);
+        out = copied > 0 ? ax_output_append(draft, copied) : NULL;
+        if (!out && copied > 0)
             return AX_ENOMEM;
-        put_copied(out, cargo, i);
+        if (out)
+            put_copied(out, cargo, i);
         if (!is_copied(&borrowed) && ax_output_append_buffer(draft, &borrowed) < 0)
             return AX_ENOMEM;
     }

@@ -55,6 +55,10 @@ class Point:
     __hash__ = None
 
 
+class Blob(bytes):
+    """Bytes with attributes."""
+
+
 class Unpicklable:
     def __reduce__(self):
         raise ValueError('not for pickling')
@@ -83,6 +87,10 @@ class DyingHere:
 
 def make_unpicklable():
     return Unpicklable()
+
+
+def add_unpicklable(values):
+    return [*values, Unpicklable()]
 
 
 def make_unloadable():

@@ -323,7 +323,7 @@ int apply(struct ax_session *session, const uint64_t *refs, size_t ref_count, st
           uint64_t now, uint64_t *id)
 {
     struct ax_operation operation = {.type = AX_APPLY};
-    struct ax_cargo cargo = {refs, ref_count, payload, 1};
+    struct ax_cargo cargo = {.refs = refs, .ref_count = ref_count, .buffers = payload, .buffer_count = 1};
 
     return ax_session_call(session, &operation, &cargo, waiter, now, id);
 }
@@ -331,7 +331,7 @@ int apply(struct ax_session *session, const uint64_t *refs, size_t ref_count, st
 int answer(struct ax_session *session, uint64_t call, enum ax_result_kind kind, const uint64_t *refs, size_t ref_count,
            struct ax_buffer *payload, uint64_t now)
 {
-    struct ax_cargo cargo = {refs, ref_count, payload, 1};
+    struct ax_cargo cargo = {.refs = refs, .ref_count = ref_count, .buffers = payload, .buffer_count = 1};
 
     return ax_session_result(session, call, kind, &cargo, now);
 }

@@ -110,7 +110,7 @@ static void foreign_memory_is_released_once(void **state)
 {
     unsigned char data[4];
     int released = 0;
-    struct ax_buffer buffer = {data, 4, 0, count_release, &released};
+    struct ax_buffer buffer = {.data = data, .size = 4, .release = count_release, .owner = &released};
 
     (void)state;
     ax_buffer_fini(&buffer);

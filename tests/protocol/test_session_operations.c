@@ -51,7 +51,7 @@ static int ask(struct ax_operation operation, struct ax_buffer *buffers, size_t 
 static int reply(uint64_t call, enum ax_result_kind kind, const uint64_t *refs, size_t ref_count, const char *text)
 {
     struct ax_buffer buffer = {0};
-    struct ax_cargo cargo = {refs, ref_count, &buffer, text != NULL};
+    struct ax_cargo cargo = {.refs = refs, .ref_count = ref_count, .buffers = &buffer, .buffer_count = text != NULL};
 
     if (text && ax_buffer_append(&buffer, text, strlen(text)) < 0)
         return AX_ENOMEM;

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/pickler.h"
+
+#include <stdatomic.h>
+
+#include "embed/engine.h"
+
+/* From this size on, pickle hands bytes over as they are (its FRAME_SIZE_TARGET). */
+#define LARGE 65536
+
+/* Objects that ax_may_be_large() looks at. */
+#define LOOKS 32
+
+/* Opcodes of pickle that mean something here. */
+enum opcode {
+    PROTO = 0x80,           /* and one byte */
+    FRAME = 0x95,           /* and 8 bytes: the length of what follows in one piece */
+    BINBYTES = 'B',         /* and 4 bytes: a length */
+    BINBYTES8 = 0x8e,       /* and 8 bytes, likewise */
+    BYTEARRAY8 = 0x96,      /* likewise */
+    BINUNICODE = 'X',       /* and 4 bytes, likewise, of UTF-8 */
+    BINUNICODE8 = 0x8d,     /* and 8 bytes, likewise */
+    NEXT_BUFFER = 0x97,     /* takes the next buffer from beside the pickle */
+    READONLY_BUFFER = 0x98, /* makes a read-only view of it */
+};
+
+/* ---- what is worth it ---- */
+
+static bool is_small_container(PyObject *value, int *looks);
+
+/* Whether there is certainly nothing large in it. Runs nothing of the user's. */
+static bool is_small(PyObject *value, int *looks)
+{
+    if (--*looks < 0)
+        return false;
+    if (PyUnicode_CheckExact(value))
+        return PyUnicode_GET_LENGTH(value) < LARGE / 4; /* a character may be four bytes */
+    if (PyBytes_CheckExact(value))
+        return PyBytes_GET_SIZE(value) < LARGE;
+    if (value == Py_None || PyLong_CheckExact(value) || PyBool_Check(value) || PyFloat_CheckExact(value) ||
+        PyFunction_Check(value) || PyCFunction_Check(value) || PyType_Check(value))
+        return true; /* functions and classes go by name */
+    return is_small_container(value, looks);
+}
+
+static bool is_small_container(PyObject *value, int *looks)
+{
+    bool small = true;
+    if (PyTuple_CheckExact(value)) {
+        for (Py_ssize_t i = 0; small && i < PyTuple_GET_SIZE(value); i++)
+            small = is_small(PyTuple_GET_ITEM(value, i), looks);
+    } else if (PyList_CheckExact(value)) {
+        for (Py_ssize_t i = 0; small && i < PyList_GET_SIZE(value); i++)
+            small = is_small(PyList_GET_ITEM(value, i), looks);
+    } else if (PyDict_CheckExact(value)) {
+        Py_ssize_t at = 0;
+        PyObject *key, *item;
+        while (small && PyDict_Next(value, &at, &key, &item))
+            small = is_small(key, looks) && is_small(item, looks);
+    } else {
+        small = false;
+    }
+    return small;
+}
+
+bool ax_may_be_large(PyObject *value)
+{
+    int looks = LOOKS;
+    return !is_small(value, &looks);
+}
+
+/* ---- parcels ---- */
+
+/* A part of what was pickled. */
+struct piece {
+    Py_buffer view; /* memory of an object; with view.obj NULL: text[begin, end) */
+    size_t begin;
+    size_t end;
+    bool apart; /* stands beside the pickle */
+    uint64_t kind;
+};
+
+struct ax_parcel {
+    struct ax_job job; /* drops it, in a thread that may take the GIL */
+    struct ax_engine *engine;
+    atomic_size_t users;   /* buffers that are to be sent, and the one who made it */
+    struct ax_buffer text; /* copied bytes of the pickle */
+    struct piece *pieces;  /* owned array */
+    size_t count;
+    size_t capacity;
+    size_t apart; /* how many of them are */
+    size_t split; /* text up to here is in pieces */
+};
+
+static void destroy(struct ax_parcel *parcel)
+{
+    for (size_t i = 0; i < parcel->count; i++)
+        PyBuffer_Release(&parcel->pieces[i].view);
+    free(parcel->pieces);
+    ax_buffer_fini(&parcel->text);
+    free(parcel);
+}
+
+static void run_destroy(struct ax_job *job)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    destroy((struct ax_parcel *)job);
+    PyGILState_Release(gil);
+}
+
+/* In any thread: a buffer was sent, or dropped. */
+static void release_buffer(void *owner)
+{
+    struct ax_parcel *parcel = owner;
+    if (atomic_fetch_sub(&parcel->users, 1) == 1)
+        ax_executor_submit_service(&parcel->engine->executor, &parcel->job);
+}
+
+void ax_parcel_free(struct ax_parcel *parcel)
+{
+    if (parcel != NULL && atomic_fetch_sub(&parcel->users, 1) == 1)
+        destroy(parcel);
+}
+
+static struct piece *add_piece(struct ax_parcel *parcel)
+{
+    if (parcel->count == parcel->capacity) {
+        size_t capacity = parcel->capacity > 0 ? parcel->capacity * 2 : 8;
+        struct piece *pieces = realloc(parcel->pieces, capacity * sizeof *pieces);
+        if (pieces == NULL)
+            return NULL;
+        parcel->pieces = pieces;
+        parcel->capacity = capacity;
+    }
+    parcel->pieces[parcel->count] = (struct piece){0};
+    return &parcel->pieces[parcel->count++];
+}
+
+/* What was copied since the last piece becomes one. 0 or -1. */
+static int split_text(struct ax_parcel *parcel)
+{
+    if (parcel->split == parcel->text.size)
+        return 0;
+    struct piece *piece = add_piece(parcel);
+    if (piece == NULL)
+        return -1;
+    piece->begin = parcel->split;
+    piece->end = parcel->split = parcel->text.size;
+    return 0;
+}
+
+size_t ax_parcel_buffers(const struct ax_parcel *parcel)
+{
+    return parcel->count;
+}
+
+size_t ax_parcel_kinds(const struct ax_parcel *parcel)
+{
+    return parcel->apart;
+}
+
+static struct ax_buffer buffer_of(struct ax_parcel *parcel, const struct piece *piece)
+{
+    bool is_text = piece->view.obj == NULL;
+    atomic_fetch_add(&parcel->users, 1);
+    return (struct ax_buffer){
+        .data = is_text ? parcel->text.data + piece->begin : piece->view.buf,
+        .size = is_text ? piece->end - piece->begin : (size_t)piece->view.len,
+        .release = release_buffer,
+        .owner = parcel,
+    };
+}
+
+void ax_parcel_fill(struct ax_parcel *parcel, struct ax_buffer *buffers, uint64_t *kinds)
+{
+    size_t pieces = parcel->count - parcel->apart, at = 0, beside = 0;
+    for (size_t i = 0; i < parcel->count; i++) {
+        const struct piece *piece = &parcel->pieces[i];
+        if (piece->apart) {
+            buffers[pieces + beside] = buffer_of(parcel, piece);
+            kinds[beside++] = piece->kind;
+        } else {
+            buffers[at] = buffer_of(parcel, piece);
+            buffers[at].joined = at + 1 < pieces;
+            at++;
+        }
+    }
+}
+
+/* ---- the sink ---- */
+
+struct sink {
+    PyObject_HEAD
+    struct ax_parcel *parcel; /* NULL when the pickle is done, or has failed */
+    unsigned flags;
+    bool begun;
+    size_t header;    /* bytes of the opcode and length at the end of text, behind which an object's bytes come; or 0 */
+    uint64_t promise; /* that length */
+};
+
+static uint64_t little_endian(const unsigned char *bytes, int count)
+{
+    uint64_t value = 0;
+    for (int i = count - 1; i >= 0; i--)
+        value = value << 8 | bytes[i];
+    return value;
+}
+
+/* What is shorter has no frame around it (pickle's FRAME_SIZE_MIN, less one). */
+#define UNFRAMED_MAX 3
+
+static bool is_header(unsigned char opcode, size_t size)
+{
+    if (size == 5)
+        return opcode == BINBYTES || opcode == BINUNICODE;
+    return opcode == BINBYTES8 || opcode == BINUNICODE8 || opcode == BYTEARRAY8;
+}
+
+/*
+ * Looks at how a chunk ends that pickle has written: behind its frames there may be some bytes that are too few for one, and an
+ * opcode with a length, when the bytes of an object come next. Nothing there is a user's, to be taken for what it is not.
+ */
+static void find_header(struct sink *sink, const unsigned char *data, size_t size)
+{
+    size_t at = !sink->begun && size >= 2 && data[0] == PROTO ? 2 : 0;
+    while (size - at >= 9 && data[at] == FRAME && little_endian(data + at + 1, 8) <= size - at - 9)
+        at += 9 + (size_t)little_endian(data + at + 1, 8);
+    size_t rest = size - at;
+    size_t header = rest >= 9 ? 9 : 5;
+    const unsigned char *end = data + size;
+    sink->header = 0;
+    if (rest < header || rest > header + UNFRAMED_MAX || !is_header(end[-(ptrdiff_t)header], header))
+        return;
+    sink->header = header;
+    sink->promise = little_endian(end - header + 1, (int)header - 1);
+}
+
+static int add_text(struct ax_parcel *parcel, const void *data, size_t size)
+{
+    return ax_buffer_append(&parcel->text, data, size) == 0 ? 0 : -1;
+}
+
+/* In the pickle an opcode stands for the bytes, which go beside it. 0 or -1. */
+static int put_apart(struct sink *sink, PyObject *object, struct piece *piece)
+{
+    struct ax_parcel *parcel = sink->parcel;
+    unsigned char opcode = parcel->text.data[parcel->text.size - sink->header];
+    unsigned char opcodes[2] = {NEXT_BUFFER, READONLY_BUFFER};
+    bool is_memory = PyPickleBuffer_Check(object);
+    piece->apart = true;
+    piece->kind = is_memory ? AX_BUFFER_MEMORY : opcode == BYTEARRAY8 ? AX_BUFFER_BYTEARRAY : AX_BUFFER_BYTES;
+    parcel->apart++;
+    parcel->text.size -= sink->header;
+    return add_text(parcel, opcodes, is_memory && opcode != BYTEARRAY8 ? 2 : 1);
+}
+
+/* Whether what comes may stand beside the pickle. Text may not: its bytes are no object's. */
+static bool may_stand_apart(const struct sink *sink, uint64_t size)
+{
+    const struct ax_parcel *parcel = sink->parcel;
+    unsigned char opcode = parcel->text.data[parcel->text.size - sink->header];
+    return (sink->flags & AX_PARCEL_APART) != 0 && opcode != BINUNICODE && opcode != BINUNICODE8 &&
+           sink->promise == size && parcel->apart < AX_PARCEL_APART_MAX;
+}
+
+/* The memory of a large object. A bytearray is locked while it is exported, so it may have to be copied. 0 or -1. */
+static int export(struct sink *sink, PyObject *object, Py_buffer *view)
+{
+    if (!PyByteArray_Check(object) || (sink->flags & AX_PARCEL_BYTEARRAYS) != 0)
+        return PyObject_GetBuffer(object, view, PyBUF_ANY_CONTIGUOUS);
+    PyObject *copy = PyBytes_FromObject(object);
+    if (copy == NULL)
+        return -1;
+    int error = PyObject_GetBuffer(copy, view, PyBUF_SIMPLE);
+    Py_DECREF(copy);
+    return error;
+}
+
+/* The bytes of an object, which are at `object`. 0; or -1 with or without an exception set. */
+static int add_object(struct sink *sink, PyObject *object, uint64_t size)
+{
+    struct ax_parcel *parcel = sink->parcel;
+    bool apart = may_stand_apart(sink, size);
+    if (!apart && split_text(parcel) != 0)
+        return -1;
+    struct piece *piece = add_piece(parcel);
+    if (piece == NULL || export(sink, object, &piece->view) != 0)
+        return -1;
+    return apart ? put_apart(sink, object, piece) : 0;
+}
+
+/* Takes over what pickle has written. Returns None; the pickler does not look at it. */
+static PyObject *sink_write(PyObject *self, PyObject *object)
+{
+    struct sink *sink = (struct sink *)self;
+    Py_buffer view;
+    if (sink->parcel == NULL) {
+        PyErr_SetString(PyExc_ValueError, "The pickle is complete");
+        return NULL;
+    }
+    if (PyObject_GetBuffer(object, &view, PyBUF_ANY_CONTIGUOUS) != 0)
+        return NULL;
+    int error;
+    if (sink->header > 0 && view.len >= LARGE) {
+        error = add_object(sink, object, (uint64_t)view.len);
+        sink->header = 0;
+    } else {
+        error = add_text(sink->parcel, view.buf, (size_t)view.len);
+        find_header(sink, view.buf, (size_t)view.len);
+    }
+    sink->begun = true;
+    PyBuffer_Release(&view);
+    if (error == 0)
+        Py_RETURN_NONE;
+    return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+}
+
+static void sink_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef sink_methods[] = {
+    {"write", sink_write, METH_O, "Takes the next part of a pickle."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot sink_slots[] = {
+    {Py_tp_dealloc, sink_dealloc},
+    {Py_tp_methods, sink_methods},
+    {Py_tp_doc, "The file that a pickle is written to."},
+    {0, NULL},
+};
+
+PyType_Spec ax_sink_spec = {
+    .name = "across._across.Sink",
+    .basicsize = sizeof(struct sink),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = sink_slots,
+};
+
+/* ---- pickling ---- */
+
+/* Has pickle write a value into the sink. 0 or -1. */
+static int dump(struct ax_module *module, struct sink *sink, PyObject *value)
+{
+    PyObject *protocol = (sink->flags & AX_PARCEL_APART) != 0 ? module->protocol_apart : module->protocol;
+    PyObject *pickler = PyObject_CallFunctionObjArgs(module->pickler, (PyObject *)sink, protocol, NULL);
+    if (pickler == NULL)
+        return -1;
+    PyObject *done = PyObject_CallMethodOneArg(pickler, module->dump_name, value);
+    Py_DECREF(pickler);
+    Py_XDECREF(done);
+    if (done == NULL)
+        return -1;
+    if (split_text(sink->parcel) == 0)
+        return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+struct ax_parcel *ax_parcel_new(struct ax_module *module, struct ax_engine *engine, PyObject *value, unsigned flags)
+{
+    struct sink *sink = (struct sink *)module->sink_type->tp_alloc(module->sink_type, 0);
+    if (sink == NULL)
+        return NULL;
+    struct ax_parcel *parcel = calloc(1, sizeof *parcel);
+    if (parcel == NULL) {
+        PyErr_NoMemory();
+    } else {
+        *parcel = (struct ax_parcel){.job.run = run_destroy, .engine = engine};
+        atomic_init(&parcel->users, 1);
+        sink->parcel = parcel;
+        sink->flags = flags;
+        if (dump(module, sink, value) != 0) {
+            destroy(parcel);
+            parcel = NULL;
+        }
+        sink->parcel = NULL;
+    }
+    Py_DECREF(sink);
+    return parcel;
+}
