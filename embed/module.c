@@ -251,7 +251,8 @@ static int module_exec(PyObject *self)
     if (module->link_type == NULL || module->handle_type == NULL || module->payload_type == NULL ||
         module->sink_type == NULL || module->no_kwargs == NULL || module->protocol == NULL ||
         module->protocol_kw == NULL || module->protocol_apart == NULL || module->buffers_kw == NULL ||
-        module->dump_name == NULL || module->finished_name == NULL || module->iter_name == NULL || import_pickle(module) != 0)
+        module->dump_name == NULL || module->finished_name == NULL || module->iter_name == NULL ||
+        import_pickle(module) != 0)
         return -1;
     return PyModule_AddStringConstant(self, "name", "native");
 }
@@ -262,9 +263,9 @@ static int module_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(module->link_type);
     Py_VISIT(module->handle_type);
     Py_VISIT(module->payload_type);
+    Py_VISIT(module->sink_type);
     for (size_t i = 0; i < HOOK_COUNT; i++)
         Py_VISIT(*hook(module, i));
-    Py_VISIT(module->sink_type);
     return 0;
 }
 

@@ -94,16 +94,22 @@ static void check_fields(const struct ax_message *message)
     CHECK(message->type == AX_GREETING || message->timeout_ms == 0);
 }
 
+/* Whether it has as many as it says, and at most so many. */
+static bool is_list_of(struct ax_ids list, size_t max)
+{
+    return list.count <= max && count_ids(list, NULL) == list.count;
+}
+
 /* A request that was read and fits is written again, and read as the same. */
 static void check_request(const struct ax_message *message)
 {
-    uint64_t ids[64];
+    uint64_t ids[64], kinds[64];
     struct ax_message again = {0};
 
-    if (!ax_is_request(message->type) || message->ids.count > sizeof(ids) / sizeof(ids[0]) ||
-        count_ids(message->ids, NULL) < message->ids.count)
+    if (!ax_is_request(message->type) || !is_list_of(message->ids, 64) || !is_list_of(message->kinds, 64))
         return;
-    struct ax_cargo cargo = {ids, count_ids(message->ids, ids), NULL, 0};
+    struct ax_cargo cargo = {.refs = ids, .ref_count = count_ids(message->ids, ids), .kinds = kinds};
+    cargo.kind_count = count_ids(message->kinds, kinds);
     struct ax_operation operation = {(enum ax_message_type)message->type, message->object, (const char *)message->text,
                                      message->text_size, message->within};
     size_t size = ax_request_size(&operation, message->call, &cargo);
@@ -113,6 +119,9 @@ static void check_request(const struct ax_message *message)
     ax_message_decode(&again);
     CHECK(again.type == message->type && again.call == message->call && again.object == message->object);
     CHECK(again.within == message->within && again.ids.count == message->ids.count);
+    CHECK(again.kinds.count == message->kinds.count);
+    for (uint32_t i = 0; i < cargo.kind_count; i++)
+        CHECK(ax_message_kind(&again, i + 1) == kinds[i]);
     CHECK(again.text_size == message->text_size);
     CHECK(message->text_size == 0 || memcmp(again.text, message->text, message->text_size) == 0);
     ax_buffer_fini(&again.head);

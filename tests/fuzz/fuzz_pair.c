@@ -182,7 +182,7 @@ static void call(struct fuzz *fuzz, struct end *end)
     unsigned how = take_byte(&fuzz->input);
     struct ax_buffer buffers[2] = {make_buffer(how * 256u), make_buffer(take_byte(&fuzz->input) * 256u)};
     uint64_t id = end->calls;
-    struct ax_cargo cargo = {&id, 1, buffers, 1 + how / 4 % 2};
+    struct ax_cargo cargo = {.refs = &id, .ref_count = 1, .buffers = buffers, .buffer_count = 1 + how / 4 % 2};
     struct ax_operation operation = {.type = types[how % 4], .within = how % 3};
 
     if (id < CALLS_MAX) {
@@ -197,7 +197,7 @@ static void call(struct fuzz *fuzz, struct end *end)
 static int send_result(struct fuzz *fuzz, struct end *end, uint64_t call, unsigned how)
 {
     struct ax_buffer buffer = make_buffer(result_size(call));
-    struct ax_cargo cargo = {&call, 1, &buffer, 1};
+    struct ax_cargo cargo = {.refs = &call, .ref_count = 1, .buffers = &buffer, .buffer_count = 1};
     enum ax_result_kind kind = how % 8 == 7 ? AX_RESULT_REFERENCE : AX_RESULT_SUCCESS;
     int error;
 

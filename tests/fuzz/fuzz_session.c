@@ -424,6 +424,7 @@ static struct ax_buffer make_buffer(size_t size)
 /* What goes along: the owner's until the session has taken it. */
 struct load {
     uint64_t refs[2];
+    uint64_t kinds[OWN_BUFFERS_MAX];
     struct ax_buffer buffers[OWN_BUFFERS_MAX];
     struct ax_cargo cargo;
 };
@@ -431,9 +432,16 @@ struct load {
 static void make_load(struct fuzz *fuzz, struct load *load, size_t buffers)
 {
     *load = (struct load){.refs = {take_byte(&fuzz->input), UINT64_MAX}};
-    for (size_t i = 0; i < buffers; i++)
-        load->buffers[i] = make_buffer(take_byte(&fuzz->input) * 128u);
-    load->cargo = (struct ax_cargo){load->refs, 2, load->buffers, buffers};
+    for (size_t i = 0; i < buffers; i++) {
+        unsigned how = take_byte(&fuzz->input);
+        load->buffers[i] = make_buffer(how * 128u);
+        load->buffers[i].joined = how % 2 == 1 && i + 1 < buffers;
+        load->kinds[i] = how;
+    }
+    load->cargo =
+        (struct ax_cargo){.refs = load->refs, .ref_count = 2, .buffers = load->buffers, .buffer_count = buffers};
+    load->cargo.kinds = load->kinds;
+    load->cargo.kind_count = has_feature(fuzz, AX_FEATURE_BUFFERS) && buffers > 0 ? buffers - 1 : 0;
 }
 
 static bool is_taken(const struct load *load)
