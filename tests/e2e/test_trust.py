@@ -39,7 +39,9 @@ from .waiting import LIMIT, wait_until
 
 OPERATION_ERROR = 4
 CREATE, REPLICATE, METHOD = 6, 7, 9
+REFERENCE = 6
 ALL_FEATURES = 0xFFFFFFFF
+OPERATIONS = 4  # the feature
 BARE = 0xE54E6D01  # the magic of a Python without the package
 REFUSAL = b'The peer refuses calls: '
 DATA = across.Options(trust='data')
@@ -387,18 +389,40 @@ def test_requests_run_nothing(canary, has_fired, trust, number):
 
 
 @pytest.mark.parametrize('type', [CREATE, REPLICATE, METHOD])
-def test_operations_run_nothing(canary, has_fired, type):
-    """Whatever operations the client says that it knows."""
-    with hostile(DATA, lambda raw: operate(raw, type, canary), greet=False) as conn:
+def test_operations_run_nothing(canary, has_fired, trust, type):
+    """Where the client knows none, they are a breach."""
+    known = []
+
+    def behave(raw):
+        raw.send(superblock(extension=1, features=ALL_FEATURES) + message([GREETING, 0]))
+        known.append(raw.read(16)[11] & OPERATIONS)
+        raw.read_message()
+        names = [0, 3, *b'pop'] if type == METHOD else []
+        raw.send(message([type, 3, *names, 0], dump((os.mkdir, (canary._path,), {}))))
+        assert (REFUSAL in raw.read_message()[0]) == bool(known[0] and trust == 'data')
+        raw.end()
+
+    with hostile(across.Options(trust=trust), behave, greet=False) as conn:
         conn.wait()
+    assert has_fired() == bool(known[0] and trust == 'full' and type == CREATE)
+
+
+def test_references_are_names(canary, has_fired):
+    """Where the client knows operations, it gets a proxy with names that are no pickle."""
+
+    def behave(raw):
+        raw.greet(superblock(extension=1, features=ALL_FEATURES) + message([GREETING, 0]))
+        for names in (dump(canary), b'pop __class__', b'x' * 100000 + b'(', b'get'):
+            raw.send(message([RESULT, raw.read_message()[0][1], REFERENCE, 1, 5], names))
+        raw.end()
+
+    with hostile(DATA, behave, greet=False) as conn:
+        for _ in range(3):
+            with pytest.raises((across.OperationError, across.DisconnectError)):
+                conn.create(list)
+        with contextlib.suppress(across.DisconnectError):
+            assert hasattr(conn.create(list), 'get')
     assert not has_fired()
-
-
-def operate(raw, type, canary):
-    raw.greet(superblock(extension=1, features=ALL_FEATURES) + message([GREETING, 0]))
-    raw.send(message([type, 3, 0, 0, 0, 0], dump((os.mkdir, (canary._path,), {}))))
-    raw.read_message()  # a refusal, or a goodbye
-    raw.end()
 
 
 def test_references_of_refused_requests_are_released(canary):
