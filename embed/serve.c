@@ -15,12 +15,15 @@ static PyObject *look_up(struct ax_module *module, struct ax_request *request)
 static PyObject *open_method(struct ax_module *module, struct ax_request *request)
 {
     struct ax_message *message = request->message;
-    PyObject *call = NULL;
-    PyObject *object = look_up(module, request);
-    PyObject *name = PyUnicode_DecodeUTF8((const char *)message->text, (Py_ssize_t)message->text_size, NULL);
+    PyObject *call = NULL, *object = NULL, *name = NULL;
+    /* The arguments first, whatever is wrong with the rest: they answer for what they refer to. */
     PyObject *arguments = message->buffer_count > 0 ? ax_unpickle(module, request->connection, message)
                                                     : Py_BuildValue("(()O)", module->no_kwargs);
-    if (object == NULL || name == NULL || arguments == NULL)
+    if (arguments != NULL)
+        object = look_up(module, request);
+    if (object != NULL)
+        name = PyUnicode_DecodeUTF8((const char *)message->text, (Py_ssize_t)message->text_size, NULL);
+    if (name == NULL)
         goto out;
     if (!PyTuple_Check(arguments) || PyTuple_GET_SIZE(arguments) != 2) {
         PyErr_SetString(PyExc_TypeError, "The arguments of a method must be a tuple of a tuple and a dict");

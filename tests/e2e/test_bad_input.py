@@ -23,7 +23,9 @@ from .daemon import LOG
 from .waiting import LIMIT
 
 GREETING, APPLY, RESULT, GOODBYE, DEL_OBJS, IDLE = range(6)
-SUCCESS, EXCEPTION = 2, 3
+CREATE, METHOD = 6, 9
+SUCCESS, EXCEPTION, REFERENCE = 2, 3, 6
+OPERATIONS = 4  # the feature
 MAGIC = 0xE35B9E78
 MAX_HEAD = 1 << 20
 MAX_MESSAGE = 1 << 30
@@ -348,6 +350,27 @@ def test_a_pickle_that_cannot_be_loaded_fails_its_call_alone(daemon, honest, dat
         assert daemon.is_worker(pickle.loads(value))
         raw.send(message([GOODBYE]))
         assert raw.read_to_end() == message([GOODBYE])
+
+
+@pytest.mark.parametrize(
+    ('head', 'error'),
+    [([77, 3, *b'pop'], KeyError), ([77, 1, 0xFF], KeyError), ([0, 1, 0xFF], UnicodeDecodeError)],
+    ids=['unknown', 'both', 'no-text'],
+)
+def test_a_method_that_cannot_be_called_fails_its_call_alone(daemon, honest, head, error):
+    """What its arguments refer to is released."""
+    with Raw.to(daemon) as raw:
+        raw.greet(superblock(extension=1, features=OPERATIONS) + message([GREETING, 0]))
+        raw.send(message([CREATE, 5, 0], pickle.dumps((list, (), {}), 4)))
+        assert raw.read_message()[0][:3] == bytes([RESULT, 5, REFERENCE])
+        raw.send(message([METHOD, 6, *head, 1, 9], pickle.dumps(((), {}), 4)))
+        (answer, record), released = sorted([raw.read_message(), raw.read_message()])
+        failed = pickle.loads(record)
+        assert released == [bytes([DEL_OBJS, 1, 9])]
+        assert answer[:3] == bytes([RESULT, 6, EXCEPTION])
+        assert type(failed[0]) is across.OperationError and type(failed[1][0]) is error
+        raw.send(message([GOODBYE]))
+        raw.read_to_end()
 
 
 def test_a_short_timeout_does_not_make_a_flood(daemon, honest):
