@@ -33,12 +33,13 @@ class Unpickler:
 
     def __init__(self, data: Any, buffers: Iterable[Any] = ()) -> None:
         view = memoryview(data).cast('B')
+        apart = list(buffers)
         self._data: _Data = view if len(view) > _COPIED else bytes(view)
         self._stack: list[Any] = []
         self._marks: list[int] = []  # where in the stack
         self._memo: dict[int, Any] = {}
-        self._buffers = iter(buffers)  # out of band
-        self._budget = _BUDGET + _BUDGET_PER_BYTE * len(view)
+        self._buffers = iter(apart)  # out of band
+        self._budget = _BUDGET + _BUDGET_PER_BYTE * sum(memoryview(part).nbytes for part in (view, *apart))
         self._foreign: dict[int, Any] = {}  # by id(): what was not made by this machine, and must not be changed
 
     def load(self) -> Any:
