@@ -2,7 +2,7 @@
 /*
  * The users and groups of this system: from text to numbers, and becoming one of them.
  *
- * All of it asks the name service, which may wait for a network: never in the loop. The finders may be called in any
+ * Nearly all of it asks the name service, which may wait for a network: never in the loop. The finders may be called in any
  * thread; ax_account_become() by a process of one thread, since it changes the environment.
  */
 #ifndef AX_DAEMON_ACCOUNT_H
@@ -30,5 +30,26 @@ int ax_account_check(const char *user, char *error, size_t error_size);
  * 0, or -1 with a sentence: then the process may be anything in between, and has to end.
  */
 int ax_account_become(const char *user, char *error, size_t error_size);
+
+/*
+ * Becomes the user and the group with these numbers, with these further groups and no others, and changes nothing else:
+ * as above, but that it always changes the groups, asks nobody, may be called with threads, and leaves the environment
+ * alone.
+ */
+int ax_account_become_exactly(uid_t uid, gid_t gid, const gid_t *groups, size_t count, char *error, size_t error_size);
+
+/* What a login of a user begins with. Owned. */
+struct ax_account {
+    char *name;
+    char *home;
+    char *shell;
+};
+
+/*
+ * Describes the user with this number; who has no entry is called by that number, and has / as home. 0 and the result is
+ * for ax_account_fini(), or -1 with a sentence: the name service does not answer, or there is no memory.
+ */
+int ax_account_describe(struct ax_account *account, uid_t uid, char *error, size_t error_size);
+void ax_account_fini(struct ax_account *account);
 
 #endif

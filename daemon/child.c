@@ -107,6 +107,7 @@ static void take_death(struct ax_child *child, int status)
 
     ax_process_describe_end(status, how, sizeof how);
     die(child, in_order, child->why[0] != '\0' ? child->why : how);
+    ax_child_end_after(child, 0); /* its keeper ends at once, if it was its keeper that said so */
 }
 
 /* Nobody has the other end of its control socket any more. */
@@ -128,9 +129,21 @@ static void end(struct ax_child *child)
 
 /* ---- messages ---- */
 
-static void take_ready(struct ax_child *child)
+/* The keeper says it, before the worker has run anybody's code: from then on it cannot be said again. */
+static void take_started(struct ax_child *child, const struct ax_control *message, struct ax_control_fds *fds)
 {
-    if (child->state != AX_CHILD_STARTING)
+    if (child->pid != 0)
+        return;
+    child->pid = (pid_t)message->value;
+    child->keeper = (pid_t)message->connection;
+    child->keeper_fd = fds->fd[0];
+    fds->fd[0] = -1;
+}
+
+/* Ready is who says so, and is known: its keeper may say that after it. */
+static void check_ready(struct ax_child *child)
+{
+    if (child->state != AX_CHILD_STARTING || !child->says_ready || child->pid == 0)
         return;
     child->state = AX_CHILD_READY;
     child->events->ready(child);
@@ -143,15 +156,12 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
 
     switch (message->type) {
     case AX_CONTROL_STARTED:
-        child->pid = (pid_t)message->value;
-        child->keeper = (pid_t)message->connection;
-        if (child->keeper_fd < 0) {
-            child->keeper_fd = fds->fd[0];
-            fds->fd[0] = -1;
-        }
+        take_started(child, message, fds);
+        check_ready(child);
         break;
     case AX_CONTROL_READY:
-        take_ready(child);
+        child->says_ready = true;
+        check_ready(child);
         break;
     case AX_CONTROL_ENDED:
         child->events->ended(child, message->connection, message->size > 0 ? text : NULL);

@@ -57,6 +57,7 @@ struct ax_child {
     enum ax_child_state state;
     pid_t pid;           /* 0 until it has been forked */
     pid_t keeper;        /* the same */
+    bool says_ready;     /* which counts when it is known who it is */
     int keeper_fd;       /* a pidfd of its keeper, owned; -1 until it has been forked */
     int control_fd;      /* owned, non-blocking */
     uint32_t generation; /* of the zygote that forked it; for the pool */

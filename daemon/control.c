@@ -137,11 +137,14 @@ bool ax_control_take_all(int control_fd, ax_control_fn *take, void *arg)
 {
     struct ax_control message;
     struct ax_control_fds fds;
-    int result;
+    int result = 1;
 
-    while ((result = ax_control_receive(control_fd, &message, &fds)) > 0) {
-        take(arg, &message, &fds);
-        ax_control_close(&fds);
+    for (int i = 0; i < AX_CONTROL_BATCH && result > 0; i++) {
+        result = ax_control_receive(control_fd, &message, &fds);
+        if (result > 0) {
+            take(arg, &message, &fds);
+            ax_control_close(&fds);
+        }
     }
-    return result == -EAGAIN;
+    return result > 0 || result == -EAGAIN;
 }

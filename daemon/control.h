@@ -33,6 +33,8 @@
 
 #define AX_CONTROL_TEXT 512 /* bytes of a text: a superblock, or a sentence */
 
+#define AX_CONTROL_BATCH 64 /* messages: more than a socket's buffer holds */
+
 #define AX_CONTROL_FDS 2 /* descriptors that a message can carry */
 
 enum ax_control_type {
@@ -93,7 +95,10 @@ void ax_control_close(struct ax_control_fds *fds);
 /* Acts on a message. What it leaves in *fds is closed. */
 typedef void ax_control_fn(void *arg, const struct ax_control *message, struct ax_control_fds *fds);
 
-/* Takes all messages that are there, from a non-blocking socket. Returns whether more can come. */
+/*
+ * Takes the messages that are there, from a non-blocking socket; a wake-up later the rest of more than AX_CONTROL_BATCH,
+ * so that somebody who sends without end does not hold up others. Returns whether more can come.
+ */
 bool ax_control_take_all(int control_fd, ax_control_fn *take, void *arg);
 
 #endif

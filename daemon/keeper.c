@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daemon/control.h"
+#include "daemon/login.h"
 #include "daemon/process.h"
 #include "daemon/sentence.h"
 #include "daemon/tree.h"
@@ -105,6 +106,8 @@ _Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, i
     /* When the parent ends: nothing to somebody who runs. Somebody who was stopped goes on, and sees that it is alone. */
     prctl(PR_SET_PDEATHSIG, SIGCONT);
     ax_tree_adopt();
+    if (options->run_as_peer)
+        ax_login_prepare();
     keeper.child_fd = ax_process_take_signals((const int[]){SIGCHLD, 0});
     keeper.worker = keeper.child_fd >= 0 ? ax_host_fork(die_with_keeper) : -1;
     if (keeper.worker < 0) {

@@ -136,7 +136,7 @@ static void abandon(struct ax_nursery *nursery)
 }
 
 int ax_nursery_start(struct ax_nursery **result, uv_loop_t *loop, const struct ax_texts *arguments,
-                     const struct ax_nursery_events *events, void *owner)
+                     char *const *environment, const struct ax_nursery_events *events, void *owner)
 {
     struct ax_nursery *nursery = calloc(1, sizeof *nursery);
     int pair[2];
@@ -153,7 +153,7 @@ int ax_nursery_start(struct ax_nursery **result, uv_loop_t *loop, const struct a
     nursery->owner = owner;
     nursery->started_at = uv_now(loop);
     nursery->control_fd = pair[0];
-    nursery->pid = ax_process_start(arguments, pair[1], &nursery->pidfd);
+    nursery->pid = ax_process_start(arguments, environment, pair[1], &nursery->pidfd);
     close(pair[1]);
     if (nursery->pid < 0) {
         code = nursery->pid;

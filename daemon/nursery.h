@@ -42,9 +42,9 @@ struct ax_nursery {
     void *owner;
 };
 
-/* Starts a zygote with this command line. 0, or a negative errno. */
+/* Starts a zygote with this command line and this environment. 0, or a negative errno. */
 int ax_nursery_start(struct ax_nursery **nursery, uv_loop_t *loop, const struct ax_texts *arguments,
-                     const struct ax_nursery_events *events, void *owner);
+                     char *const *environment, const struct ax_nursery_events *events, void *owner);
 
 /*
  * Asks for a worker, which gets copies of these descriptors: its control socket and its board. 0, or a negative errno;

@@ -55,6 +55,8 @@ static const struct option table[] = {
     {"allow-uid", "USER", AX_VALUE_TEXTS, AT(allow_uid), 0, NULL,
      "let this user connect, and nobody who is not named so; repeatable; unix sockets only"},
     {"allow-gid", "GROUP", AX_VALUE_TEXTS, AT(allow_gid), 0, NULL, "the same for all members of a group; repeatable"},
+    {"run-as-peer", NULL, AX_VALUE_FLAG, AT(run_as_peer), WORKER, NULL,
+     "run each connection's calls as the user who made it; only root may say so; unix sockets only"},
     {"socket-mode", "MODE", AX_VALUE_MODE, AT(socket_mode), 0, "600", "permissions of unix sockets, in octal"},
     {"socket-group", "GROUP", AX_VALUE_TEXT, AT(socket_group), 0, NULL, "the group of unix sockets"},
     {"secret-file", "FILE", AX_VALUE_TEXT, AT(secret_file), 0, NULL,
@@ -333,6 +335,10 @@ static int check_stdio(const struct ax_options *options, char *error, size_t siz
         return ax_sentence(error, size,
                            "--allow-uid and --allow-gid are for unix sockets, and --stdio serves whoever "
                            "started acrossd: leave them out");
+    if (options->run_as_peer)
+        return ax_sentence(error, size,
+                           "--run-as-peer is for unix sockets, and --stdio serves whoever started acrossd: "
+                           "leave it out");
     if (options->secret_file != NULL)
         return ax_sentence(error, size,
                            "--secret-file is for TCP, and --stdio serves whoever started acrossd: leave "
@@ -373,6 +379,10 @@ static int check_tls(const struct ax_options *options, bool has_sockets, char *e
 /* The kernel tells the user of a unix socket's peer, and of no other. */
 static int check_host(const struct ax_options *options, const char *address, char *error, size_t size)
 {
+    if (options->run_as_peer)
+        return ax_sentence(error, size,
+                           "--run-as-peer is for unix sockets, and %s does not tell its users: leave out one of them",
+                           address);
     if (names_users(options))
         return ax_sentence(error, size,
                            "--allow-uid and --allow-gid are for unix sockets, and %s does not tell its users: leave "
@@ -402,6 +412,20 @@ static int check_addresses(const struct ax_options *options, bool has_sockets, c
     return 0;
 }
 
+/* Each of these settles as whom calls run. */
+static int check_run_as_peer(const struct ax_options *options, char *error, size_t size)
+{
+    if (options->isolation == AX_ISOLATION_SHARED)
+        return ax_sentence(error, size,
+                           "--run-as-peer needs a worker for each connection, and --isolation shared has one for all: "
+                           "leave out one of them");
+    if (options->user != NULL)
+        return ax_sentence(error, size,
+                           "--run-as-peer runs calls as whoever connects, and --user as %s: leave out one of them",
+                           options->user);
+    return 0;
+}
+
 int ax_options_check(const struct ax_options *options, bool has_sockets, char *error, size_t error_size)
 {
     if (options->help || options->version || options->role != AX_PROCESS_MAIN)
@@ -411,7 +435,8 @@ int ax_options_check(const struct ax_options *options, bool has_sockets, char *e
     if (options->listen.count == 0 && !has_sockets && !options->print_config)
         return ax_sentence(error, error_size,
                            "nowhere to listen: write --listen unix:PATH, --listen tcp:HOST:PORT or --stdio");
-    if (check_tls(options, has_sockets, error, error_size) < 0)
+    if (check_tls(options, has_sockets, error, error_size) < 0 ||
+        (options->run_as_peer && check_run_as_peer(options, error, error_size) < 0))
         return -1;
     return check_addresses(options, has_sockets, error, error_size);
 }

@@ -56,6 +56,7 @@ struct ax_options {
     uint64_t worker_memory;        /* bytes; 0: no limit */
     struct ax_texts allow_uid;     /* names or numbers of users; empty: everyone whom the socket's mode lets in */
     struct ax_texts allow_gid;     /* the same of groups */
+    bool run_as_peer;
     mode_t socket_mode;
     char *socket_group; /* owned; NULL: the process's own */
     char *secret_file;  /* owned; NULL: TCP demands none */

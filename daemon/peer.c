@@ -149,6 +149,43 @@ int ax_peer_check(const struct ax_peer_rules *rules, int fd, char *reason, size_
     return ax_sentence(reason, reason_size, "User %lu may not connect", (unsigned long)peer.uid);
 }
 
+/* ---- who it is ---- */
+
+int ax_peer_get(struct ax_peer *peer, int fd, char *error, size_t error_size)
+{
+    gid_t few[FIRST_GROUPS];
+    struct ucred credentials;
+    socklen_t size = sizeof credentials;
+    gid_t *groups;
+
+    *peer = (struct ax_peer){0};
+    if (!is_unix(fd) || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 ||
+        credentials.uid == (uid_t)-1 || credentials.gid == (gid_t)-1)
+        return ax_sentence(error, error_size, "The peer's user is unknown");
+    if (get_groups(fd, few, &groups, &peer->group_count) < 0) {
+        ax_sentence(error, error_size, "The peer's groups are unknown: %s", strerror(errno));
+        if (groups != few)
+            free(groups);
+        return -1;
+    }
+    peer->uid = credentials.uid;
+    peer->gid = credentials.gid;
+    peer->groups = groups;
+    if (groups == few) {
+        peer->groups = malloc((peer->group_count + 1) * sizeof few[0]);
+        if (peer->groups == NULL)
+            return ax_sentence(error, error_size, "out of memory");
+        memcpy(peer->groups, few, peer->group_count * sizeof few[0]);
+    }
+    return 0;
+}
+
+void ax_peer_fini(struct ax_peer *peer)
+{
+    free(peer->groups);
+    *peer = (struct ax_peer){0};
+}
+
 /* ---- describing ---- */
 
 /* The path that an accepted socket is bound to, with its colon, or "" when it has no name. */

@@ -44,6 +44,18 @@ int ax_peer_check(const struct ax_peer_rules *rules, int fd, char *reason, size_
 /* Whether not everybody may connect. */
 bool ax_peer_rules_are_set(const struct ax_peer_rules *rules);
 
+/* A process of a user, as the kernel noted it. Owns its groups. */
+struct ax_peer {
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups; /* its further ones */
+    size_t group_count;
+};
+
+/* Who the peer of an accepted unix socket was. 0 and the result is for ax_peer_fini(), or -1 with a sentence. */
+int ax_peer_get(struct ax_peer *peer, int fd, char *error, size_t error_size);
+void ax_peer_fini(struct ax_peer *peer);
+
 /*
  * Describes the peer of an accepted socket for the log: `unix:/run/x.sock pid 123 uid 1000`, the path being the one
  * that it connected to, `tcp:127.0.0.1:4242` or `tcp:[::1]:4242`, with that `scheme`. A process of another pid namespace has no pid here.

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/log.h"
+#include "daemon/login.h"
 #include "daemon/process.h"
 #include "daemon/sentence.h"
 #include "daemon/tree.h"
@@ -395,8 +396,17 @@ static int start_nursery(struct ax_pool *pool, struct ax_nursery **nursery, cons
 {
     static const struct ax_nursery_events events = {
         .ready = on_nursery_ready, .pong = on_nursery_pong, .died = on_nursery_died};
+    char **environment = NULL;
+    int code;
 
-    return ax_nursery_start(nursery, pool->loop, arguments, &events, pool);
+    if (pool->options->run_as_peer) {
+        environment = ax_login_make_environment(environ);
+        if (environment == NULL)
+            return -ENOMEM;
+    }
+    code = ax_nursery_start(nursery, pool->loop, arguments, environment != NULL ? environment : environ, &events, pool);
+    free(environment);
+    return code;
 }
 
 static int make_arguments(const struct ax_options *options, struct ax_texts *arguments)

@@ -90,26 +90,26 @@ static int place_fds(int control_fd)
     return 0;
 }
 
-static void run_child(const struct ax_texts *arguments, int control_fd)
+static void run_child(const struct ax_texts *arguments, char *const *environment, int control_fd)
 {
     ax_process_reset_signals();
     setsid();
     if (place_fds(control_fd) == 0)
-        execv("/proc/self/exe", arguments->items);
+        execve("/proc/self/exe", arguments->items, environment);
     ax_log(AX_LOG_ERROR, "cannot start a process of acrossd: %s", strerror(errno));
     _exit(1);
 }
 
 /* ---- the parent's side ---- */
 
-pid_t ax_process_start(const struct ax_texts *arguments, int control_fd, int *pidfd)
+pid_t ax_process_start(const struct ax_texts *arguments, char *const *environment, int control_fd, int *pidfd)
 {
     pid_t pid = fork();
 
     if (pid < 0)
         return -errno;
     if (pid == 0)
-        run_child(arguments, control_fd);
+        run_child(arguments, environment, control_fd);
     *pidfd = (int)syscall(SYS_pidfd_open, pid, 0u); /* nobody else waits for it, so the number is still its own */
     if (*pidfd < 0) {
         int code = errno;

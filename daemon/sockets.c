@@ -36,6 +36,22 @@ static enum ax_listener_result adopt(struct sockets *sockets, const struct ax_op
                              sizeof sockets->error);
 }
 
+/* Counts the socket that was adopted last, if it may be served. */
+static enum ax_listener_result check_adopted(struct sockets *sockets, const struct ax_options *options)
+{
+    const struct ax_listener *listener = &sockets->listeners[sockets->count++];
+    char text[AX_ADDRESS_TEXT];
+
+    if (!options->run_as_peer || listener->address.kind == AX_ADDRESS_UNIX)
+        return AX_LISTENER_OK;
+    ax_listener_format(text, listener);
+    ax_sentence(sockets->error, sizeof sockets->error,
+                "--run-as-peer is for unix sockets, and the inherited socket %s does not tell its users: leave out one "
+                "of them",
+                text);
+    return AX_LISTENER_REFUSED;
+}
+
 static enum ax_listener_result adopt_all(struct sockets *sockets, const struct ax_options *options,
                                          const struct ax_inherited *inherited)
 {
@@ -44,7 +60,7 @@ static enum ax_listener_result adopt_all(struct sockets *sockets, const struct a
     for (size_t i = 0; i < inherited->count && result == AX_LISTENER_OK; i++) {
         result = adopt(sockets, options, inherited->items[i].fd, inherited->items[i].name);
         if (result == AX_LISTENER_OK)
-            sockets->count++;
+            result = check_adopted(sockets, options);
     }
     return result;
 }

@@ -524,12 +524,14 @@ static int load(const struct supervisor *supervisor, struct ax_options *options,
 {
     struct ax_interpreter interpreter;
 
-    if (ax_config_load(options, supervisor->argc, supervisor->argv, environ, true, error, size) < 0 ||
-        ax_access_check(options, error, size) < 0 ||
+    if (ax_config_load(options, supervisor->argc, supervisor->argv, environ, true, error, size) < 0)
+        return -1;
+    options->isolation = supervisor->options->isolation;
+    options->run_as_peer = supervisor->options->run_as_peer;
+    if (ax_options_check(options, true, error, size) < 0 || ax_access_check(options, error, size) < 0 ||
         ax_interpreter_find(&interpreter, options, error, size) != AX_INTERPRETER_OK)
         return -1;
     ax_interpreter_fini(&interpreter);
-    options->isolation = supervisor->options->isolation;
     return ax_access_read_secret(options, secret, error, size);
 }
 

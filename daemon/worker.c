@@ -18,8 +18,10 @@
 #include "daemon/board.h"
 #include "daemon/control.h"
 #include "daemon/drain.h"
+#include "daemon/farewell.h"
 #include "daemon/keeper.h"
 #include "daemon/log.h"
+#include "daemon/login.h"
 #include "daemon/process.h"
 #include "daemon/sentence.h"
 #include "embed/host.h"
@@ -44,6 +46,7 @@ struct worker {
     pthread_mutex_t lock;
     struct served *first; /* guarded by lock */
     struct served *last;  /* guarded by lock */
+    bool has_user;        /* with --run-as-peer: it is a peer's, or on the way there, and nobody else's any more */
     bool has_reported;    /* the end of some connection has been sent; only for the main thread */
 };
 
@@ -134,8 +137,25 @@ static void report_now(struct worker *worker, uint64_t id, const char *reason)
 
 /* ---- messages of the supervisor ---- */
 
+/* With --run-as-peer: becomes the user who made this connection. 0, or -1 with the reason, and he was told. */
+static int become_user(struct worker *worker, const struct ax_control *message, int fd, char *reason, size_t size)
+{
+    int code = -1;
+
+    if (worker->has_user)
+        ax_sentence(reason, size, "This worker is somebody else's already");
+    else
+        code = ax_login_as_peer(worker->options, fd, reason, size);
+    worker->has_user = true;
+    if (code < 0)
+        ax_farewell_refuse(fd, message->text, message->size, reason);
+    return code;
+}
+
 static void serve(struct worker *worker, const struct ax_control *message, struct ax_control_fds *fds)
 {
+    char reason[AX_SENTENCE_SIZE];
+
     struct served *served = calloc(1, sizeof *served);
     int code = -EMFILE; /* a descriptor that does not arrive was one too many for this process */
 
@@ -146,6 +166,12 @@ static void serve(struct worker *worker, const struct ax_control *message, struc
     }
     served->worker = worker;
     served->id = message->connection;
+    if (fds->fd[0] >= 0 && worker->options->run_as_peer &&
+        become_user(worker, message, fds->fd[0], reason, sizeof reason) < 0) {
+        ax_control_close(fds);
+        on_ended(served, reason);
+        return;
+    }
     if (fds->fd[0] >= 0)
         code = ax_host_add(&(struct ax_host_offer){
             .in_fd = fds->fd[0],

@@ -155,6 +155,32 @@ int ax_host_warm_up(void)
     return 0;
 }
 
+/* ---- the environment ---- */
+
+static PyObject *variables_dict(const char *const *variables)
+{
+    PyObject *dict = PyDict_New();
+    for (; dict != NULL && *variables != NULL; variables += 2) {
+        PyObject *value = PyUnicode_DecodeFSDefault(variables[1]);
+        if (value == NULL || PyDict_SetItemString(dict, variables[0], value) != 0)
+            Py_CLEAR(dict);
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+void ax_host_set_variables(const char *const *variables)
+{
+    PyEval_RestoreThread(main_thread);
+    PyObject *dict = variables_dict(variables);
+    PyObject *result = dict != NULL ? PyObject_CallMethod(host_functions, "set_variables", "O", dict) : NULL;
+    if (result == NULL)
+        PyErr_Print();
+    Py_XDECREF(result);
+    Py_XDECREF(dict);
+    main_thread = PyEval_SaveThread();
+}
+
 /* ---- connections ---- */
 
 static void close_both(const struct ax_host_offer *offer)

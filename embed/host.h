@@ -51,6 +51,12 @@ void ax_host_set_tally(struct ax_tally *tally);
  */
 int ax_host_warm_up(void);
 
+/*
+ * Sets these variables of the environment, for Python and for C: names and values by turns, and NULL. Main thread, before the
+ * first connection: waits for the GIL, which nobody holds for long then. What goes wrong is printed.
+ */
+void ax_host_set_variables(const char *const *variables);
+
 /* How a connection ended. Called once, in a thread of the engine that holds no lock and not the GIL. `reason` is borrowed and
  * empty for an orderly end. */
 typedef void ax_host_ended_fn(void *arg, const char *reason);

@@ -45,6 +45,11 @@ def reseed() -> None:
         sys.modules['numpy.random'].seed()
 
 
+def set_variables(variables: dict[str, str]) -> None:
+    """Set variables of the environment."""
+    os.environ.update(variables)
+
+
 def warm_up() -> None:
     """Touch what the first call will: a fork shares memory until it is written to, and copies it then."""
     pickle.loads(pickle.dumps((os.getpid, (), {}), 4))

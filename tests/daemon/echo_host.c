@@ -72,6 +72,13 @@ int ax_host_warm_up(void)
     return 0;
 }
 
+void ax_host_set_variables(const char *const *variables)
+{
+    for (; *variables != NULL; variables += 2)
+        if (setenv(variables[0], variables[1], 1) < 0)
+            abort();
+}
+
 static void end(struct connection *connection, const char *reason)
 {
     struct connection **link = &connections;

@@ -156,6 +156,33 @@ static void stay_the_same(char *complaint, size_t size)
     COMPLAIN_UNLESS(getgroups(0, NULL) == groups);
 }
 
+/* Whatever the system knows of that number: nothing is looked up, and the environment stays. */
+static void become_a_number(char *complaint, size_t size)
+{
+    const gid_t wanted[] = {4711, 4712};
+    gid_t groups[8];
+
+    setenv("HOME", "/somewhere", 1);
+    if (ax_account_become_exactly(54321, 4710, wanted, 2, complaint, size) < 0)
+        return;
+    COMPLAIN_UNLESS(getuid() == 54321 && geteuid() == 54321 && getgid() == 4710 && getegid() == 4710);
+    COMPLAIN_UNLESS(getgroups(8, groups) == 2 && memcmp(groups, wanted, sizeof wanted) == 0);
+    COMPLAIN_UNLESS(setuid(0) < 0 && seteuid(0) < 0 && setgid(0) < 0 && setgroups(0, NULL) < 0);
+    COMPLAIN_UNLESS(environment_has("HOME", "/somewhere"));
+    COMPLAIN_UNLESS(prctl(PR_GET_DUMPABLE) == 1);
+}
+
+/* Who may not have the groups that were asked for gets nothing else, either. */
+static void become_a_number_without_rights(char *complaint, size_t size)
+{
+    char error[AX_SENTENCE_SIZE] = "";
+
+    if (geteuid() == 0 && ax_account_become(OTHER, complaint, size) < 0)
+        return;
+    COMPLAIN_UNLESS(ax_account_become_exactly(54321, 4710, NULL, 0, error, sizeof error) == -1);
+    COMPLAIN_UNLESS(strstr(error, "cannot have the groups of user 54321") != NULL);
+}
+
 static void become_twice(char *complaint, size_t size)
 {
     if (ax_account_become(OTHER, complaint, size) == 0)
@@ -196,6 +223,33 @@ static void test_becomes_somebody_for_good(void **state)
     in_a_process(be_half_of_it);
 }
 
+static void test_becomes_a_number_with_its_groups_for_good(void **state)
+{
+    (void)state;
+    in_a_process(become_a_number_without_rights);
+    if (geteuid() != 0)
+        skip();
+    in_a_process(become_a_number);
+}
+
+static void test_describes_a_user(void **state)
+{
+    char error[AX_SENTENCE_SIZE];
+    struct ax_account account;
+    (void)state;
+
+    assert_int_equal(ax_account_describe(&account, 0, error, sizeof error), 0);
+    assert_string_equal(account.name, "root");
+    assert_string_equal(account.home, getpwuid(0)->pw_dir);
+    assert_true(account.shell[0] == '/');
+    ax_account_fini(&account);
+    assert_int_equal(ax_account_describe(&account, 4294967293u, error, sizeof error), 0);
+    assert_string_equal(account.name, "4294967293");
+    assert_string_equal(account.home, "/");
+    assert_string_equal(account.shell, "/bin/sh");
+    ax_account_fini(&account);
+}
+
 static void test_who_one_is_already_is_no_change(void **state)
 {
     (void)state;
@@ -230,6 +284,8 @@ int main(void)
         cmocka_unit_test(test_a_number_need_not_belong_to_anybody),
         cmocka_unit_test(test_says_what_is_unknown),
         cmocka_unit_test(test_becomes_somebody_for_good),
+        cmocka_unit_test(test_becomes_a_number_with_its_groups_for_good),
+        cmocka_unit_test(test_describes_a_user),
         cmocka_unit_test(test_who_one_is_already_is_no_change),
         cmocka_unit_test(test_only_root_may_become_somebody),
         cmocka_unit_test(test_becomes_nobody_who_is_unknown),

@@ -312,6 +312,34 @@ static void test_describes_a_tcp_peer_by_its_address(void **state)
     link_close(&link);
 }
 
+/* ---- who it is ---- */
+
+static void test_knows_a_peer_by_its_numbers(void **state)
+{
+    char error[AX_SENTENCE_SIZE];
+    struct ax_peer peer;
+    gid_t groups[256];
+    int count = getgroups(256, groups);
+    struct link link;
+    int fds[2];
+    (void)state;
+
+    make_pair(fds);
+    assert_int_equal(ax_peer_get(&peer, fds[0], error, sizeof error), 0);
+    assert_int_equal(peer.uid, geteuid());
+    assert_int_equal(peer.gid, getegid());
+    assert_int_equal(peer.group_count, count);
+    if (count > 0)
+        assert_memory_equal(peer.groups, groups, (size_t)count * sizeof groups[0]);
+    ax_peer_fini(&peer);
+    close(fds[0]);
+    close(fds[1]);
+    link_over_tcp(&link);
+    assert_int_equal(ax_peer_get(&peer, link.server, error, sizeof error), -1);
+    assert_string_equal(error, "The peer's user is unknown");
+    link_close(&link);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_describes_a_socket_without_a_path),
         cmocka_unit_test(test_the_longest_path_fits),
         cmocka_unit_test(test_describes_a_tcp_peer_by_its_address),
+        cmocka_unit_test(test_knows_a_peer_by_its_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

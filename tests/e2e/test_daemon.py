@@ -125,10 +125,10 @@ def test_help_names_every_option():
     named = set(re.findall('^  --([a-z-]+)', result.stdout, re.MULTILINE))
     assert named == {
         *('listen', 'stdio', 'isolation', 'spare-workers', 'max-connections', 'max-handshakes', 'grace'),
-        *('handshake-timeout', 'timeout', 'max-message', 'worker-memory', 'allow-uid', 'allow-gid', 'socket-mode'),
+        *('handshake-timeout', 'timeout', 'max-message', 'worker-memory', 'allow-uid', 'allow-gid'),
         *('tls-cert', 'tls-key', 'tls-client-ca', 'tls-allow-name'),
-        *('socket-group', 'secret-file', 'insecure', 'user', 'venv', 'preload', 'chdir', 'verbose', 'config'),
-        *('check-config', 'print-config', 'help', 'version'),
+        *('run-as-peer', 'socket-mode', 'socket-group', 'secret-file', 'insecure', 'user', 'venv', 'preload'),
+        *('chdir', 'verbose', 'config', 'check-config', 'print-config', 'help', 'version'),
     }
     assert run_acrossd('-h').stdout == result.stdout
 
