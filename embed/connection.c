@@ -153,7 +153,7 @@ static void gather_releases(struct ax_connection *connection)
 static void tell_wire(struct ax_connection *connection)
 {
     const struct ax_session *session = &connection->session;
-    bool whole = session->state == AX_STATE_READY && session->output.size == 0;
+    bool whole = session->state == AX_STATE_READY && ax_session_unsent(session) == 0;
     uint32_t state = whole && (session->features & AX_FEATURE_REASON) != 0 ? AX_WIRE_EXPLAINED : AX_WIRE_BUSY;
     if (connection->wire != NULL && *connection->wire != state)
         *connection->wire = state;
@@ -204,7 +204,7 @@ static void write_some(struct ax_connection *connection)
 
 static bool has_room(const struct ax_connection *connection)
 {
-    return connection->session.output.size < connection->session.config.limits.max_queued;
+    return ax_session_unsent(&connection->session) < connection->session.config.limits.max_queued;
 }
 
 /* No call of ours will have a result any more. */
@@ -258,6 +258,10 @@ void ax_connection_settle_locked(struct ax_connection *connection)
     gather_releases(connection);
     if (!was_blocked)
         ax_connection_write_locked(connection);
+    if (connection->session.relieved) {
+        connection->session.relieved = false;
+        wake_watchers(connection);
+    }
     follow_session(connection);
     bool blocked_now = connection->writes_blocked && !was_blocked;
     bool ending = connection->session.state >= AX_STATE_CLOSING && connection->session.state != connection->attended;
@@ -451,8 +455,19 @@ struct ax_request *ax_request_new(struct ax_connection *connection, struct ax_me
     return request;
 }
 
+/* The peer may send more large requests. */
+static void give_credit(struct ax_connection *connection, uint64_t counted)
+{
+    pthread_mutex_lock(&connection->lock);
+    ax_session_consumed(&connection->session, counted, ax_loop_now());
+    ax_connection_settle_locked(connection);
+    pthread_mutex_unlock(&connection->lock);
+}
+
 struct ax_object *ax_request_unpickled(struct ax_request *request)
 {
+    if (request->message->counted > 0)
+        give_credit(request->connection, request->message->counted);
     return ax_ticket_done(request->connection, &request->ticket);
 }
 

@@ -276,6 +276,7 @@ static void hang_up(struct ax_connection *connection)
     pthread_mutex_lock(&connection->lock);
     ax_stream_hang_up(&connection->stream);
     ax_stream_close(&connection->stream);
+    ax_session_drop_output(&connection->session);
     ax_lease_end_locked(connection);
     pthread_mutex_unlock(&connection->lock);
 }

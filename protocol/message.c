@@ -67,6 +67,15 @@ uint64_t ax_message_kind(const struct ax_message *message, uint32_t i)
     return i == 0 ? kind : AX_BUFFER_MEMORY;
 }
 
+uint64_t ax_message_cargo(const struct ax_message *message)
+{
+    uint64_t size = 0;
+
+    for (uint32_t i = 0; i < message->buffer_count; i++)
+        size += message->buffers[i].size;
+    return size;
+}
+
 size_t ax_message_memory(const struct ax_message *message)
 {
     size_t size = sizeof(*message) + message->head.capacity + message->buffer_count * sizeof(*message->buffers);
@@ -135,6 +144,11 @@ void ax_message_decode(struct ax_message *message)
     switch (message->type) {
     case AX_GREETING:
         message->timeout_ms = ax_head_get_uint(&reader);
+        message->window = ax_head_get_uint(&reader);
+        message->max_calls = ax_head_get_uint(&reader);
+        break;
+    case AX_CREDIT:
+        message->size = ax_head_get_uint(&reader);
         break;
     case AX_APPLY:
     case AX_CREATE:

@@ -28,7 +28,10 @@ enum ax_message_type {
     AX_REPLICATE = 7, /* keeps a copy of a value in the table */
     AX_COPY = 8,      /* sends a copy of an object of the table */
     AX_METHOD = 9,    /* calls a method of an object of the table */
-    AX_MESSAGE_TYPES  /* how many there are */
+    /* Only between peers that announce AX_FEATURE_FLOW. */
+    AX_CHUNK = 10,   /* a part of the second lane: see session.h */
+    AX_CREDIT = 11,  /* large requests have been read, and more may come */
+    AX_MESSAGE_TYPES /* how many there are */
 };
 
 /* What a buffer beside a pickle stands for: what the receiver makes of its bytes. Only with AX_FEATURE_BUFFERS. */
@@ -64,7 +67,7 @@ bool ax_ids_next(struct ax_ids *ids, uint64_t *id);
 
 /*
  * An incoming message. Which fields are set depends on the type:
- *   GREETING  timeout_ms
+ *   GREETING  timeout_ms, window, max_calls
  *   APPLY, CREATE, REPLICATE
  *             call, ids (refs), within, kinds, buffers
  *   COPY      call, object, ids (none), within
@@ -72,6 +75,7 @@ bool ax_ids_next(struct ax_ids *ids, uint64_t *id);
  *   RESULT    call, kind; ids (refs), kinds and buffers for SUCCESS, ERROR and REFERENCE; text for OPERATION_ERROR
  *   GOODBYE   text: the reason, empty from a plain peer
  *   DEL_OBJS  ids
+ *   CREDIT    size
  * The first of the buffers is a pickle, the others stand beside it; ax_message_kind() says of what kind they are.
  */
 struct ax_message {
@@ -79,12 +83,17 @@ struct ax_message {
     uint64_t call;
     uint64_t kind;
     uint64_t timeout_ms;
+    uint64_t window;
+    uint64_t max_calls;
+    uint64_t size;
     uint64_t object;
     uint64_t within; /* the receiver's own call that the sender was serving when it asked, plus one; 0: none */
     struct ax_ids ids;
     struct ax_ids kinds;       /* no ids, but enum ax_buffer_kind; of the buffers behind the first */
     const unsigned char *text; /* UTF-8, unchecked; borrowed from head */
     size_t text_size;
+
+    uint64_t counted; /* set by the session: bytes that count against the window until ax_session_consumed() */
 
     struct ax_buffer head;
     struct ax_buffer *buffers; /* owned array of buffer_count */
@@ -105,6 +114,9 @@ struct ax_buffer *ax_message_add_buffer(struct ax_message *message);
 
 /* What buffer `i` is, an enum ax_buffer_kind; MEMORY where the head says nothing. i > 0. */
 uint64_t ax_message_kind(const struct ax_message *message, uint32_t i);
+
+/* Bytes in its buffers, as their sender counts them. */
+uint64_t ax_message_cargo(const struct ax_message *message);
 
 /* Bytes that the message keeps alive, for limits on what waits in a queue. */
 size_t ax_message_memory(const struct ax_message *message);

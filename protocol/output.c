@@ -103,14 +103,20 @@ size_t ax_output_slices(const struct ax_output *output, struct ax_slice *slices,
     return count;
 }
 
-static void drop_first(struct ax_output *output)
+static struct ax_output_block *take_first(struct ax_output *output)
 {
     struct ax_output_block *block = output->first;
 
     output->first = block->next;
     if (!output->first)
         output->last = NULL;
-    free_block(block);
+    block->next = NULL;
+    return block;
+}
+
+static void drop_first(struct ax_output *output)
+{
+    free_block(take_first(output));
 }
 
 void ax_output_consume(struct ax_output *output, size_t size)
@@ -126,6 +132,49 @@ void ax_output_consume(struct ax_output *output, size_t size)
         size -= here;
         drop_first(output);
     }
+}
+
+static size_t block_size(const struct ax_output_block *block)
+{
+    return block->end - block->begin;
+}
+
+/* A block for the part of another that a move of `size` bytes would cut off, or NULL when it cuts none. */
+static int make_part(const struct ax_output *from, size_t size, struct ax_output_block **part)
+{
+    const struct ax_output_block *block = from->first;
+
+    for (; block && block_size(block) <= size; block = block->next)
+        size -= block_size(block);
+    *part = NULL;
+    if (!block || size == 0)
+        return 0;
+    *part = malloc(sizeof(**part));
+    if (!*part)
+        return AX_ENOMEM;
+    /* Its memory belongs to the block that it was cut off, which is sent, and dropped, later. */
+    **part = (struct ax_output_block){.data = block->data, .begin = block->begin, .end = block->begin + size};
+    (*part)->capacity = (*part)->end;
+    return 0;
+}
+
+int ax_output_move(struct ax_output *output, struct ax_output *from, size_t size)
+{
+    struct ax_output_block *part;
+
+    if (make_part(from, size, &part) < 0)
+        return AX_ENOMEM;
+    output->size += size;
+    from->size -= size;
+    while (from->first && block_size(from->first) <= size) {
+        size -= block_size(from->first);
+        add_block(output, take_first(from));
+    }
+    if (part) {
+        from->first->begin += size;
+        add_block(output, part);
+    }
+    return 0;
 }
 
 void ax_output_join(struct ax_output *output, struct ax_output *tail)

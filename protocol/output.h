@@ -56,6 +56,12 @@ size_t ax_output_slices(const struct ax_output *output, struct ax_slice *slices,
 /* Notes that `size` bytes from the front have been sent; size <= output->size. */
 void ax_output_consume(struct ax_output *output, size_t size);
 
+/*
+ * Moves the first `size` bytes of another output behind what this one holds; size <= from->size. AX_ENOMEM: nothing has
+ * changed.
+ */
+int ax_output_move(struct ax_output *output, struct ax_output *from, size_t size);
+
 /* Moves all that `tail` holds behind what `output` holds; tail is empty then. */
 void ax_output_join(struct ax_output *output, struct ax_output *tail);
 

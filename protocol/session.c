@@ -18,6 +18,8 @@
 #define DEFAULT_MAX_IDS 65536u
 /* Each may become a thread; far beyond what a machine runs well, and within what it can hold. */
 #define DEFAULT_MAX_CALLS 1024u
+/* Some large requests on their way into Python; the memory that a peer may fill without a call of it having begun. */
+#define DEFAULT_WINDOW (256ull << 20)
 /* Some large results, or very many small ones: more would only wait for the same peer. */
 #define DEFAULT_MAX_QUEUED (16ull << 20)
 /* Twenty messages a second at the most, while a peer that asks for a shorter timeout than 100 ms asks for trouble. */
@@ -39,6 +41,7 @@ void ax_limits_init(struct ax_limits *limits)
         .max_frames = DEFAULT_MAX_FRAMES,
         .max_ids = DEFAULT_MAX_IDS,
         .max_calls = DEFAULT_MAX_CALLS,
+        .window = DEFAULT_WINDOW,
         .max_queued = DEFAULT_MAX_QUEUED,
         .idle_floor_ms = DEFAULT_IDLE_FLOOR_MS,
         .close_ms = DEFAULT_CLOSE_MS,
@@ -75,18 +78,24 @@ int ax_session_init(struct ax_session *session, const struct ax_session_config *
 
 void ax_session_fini(struct ax_session *session)
 {
-    ax_message_free(session->incoming);
+    ax_lane_fini(&session->lane);
+    ax_lane_fini(&session->bulk);
     ax_session_drop_releases(session);
-    ax_output_fini(&session->output);
+    ax_session_drop_output(session);
     ax_idmap_fini(&session->calls);
-    session->incoming = NULL;
 }
 
 /* ---- changes of state ---- */
 
-void ax_session_become_ready(struct ax_session *session, uint64_t peer_timeout_ms)
+void ax_session_become_ready(struct ax_session *session, const struct ax_message *greeting)
 {
-    session->peer_timeout_ms = peer_timeout_ms < AX_TIMEOUT_MAX_MS ? (uint32_t)peer_timeout_ms : AX_TIMEOUT_MAX_MS;
+    uint64_t timeout_ms = greeting->timeout_ms;
+
+    session->peer_timeout_ms = timeout_ms < AX_TIMEOUT_MAX_MS ? (uint32_t)timeout_ms : AX_TIMEOUT_MAX_MS;
+    if (session->features & AX_FEATURE_FLOW) {
+        session->peer_window = greeting->window;
+        session->peer_max_calls = greeting->max_calls;
+    }
     session->handshake_deadline = AX_NEVER;
     session->state = AX_STATE_READY;
 }
@@ -134,13 +143,12 @@ void ax_session_fail(struct ax_session *session, int error, const char *reason)
     session->error = error;
 
     bool may_speak = session->state == AX_STATE_GREETING || session->state == AX_STATE_READY;
+    session->state = AX_STATE_FAILED;
     if (may_speak && (session->features & AX_FEATURE_REASON))
         (void)ax_session_queue_goodbye(session, session->reason, AX_TIME_UNKNOWN);
-
-    session->state = AX_STATE_FAILED;
     ax_session_drop_releases(session);
-    ax_message_free(session->incoming);
-    session->incoming = NULL;
+    ax_lane_fini(&session->lane);
+    ax_lane_fini(&session->bulk);
 }
 
 void ax_session_failf(struct ax_session *session, int error, const char *format, ...)

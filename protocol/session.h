@@ -24,6 +24,11 @@
  *   ax_session_filled(s, n, now, &event)      n bytes are at `memory`; at most one event
  *   while (size) used = ax_session_feed(s, data, size, now, &event) ...   the rest; at most one event a call
  *
+ * Between peers that announce AX_FEATURE_FLOW there are two *lanes*. A message whose buffers are large goes into the second
+ * one, which is a stream of frames like the first, but cut into CHUNK messages between which others pass: a small call does
+ * not wait for a large one. What must not overtake (DEL_OBJS, GOODBYE) goes the same way while there is something in it.
+ * And there is a *window*: large requests that the peer has not begun to read; a call beyond it is held back.
+ *
  * Sources: the superblock, frames and messages are those of across 0.1 and 0.2; docs/protocol.md describes them.
  */
 #ifndef AX_PROTOCOL_SESSION_H
@@ -52,6 +57,13 @@
 /* A body of which at least this much is missing asks for its bytes directly (ax_session_space). */
 #define AX_BODY_DIRECT_MIN 4096u
 
+/* A message of more than this goes into the second lane. */
+#define AX_BULK_MIN (128u * 1024u)
+/* Bytes of the second lane in one CHUNK: what a small message may have to wait for. */
+#define AX_CHUNK_SIZE (256u * 1024u)
+/* Requests of at least this size count against the window. Smaller ones are bounded by their number. */
+#define AX_COUNTED_MIN (64u * 1024u)
+
 enum ax_role { AX_OPENER, AX_ACCEPTOR };
 
 enum ax_session_state {
@@ -70,6 +82,8 @@ struct ax_limits {
     uint32_t max_frames;    /* frames of one incoming message, head included */
     uint32_t max_ids;       /* ids in one list of an incoming head */
     uint32_t max_calls;     /* incoming calls without a result; more are refused with an operation error */
+    uint64_t window;        /* bytes of large requests that a peer may send before they are read; more than
+                               max_message above that are refused with an operation error */
     uint64_t max_queued;    /* bytes waiting to be sent before ax_session_call/_result say AX_EFULL */
     uint32_t idle_floor_ms; /* IDLE is never sent more often than this, whatever the peer's timeout */
     uint32_t close_ms;      /* how long CLOSING may last when there is no timeout; else the timeout does */
@@ -107,6 +121,14 @@ struct ax_event {
     void *waiter;
 };
 
+/* What is being received: a message in parts. */
+struct ax_lane {
+    struct ax_frame_reader frame;
+    struct ax_message *message; /* being assembled; owned */
+    uint64_t size;              /* bytes that its frames have announced */
+    uint32_t frames;            /* how many frames of it have begun: 0 between messages, 1 in its head */
+};
+
 struct ax_session {
     struct ax_session_config config;
     enum ax_session_state state;
@@ -122,15 +144,14 @@ struct ax_session {
     /* Input */
     unsigned char superblock[AX_SUPERBLOCK_SIZE];
     unsigned superblock_size;
-    bool bootstrapped; /* the superblock above is that of a peer that we have sent its engine to */
-    struct ax_frame_reader frame;
-    struct ax_message *incoming; /* being assembled; owned */
-    uint64_t incoming_size;      /* bytes that its frames have announced */
-    uint32_t incoming_frames;    /* how many frames of it have begun: 0 between messages, 1 in its head */
+    bool bootstrapped;   /* the superblock above is that of a peer that we have sent its engine to */
+    struct ax_lane lane; /* what comes in frames of its own */
+    struct ax_lane bulk; /* what comes in chunks */
 
     /* Output */
     struct ax_output output;
-    uint64_t *releases; /* ids for the next DEL_OBJS; owned array */
+    struct ax_output bulk_output; /* goes into the output chunk by chunk */
+    uint64_t *releases;           /* ids for the next DEL_OBJS; owned array */
     size_t release_count;
     size_t release_capacity;
 
@@ -138,6 +159,13 @@ struct ax_session {
     struct ax_idmap calls; /* ours, by id: the waiter, or a marker for one that gave up */
     uint64_t next_call;
     uint32_t calls_in_progress; /* the peer's, without a result */
+
+    /* Windows */
+    uint64_t peer_window;    /* what the peer allows us; 0: it has not said anything */
+    uint64_t peer_max_calls; /* likewise */
+    uint64_t uncredited;     /* bytes of our large requests that the peer has not read yet */
+    uint64_t unread;         /* bytes of the peer's that we have not */
+    bool relieved;           /* a call that was held back by the peer may go now; whoever looks at it sets it back */
 
     /* Liveness, all absolute times */
     uint64_t handshake_deadline;
@@ -180,6 +208,12 @@ void ax_session_feed_eof(struct ax_session *session, struct ax_event *event);
 /* What to send next, at most `max` slices; 0 when there is nothing. Valid until the next call on this session. */
 size_t ax_session_pending(struct ax_session *session, struct ax_slice *slices, size_t max);
 
+/* Nothing can be sent any more: frees what waits to be. */
+void ax_session_drop_output(struct ax_session *session);
+
+/* Bytes that wait to be sent, in both lanes. A session that has FAILED sends no more chunks. */
+size_t ax_session_unsent(const struct ax_session *session);
+
 /* `size` bytes of it have been sent. */
 void ax_session_sent(struct ax_session *session, size_t size, uint64_t now);
 
@@ -201,8 +235,9 @@ void ax_session_expire(struct ax_session *session, uint64_t now, struct ax_event
 /*
  * Queues a request and stores its id. Takes the cargo's buffers on success only. `within` is not said to a peer that
  * does not understand it. `waiter` is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and
- * not NULL. AX_ESTATE: not READY, or an operation that the peer does not know. AX_EFULL: max_queued bytes wait already;
- * try again when fewer do (never when none does). AX_ENOMEM: nothing was queued.
+ * not NULL. AX_ESTATE: not READY, or an operation that the peer does not know. AX_EFULL: max_queued bytes wait already,
+ * and try again when fewer do (never when none does); or the peer holds us back: try again when `relieved`. A request
+ * within a call is never held back, for the peer waits for it. AX_ENOMEM: nothing was queued.
  */
 int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_cargo *cargo,
                     void *waiter, uint64_t now, uint64_t *id);
@@ -218,6 +253,12 @@ void ax_session_forget(struct ax_session *session, uint64_t id);
 
 /* One waiter whose call will never have a result, removed from the session, or NULL; for CLOSING, CLOSED and FAILED. */
 void *ax_session_next_waiter(struct ax_session *session);
+
+/*
+ * A large request of the peer has been read, or never will be: it counts no more, and the peer may be told. `counted` is
+ * what the message had as that, 0 included. AX_ENOMEM: the peer is not told, and the session has failed.
+ */
+int ax_session_consumed(struct ax_session *session, uint64_t counted, uint64_t now);
 
 /*
  * Queues the RESULT of a call, any kind but an operation error. Ownership and errors as for ax_session_call(). In

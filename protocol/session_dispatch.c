@@ -15,17 +15,22 @@ static void drop(struct ax_session *session, struct ax_message *message, uint64_
     (void)session, (void)message, (void)now, (void)event;
 }
 
+void ax_session_refuse(struct ax_session *session, const struct ax_message *message)
+{
+    ax_session_failf(session, AX_EPROTOCOL, "Invalid message in %s state: %" PRIu64,
+                     session->state == AX_STATE_GREETING ? "greeting" : "ready", message->type);
+}
+
 static void refuse(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
 {
     (void)now, (void)event;
-    ax_session_failf(session, AX_EPROTOCOL, "Invalid message in %s state: %" PRIu64,
-                     session->state == AX_STATE_GREETING ? "greeting" : "ready", message->type);
+    ax_session_refuse(session, message);
 }
 
 static void on_greeting(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
 {
     (void)now;
-    ax_session_become_ready(session, message->timeout_ms);
+    ax_session_become_ready(session, message);
     event->type = AX_EVENT_READY;
 }
 
@@ -57,6 +62,21 @@ static void refuse_one_too_many(struct ax_session *session, const struct ax_mess
     refuse_request(session, message, text, now);
 }
 
+/* Whether it still fits among the large requests that nobody has read yet; then it counts as one. */
+static bool count_request(struct ax_session *session, struct ax_message *message)
+{
+    const struct ax_limits *limits = &session->config.limits;
+    uint64_t size = ax_message_cargo(message);
+
+    if (size < AX_COUNTED_MIN || message->within)
+        return true;
+    if (session->unread > 0 && session->unread + size > limits->window + limits->max_message)
+        return false;
+    session->unread += size;
+    message->counted = size;
+    return true;
+}
+
 /* Every message that asks for something to be run here comes by: what is refused never becomes an event. */
 static void admit_request(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
 {
@@ -64,6 +84,8 @@ static void admit_request(struct ax_session *session, struct ax_message *message
         refuse_request(session, message, "The peer refuses calls: it takes data, and runs nothing for others", now);
     } else if (session->calls_in_progress >= session->config.limits.max_calls) {
         refuse_one_too_many(session, message, now);
+    } else if (!count_request(session, message)) {
+        refuse_request(session, message, "Too much at a time: calls with as many bytes wait to be read already", now);
     } else {
         session->calls_in_progress++;
         *event = (struct ax_event){.type = AX_EVENT_CALL, .message = message};
@@ -118,6 +140,8 @@ static void on_result(struct ax_session *session, struct ax_message *message, ui
         ax_session_failf(session, AX_EPROTOCOL, "Result of call %" PRIu64 " has no buffer", message->call);
         return;
     }
+    if (session->peer_max_calls > 0 && session->calls.count >= session->peer_max_calls)
+        session->relieved = true;
     /* Taken out only now: a waiter stays until it can have its result, or its share of the session's failure. */
     void *waiter = ax_idmap_take(&session->calls, message->call);
     if (waiter == &ax_session_forgotten)
@@ -140,6 +164,13 @@ static void on_del_objs(struct ax_session *session, struct ax_message *message, 
     *event = (struct ax_event){.type = AX_EVENT_RELEASE, .message = message};
 }
 
+static void on_credit(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
+{
+    (void)now, (void)event;
+    session->uncredited -= message->size < session->uncredited ? message->size : session->uncredited;
+    session->relieved = true;
+}
+
 /*
  * The state machine of messages. SUPERBLOCK receives none, and after CLOSED and FAILED nothing is looked at. A session
  * that is CLOSING has told its peer so, but what the peer sent before it knew is still on its way.
@@ -157,6 +188,8 @@ static action *const actions[AX_MESSAGE_TYPES + 1][3] = {
     [AX_REPLICATE]        = {refuse,      on_request,  drop},
     [AX_COPY]             = {refuse,      on_request,  drop},
     [AX_METHOD]           = {refuse,      on_request,  drop},
+    [AX_CHUNK]            = {refuse,      drop,        drop}, /* its bytes have gone into the lane already */
+    [AX_CREDIT]           = {refuse,      on_credit,   drop},
     [AX_MESSAGE_TYPES]    = {refuse,      refuse,      drop}, /* any other type */
 };
 /* clang-format on */
@@ -164,9 +197,11 @@ static action *const actions[AX_MESSAGE_TYPES + 1][3] = {
 /* Whether the two sides have agreed on messages of this type. */
 static bool is_spoken(const struct ax_session *session, uint64_t type)
 {
-    bool plain = type <= AX_IDLE;
-
-    return plain || (type < AX_MESSAGE_TYPES && session->features & AX_FEATURE_OPERATIONS);
+    if (type <= AX_IDLE)
+        return true;
+    if (type <= AX_METHOD)
+        return session->features & AX_FEATURE_OPERATIONS;
+    return type < AX_MESSAGE_TYPES && session->features & AX_FEATURE_FLOW;
 }
 
 static action *find_action(const struct ax_session *session, uint64_t type)

@@ -65,12 +65,12 @@ static void on_peer(struct ax_session *session, const struct ax_superblock *peer
                          local.major, local.minor, local.patch, remote.major, remote.minor, remote.patch);
         return;
     }
+    session->peer_version = remote;
+    session->features = peer->level > 0 ? session->config.features & peer->features : 0;
     if (ax_session_queue_greeting(session, now) < 0) {
         ax_session_fail_memory(session);
         return;
     }
-    session->peer_version = remote;
-    session->features = peer->level > 0 ? session->config.features & peer->features : 0;
     session->state = AX_STATE_GREETING;
 }
 

@@ -10,16 +10,29 @@
 
 #include "protocol/session_private.h"
 
-static bool in_head(const struct ax_session *session)
+void ax_lane_fini(struct ax_lane *lane)
 {
-    return session->incoming_frames == 1;
+    ax_message_free(lane->message);
+    *lane = (struct ax_lane){0};
 }
 
-static struct ax_buffer *current_body(struct ax_session *session)
+static bool in_head(const struct ax_lane *lane)
 {
-    struct ax_message *message = session->incoming;
+    return lane->frames == 1;
+}
 
-    return in_head(session) ? &message->head : &message->buffers[message->buffer_count - 1];
+/* Whether the frame that has begun holds bytes of the second lane. */
+static bool in_chunk(const struct ax_session *session, const struct ax_lane *lane)
+{
+    return session->features & AX_FEATURE_FLOW && lane == &session->lane && lane->frames > 1 &&
+           lane->message->type == AX_CHUNK;
+}
+
+static struct ax_buffer *current_body(struct ax_lane *lane)
+{
+    struct ax_message *message = lane->message;
+
+    return in_head(lane) ? &message->head : &message->buffers[message->buffer_count - 1];
 }
 
 static uint64_t add_saturated(uint64_t a, uint64_t b)
@@ -30,56 +43,63 @@ static uint64_t add_saturated(uint64_t a, uint64_t b)
 /*
  * True when the frame whose header has just arrived keeps its message within the limits; else the session has failed.
  */
-static bool check_frame(struct ax_session *session)
+static bool check_frame(struct ax_session *session, struct ax_lane *lane)
 {
     const struct ax_limits *limits = &session->config.limits;
-    uint64_t length = session->frame.length;
+    uint64_t length = lane->frame.length;
 
-    if (session->incoming_frames > limits->max_frames) {
+    if (lane->frames > limits->max_frames) {
         ax_session_failf(session, AX_EPROTOCOL, "Message of %" PRIu32 " frames is longer than the limit of %" PRIu32,
-                         session->incoming_frames, limits->max_frames);
+                         lane->frames, limits->max_frames);
         return false;
     }
-    if (in_head(session) && length > limits->max_head) {
+    if (in_head(lane) && length > limits->max_head) {
         ax_session_failf(session, AX_EPROTOCOL,
                          "Message head of %" PRIu64 " bytes is larger than the limit of %" PRIu32, length,
                          limits->max_head);
         return false;
     }
-    session->incoming_size = add_saturated(session->incoming_size, length);
-    if (session->incoming_size > limits->max_message) {
+    lane->size = add_saturated(lane->size, length);
+    if (lane->size > limits->max_message) {
         ax_session_failf(session, AX_EPROTOCOL, "Message of %" PRIu64 " bytes is larger than the limit of %" PRIu64,
-                         session->incoming_size, limits->max_message);
+                         lane->size, limits->max_message);
         return false;
     }
     return true;
 }
 
 /* A frame header is complete: finds a place for its body. */
-static void begin_frame(struct ax_session *session)
+static void begin_frame(struct ax_session *session, struct ax_lane *lane)
 {
-    session->incoming_frames++;
-    if (!check_frame(session))
+    lane->frames++;
+    if (!check_frame(session, lane) || in_chunk(session, lane))
         return;
-    if (in_head(session))
-        session->incoming = ax_message_new();
-    if (!session->incoming || (!in_head(session) && !ax_message_add_buffer(session->incoming)))
+    if (in_head(lane))
+        lane->message = ax_message_new();
+    if (!lane->message || (!in_head(lane) && !ax_message_add_buffer(lane->message)))
         ax_session_fail_memory(session);
 }
 
-static void end_frame(struct ax_session *session, uint64_t now, struct ax_event *event)
+static void check_head(struct ax_session *session, struct ax_lane *lane)
 {
-    struct ax_message *message = session->incoming;
+    ax_message_decode(lane->message);
+    if (lane == &session->bulk && lane->message->type == AX_CHUNK)
+        ax_session_refuse(session, lane->message);
+    else
+        ax_session_check_head(session, lane->message);
+}
 
-    if (in_head(session)) {
-        ax_message_decode(message);
-        ax_session_check_head(session, message);
-    }
-    if (session->frame.more || session->state == AX_STATE_FAILED)
+static void end_frame(struct ax_session *session, struct ax_lane *lane, uint64_t now, struct ax_event *event)
+{
+    struct ax_message *message = lane->message;
+
+    if (in_head(lane))
+        check_head(session, lane);
+    if (lane->frame.more || session->state == AX_STATE_FAILED)
         return;
-    session->incoming = NULL;
-    session->incoming_frames = 0;
-    session->incoming_size = 0;
+    lane->message = NULL;
+    lane->frames = 0;
+    lane->size = 0;
     ax_session_dispatch(session, message, now, event);
 }
 
@@ -88,33 +108,39 @@ static void end_frame(struct ax_session *session, uint64_t now, struct ax_event 
  * Room for too little to be worth a read() of its own is enlarged at once. There is never more room than bytes missing,
  * for the capacity never exceeds the length. 0: memory is short.
  */
-static size_t body_room(struct ax_session *session, struct ax_buffer *body)
+static size_t body_room(struct ax_lane *lane, struct ax_buffer *body)
 {
     size_t room = body->capacity - body->size;
 
-    if (room >= session->frame.remaining || room >= AX_BODY_DIRECT_MIN)
+    if (room >= lane->frame.remaining || room >= AX_BODY_DIRECT_MIN)
         return room;
     size_t capacity = body->capacity < AX_BODY_FIRST_STEP / 2 ? AX_BODY_FIRST_STEP : body->capacity * 2;
-    if (capacity > session->frame.length)
-        capacity = (size_t)session->frame.length;
+    if (capacity > lane->frame.length)
+        capacity = (size_t)lane->frame.length;
     if (ax_buffer_reserve(body, capacity) < 0)
         return 0;
     return body->capacity - body->size;
 }
 
-static void advance_body(struct ax_session *session, struct ax_buffer *body, size_t size, uint64_t now,
-                         struct ax_event *event)
+/* `size` bytes of the frame have come, and are where they belong. */
+static void advance(struct ax_session *session, struct ax_lane *lane, size_t size, uint64_t now, struct ax_event *event)
 {
-    body->size += size;
-    if (ax_frame_read_body(&session->frame, size))
-        end_frame(session, now, event);
+    if (ax_frame_read_body(&lane->frame, size))
+        end_frame(session, lane, now, event);
 }
 
-static size_t take_body(struct ax_session *session, const unsigned char *data, size_t size, uint64_t now,
-                        struct ax_event *event)
+static void advance_body(struct ax_session *session, struct ax_lane *lane, size_t size, uint64_t now,
+                         struct ax_event *event)
 {
-    struct ax_buffer *body = current_body(session);
-    size_t used = body_room(session, body);
+    current_body(lane)->size += size;
+    advance(session, lane, size, now, event);
+}
+
+static size_t take_body(struct ax_session *session, struct ax_lane *lane, const unsigned char *data, size_t size,
+                        uint64_t now, struct ax_event *event)
+{
+    struct ax_buffer *body = current_body(lane);
+    size_t used = body_room(lane, body);
 
     if (used == 0) {
         ax_session_fail_memory(session);
@@ -123,20 +149,40 @@ static size_t take_body(struct ax_session *session, const unsigned char *data, s
     if (used > size)
         used = size;
     memcpy(body->data + body->size, data, used);
-    advance_body(session, body, used, now, event);
+    advance_body(session, lane, used, now, event);
     return used;
 }
 
-static size_t take_header(struct ax_session *session, const unsigned char *data, size_t size, uint64_t now,
-                          struct ax_event *event)
+static size_t take_header(struct ax_session *session, struct ax_lane *lane, const unsigned char *data, size_t size,
+                          uint64_t now, struct ax_event *event)
 {
-    size_t used = ax_frame_read_header(&session->frame, data, size);
+    size_t used = ax_frame_read_header(&lane->frame, data, size);
 
-    if (session->frame.in_body) {
-        begin_frame(session);
-        if (session->frame.length == 0 && session->state != AX_STATE_FAILED)
-            advance_body(session, current_body(session), 0, now, event);
+    if (lane->frame.in_body) {
+        begin_frame(session, lane);
+        if (lane->frame.length == 0 && session->state != AX_STATE_FAILED)
+            advance(session, lane, 0, now, event);
     }
+    return used;
+}
+
+static size_t take_frame(struct ax_session *session, struct ax_lane *lane, const unsigned char *data, size_t size,
+                         uint64_t now, struct ax_event *event)
+{
+    if (lane->frame.in_body)
+        return take_body(session, lane, data, size, now, event);
+    return take_header(session, lane, data, size, now, event);
+}
+
+/* Bytes of the second lane, from within a frame of the first. */
+static size_t take_chunk(struct ax_session *session, const unsigned char *data, size_t size, uint64_t now,
+                         struct ax_event *event)
+{
+    if (size > session->lane.frame.remaining)
+        size = (size_t)session->lane.frame.remaining;
+    size_t used = take_frame(session, &session->bulk, data, size, now, event);
+    if (!ax_session_ended(session))
+        advance(session, &session->lane, used, now, event);
     return used;
 }
 
@@ -145,9 +191,9 @@ static size_t take(struct ax_session *session, const unsigned char *data, size_t
 {
     if (session->state == AX_STATE_SUPERBLOCK)
         return ax_session_take_superblock(session, data, size, now);
-    if (session->frame.in_body)
-        return take_body(session, data, size, now, event);
-    return take_header(session, data, size, now, event);
+    if (session->lane.frame.in_body && in_chunk(session, &session->lane))
+        return take_chunk(session, data, size, now, event);
+    return take_frame(session, &session->lane, data, size, now, event);
 }
 
 size_t ax_session_feed(struct ax_session *session, const void *data, size_t size, uint64_t now, struct ax_event *event)
@@ -165,16 +211,28 @@ size_t ax_session_feed(struct ax_session *session, const void *data, size_t size
     return ax_session_ended(session) ? size : used;
 }
 
+/* Whose body the next bytes belong to. */
+static struct ax_lane *receiving_lane(struct ax_session *session)
+{
+    bool chunk = session->lane.frame.in_body && in_chunk(session, &session->lane);
+
+    return chunk ? &session->bulk : &session->lane;
+}
+
 size_t ax_session_space(struct ax_session *session, void **memory)
 {
     *memory = NULL;
-    if (ax_session_ended(session) || !session->frame.in_body || session->frame.remaining < AX_BODY_DIRECT_MIN)
+    struct ax_lane *lane = receiving_lane(session);
+    if (ax_session_ended(session) || !lane->frame.in_body)
         return 0;
-    struct ax_buffer *body = current_body(session);
-    size_t room = body_room(session, body); /* 0 without memory: then ax_session_feed() fails for that */
+    uint64_t remaining = session->lane.frame.remaining; /* of the chunk, if it is one */
+    if (remaining < AX_BODY_DIRECT_MIN || lane->frame.remaining < AX_BODY_DIRECT_MIN)
+        return 0;
+    struct ax_buffer *body = current_body(lane);
+    size_t room = body_room(lane, body); /* 0 without memory: then ax_session_feed() fails for that */
     if (room > 0)
         *memory = body->data + body->size;
-    return room;
+    return room < remaining ? room : (size_t)remaining;
 }
 
 void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, struct ax_event *event)
@@ -185,7 +243,10 @@ void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, st
     if (size == 0 || ax_session_ended(session))
         return;
     session->received_at = now;
-    advance_body(session, current_body(session), size, now, event);
+    struct ax_lane *lane = receiving_lane(session);
+    advance_body(session, lane, size, now, event);
+    if (lane == &session->bulk && !ax_session_ended(session))
+        advance(session, &session->lane, size, now, event);
     ax_session_report(session, before, event);
 }
 
@@ -200,7 +261,7 @@ void ax_session_feed_eof(struct ax_session *session, struct ax_event *event)
         break;
     case AX_STATE_GREETING:
     case AX_STATE_READY:
-        ax_session_fail(session, AX_EEOF, session->frame.in_body ? "Incomplete frame" : "Incomplete frame size");
+        ax_session_fail(session, AX_EEOF, session->lane.frame.in_body ? "Incomplete frame" : "Incomplete frame size");
         break;
     case AX_STATE_CLOSING:
         session->state = AX_STATE_CLOSED;

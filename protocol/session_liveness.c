@@ -13,7 +13,7 @@ static uint64_t later(uint64_t time, uint64_t ms)
 
 static bool is_sending(const struct ax_session *session)
 {
-    return session->output.size > 0;
+    return ax_session_unsent(session) > 0;
 }
 
 static bool is_open(const struct ax_session *session)

@@ -32,26 +32,48 @@ static void note_queued(struct ax_session *session, size_t size_before, uint64_t
         session->sent_at = now;
 }
 
-/* Room for `size` bytes in the output, or NULL. */
-static unsigned char *queue(struct ax_session *session, size_t size, uint64_t now)
+/* Room for `size` bytes in an output of the session, or NULL. */
+static unsigned char *queue_in(struct ax_session *session, struct ax_output *output, size_t size, uint64_t now)
 {
-    size_t before = session->output.size;
-    unsigned char *out = ax_output_append(&session->output, size);
+    size_t before = ax_session_unsent(session);
+    unsigned char *out = ax_output_append(output, size);
 
     if (out)
         note_queued(session, before, now);
     return out;
 }
 
-/* Room for a message that is one frame with `size` bytes, its header already written; or NULL. */
-static unsigned char *queue_head(struct ax_session *session, size_t size, uint64_t now)
+static unsigned char *queue(struct ax_session *session, size_t size, uint64_t now)
 {
-    unsigned char *out = queue(session, AX_FRAME_HEADER_SIZE + size, now);
+    return queue_in(session, &session->output, size, now);
+}
+
+/* What the second lane is still to send. A session that has failed leaves it: a message would be cut there. */
+static size_t bulk_size(const struct ax_session *session)
+{
+    return session->state != AX_STATE_FAILED ? session->bulk_output.size : 0;
+}
+
+/* Where something goes that may not overtake what is queued. */
+static struct ax_output *last_output(struct ax_session *session)
+{
+    return bulk_size(session) > 0 ? &session->bulk_output : &session->output;
+}
+
+/* Room for a message that is one frame with `size` bytes, its header already written; or NULL. */
+static unsigned char *queue_head_in(struct ax_session *session, struct ax_output *output, size_t size, uint64_t now)
+{
+    unsigned char *out = queue_in(session, output, AX_FRAME_HEADER_SIZE + size, now);
 
     if (!out)
         return NULL;
     ax_frame_put_header(out, size, false);
     return out + AX_FRAME_HEADER_SIZE;
+}
+
+static unsigned char *queue_head(struct ax_session *session, size_t size, uint64_t now)
+{
+    return queue_head_in(session, &session->output, size, now);
 }
 
 static unsigned char *put_bytes(unsigned char *out, const char *bytes, size_t size)
@@ -188,13 +210,14 @@ static int queue_large(struct ax_session *session, const struct outgoing *messag
         if (is_copied(&taken))
             ax_buffer_fini(&taken);
     }
-    ax_output_join(&session->output, &draft);
+    bool bulk = session->features & AX_FEATURE_FLOW && draft.size > AX_BULK_MIN;
+    ax_output_join(bulk ? &session->bulk_output : &session->output, &draft);
     return 0;
 }
 
 static int queue_message(struct ax_session *session, const struct outgoing *message, uint64_t now)
 {
-    size_t before = session->output.size;
+    size_t before = ax_session_unsent(session);
     bool small = true;
 
     for (size_t i = 0; i < message->cargo->buffer_count; i++)
@@ -238,12 +261,18 @@ int ax_session_queue_bootstrap(struct ax_session *session, const char *source, u
 
 int ax_session_queue_greeting(struct ax_session *session, uint64_t now)
 {
-    uint32_t timeout = session->config.timeout_ms;
-    unsigned char *out = queue_head(session, 1 + ax_uint_size(timeout), now);
+    const struct ax_limits *limits = &session->config.limits;
+    const uint64_t fields[] = {AX_GREETING, session->config.timeout_ms, limits->window, limits->max_calls};
+    size_t count = session->features & AX_FEATURE_FLOW ? 4 : 2;
+    size_t size = 0;
 
+    for (size_t i = 0; i < count; i++)
+        size += ax_uint_size(fields[i]);
+    unsigned char *out = queue_head(session, size, now);
     if (!out)
         return AX_ENOMEM;
-    ax_head_put_uint(ax_head_put_uint(out, AX_GREETING), timeout);
+    for (size_t i = 0; i < count; i++)
+        out = ax_head_put_uint(out, fields[i]);
     return 0;
 }
 
@@ -262,7 +291,7 @@ int ax_session_queue_goodbye(struct ax_session *session, const char *reason, uin
     unsigned char goodbye[AX_GOODBYE_SIZE_MAX];
     bool understood = (session->features & AX_FEATURE_REASON) != 0;
     size_t size = (size_t)(ax_put_goodbye(goodbye, understood ? reason : NULL) - goodbye);
-    unsigned char *out = queue_head(session, size, now);
+    unsigned char *out = queue_head_in(session, last_output(session), size, now);
 
     if (!out)
         return AX_ENOMEM;
@@ -270,13 +299,24 @@ int ax_session_queue_goodbye(struct ax_session *session, const char *reason, uin
     return 0;
 }
 
+int ax_session_queue_credit(struct ax_session *session, uint64_t size, uint64_t now)
+{
+    unsigned char *out = queue_head(session, 1 + ax_uint_size(size), now);
+
+    if (!out)
+        return AX_ENOMEM;
+    ax_head_put_uint(ax_head_put_uint(out, AX_CREDIT), size);
+    return 0;
+}
+
 int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const char *text, uint64_t now)
 {
     uint64_t limit = session->config.limits.max_queued;
+    size_t unsent = ax_session_unsent(session);
 
     /* Subtracted rather than doubled: the limit may be as large as its type. */
-    if (session->output.size > limit && session->output.size - limit > limit) {
-        ax_session_failf(session, AX_EFULL, "The peer lets its results pile up: %zu bytes wait", session->output.size);
+    if (unsent > limit && unsent - limit > limit) {
+        ax_session_failf(session, AX_EFULL, "The peer lets its results pile up: %zu bytes wait", unsent);
         return AX_ESTATE;
     }
     size_t length = ax_text_cut(text, strlen(text), ERROR_TEXT_MAX);
@@ -294,7 +334,40 @@ int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const ch
 
 static bool is_full(const struct ax_session *session)
 {
-    return session->output.size > 0 && session->output.size >= session->config.limits.max_queued;
+    size_t unsent = ax_session_unsent(session);
+
+    return unsent > 0 && unsent >= session->config.limits.max_queued;
+}
+
+static uint64_t cargo_size(const struct ax_cargo *cargo)
+{
+    uint64_t size = 0;
+
+    for (size_t i = 0; i < cargo->buffer_count; i++)
+        size += cargo->buffers[i].size;
+    return size;
+}
+
+/* Whether the peer lets a request of this size come now. One that it waits for always may. */
+static bool is_held_back(const struct ax_session *session, const struct ax_operation *operation, uint64_t size)
+{
+    if (operation->within)
+        return false;
+    if (session->peer_max_calls > 0 && session->calls.count >= session->peer_max_calls)
+        return true;
+    return session->peer_window > 0 && size >= AX_COUNTED_MIN && session->uncredited > 0 &&
+           session->uncredited + size > session->peer_window;
+}
+
+int ax_session_consumed(struct ax_session *session, uint64_t counted, uint64_t now)
+{
+    session->unread -= counted;
+    if (counted == 0 || session->state != AX_STATE_READY || !(session->features & AX_FEATURE_FLOW))
+        return 0;
+    int error = ax_session_queue_credit(session, counted, now);
+    if (error)
+        ax_session_fail_memory(session);
+    return error;
 }
 
 /* What the peer has announced that it understands, this request can be said in. */
@@ -310,12 +383,13 @@ int ax_session_call(struct ax_session *session, const struct ax_operation *opera
         return AX_ESTATE;
     if (operation->type != AX_APPLY && !peer_knows(session, AX_FEATURE_OPERATIONS))
         return AX_ESTATE;
-    if (is_full(session))
-        return AX_EFULL;
-
     struct ax_operation said = *operation;
     if (!peer_knows(session, AX_FEATURE_NESTED))
         said.within = 0;
+    uint64_t size = cargo_size(cargo);
+    if (is_full(session) || is_held_back(session, &said, size))
+        return AX_EFULL;
+
     struct outgoing message = {.operation = &said, .call = session->next_call, .cargo = cargo};
     if (ax_idmap_put(&session->calls, message.call, waiter) < 0)
         return AX_ENOMEM;
@@ -324,6 +398,8 @@ int ax_session_call(struct ax_session *session, const struct ax_operation *opera
         ax_idmap_take(&session->calls, message.call);
         return error;
     }
+    if (peer_knows(session, AX_FEATURE_FLOW) && size >= AX_COUNTED_MIN && !said.within)
+        session->uncredited += size;
     *id = session->next_call++;
     return 0;
 }
@@ -398,7 +474,7 @@ void ax_session_drop_releases(struct ax_session *session)
 
 static int queue_del_objs(struct ax_session *session, const uint64_t *ids, size_t count, uint64_t now)
 {
-    unsigned char *out = queue_head(session, 1 + ax_ids_size(ids, count), now);
+    unsigned char *out = queue_head_in(session, last_output(session), 1 + ax_ids_size(ids, count), now);
 
     if (!out)
         return AX_ENOMEM;
@@ -430,11 +506,49 @@ int ax_session_flush_releases(struct ax_session *session, uint64_t now)
 
 /* ---- sending ---- */
 
+/* Less than this in the output, and the next chunk follows: the stream does not run dry, and nothing waits for much. */
+#define CHUNK_LOW (64u * 1024u)
+
+/* Moves a chunk of the second lane into the output. */
+static int queue_chunk(struct ax_session *session)
+{
+    size_t size = session->bulk_output.size < AX_CHUNK_SIZE ? session->bulk_output.size : AX_CHUNK_SIZE;
+    size_t room = 2 * AX_FRAME_HEADER_SIZE + 1;
+    unsigned char *out = ax_output_append(&session->output, room);
+
+    if (!out)
+        return AX_ENOMEM;
+    ax_frame_put_header(out, 1, true);
+    out = ax_head_put_uint(out + AX_FRAME_HEADER_SIZE, AX_CHUNK);
+    ax_frame_put_header(out, size, false);
+    if (ax_output_move(&session->output, &session->bulk_output, size) < 0) {
+        ax_output_retract(&session->output, room);
+        return AX_ENOMEM;
+    }
+    return 0;
+}
+
+size_t ax_session_unsent(const struct ax_session *session)
+{
+    return session->output.size + bulk_size(session);
+}
+
+/* Chunks that are being sent are parts of what the second lane owns: the output goes first. */
+void ax_session_drop_output(struct ax_session *session)
+{
+    ax_output_fini(&session->output);
+    ax_output_fini(&session->bulk_output);
+}
+
 size_t ax_session_pending(struct ax_session *session, struct ax_slice *slices, size_t max)
 {
-    /* Without memory the ids wait for the next call. */
+    /* Without memory the ids, and the chunks, wait for the next call. */
     if (session->release_count > 0)
         (void)ax_session_flush_releases(session, AX_TIME_UNKNOWN);
+    while (bulk_size(session) > 0 && session->output.size < CHUNK_LOW) {
+        if (queue_chunk(session) < 0)
+            break;
+    }
     return ax_output_slices(&session->output, slices, max);
 }
 

@@ -35,7 +35,7 @@ void ax_session_failf(struct ax_session *session, int error, const char *format,
 void ax_session_fail_memory(struct ax_session *session);
 
 /* GREETING to READY; READY or CLOSING to CLOSED, with the peer's GOODBYE and whatever reason it holds. */
-void ax_session_become_ready(struct ax_session *session, uint64_t peer_timeout_ms);
+void ax_session_become_ready(struct ax_session *session, const struct ax_message *greeting);
 void ax_session_become_closed(struct ax_session *session, const struct ax_message *goodbye, uint64_t now);
 
 /*
@@ -53,10 +53,18 @@ int ax_session_send_superblock(struct ax_session *session, uint64_t now);
 /* Takes bytes of the peer's superblock; returns how many. When it is complete, acts on it. */
 size_t ax_session_take_superblock(struct ax_session *session, const unsigned char *data, size_t size, uint64_t now);
 
+/* ---- session_input.c ---- */
+
+/* Drops what has come of a message. */
+void ax_lane_fini(struct ax_lane *lane);
+
 /* ---- session_dispatch.c ---- */
 
 /* Fails the session if the message whose head has just been decoded is not allowed, whatever its buffers will be. */
 void ax_session_check_head(struct ax_session *session, struct ax_message *message);
+
+/* A message of a type that cannot be where it is: the session fails. */
+void ax_session_refuse(struct ax_session *session, const struct ax_message *message);
 
 /* Acts on a complete message. Takes ownership: the event has it, or it is freed. */
 void ax_session_dispatch(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event);
@@ -74,6 +82,7 @@ int ax_session_queue_bootstrap(struct ax_session *session, const char *source, u
 int ax_session_queue_greeting(struct ax_session *session, uint64_t now);
 int ax_session_queue_idle(struct ax_session *session, uint64_t now);
 int ax_session_queue_goodbye(struct ax_session *session, const char *reason, uint64_t now);
+int ax_session_queue_credit(struct ax_session *session, uint64_t size, uint64_t now);
 
 /* An operation error for a call that was never begun. Beyond twice max_queued bytes it fails the session: AX_ESTATE. */
 int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const char *text, uint64_t now);

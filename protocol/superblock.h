@@ -25,7 +25,8 @@
     0x00000002u /* requests end with the call that is being served: see struct ax_message, within */
 #define AX_FEATURE_OPERATIONS 0x00000004u /* CREATE, REPLICATE, COPY, METHOD; SELF and REFERENCE */
 #define AX_FEATURE_BUFFERS 0x00000008u    /* pickles with buffers beside them; heads say what kinds they are of */
-#define AX_FEATURES_ALL 0x0000000fu       /* what this session understands */
+#define AX_FEATURE_FLOW 0x00000010u       /* CHUNK and CREDIT; GREETING tells window and calls */
+#define AX_FEATURES_ALL 0x0000001fu       /* what this session understands */
 
 struct ax_version {
     uint8_t major;

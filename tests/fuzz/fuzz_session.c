@@ -90,9 +90,9 @@ static uint64_t most_memory(const struct fuzz *fuzz)
 {
     const struct ax_session *session = &fuzz->session;
     const struct ax_limits *limits = &session->config.limits;
-    uint64_t announced = session->incoming_size < limits->max_message ? session->incoming_size : limits->max_message;
+    uint64_t announced = session->lane.size < limits->max_message ? session->lane.size : limits->max_message;
     uint64_t arriving = AX_BODY_FIRST_STEP + 2 * fuzz->fed;
-    uint64_t incoming = (announced < arriving ? announced : arriving) + 128u * session->incoming_frames + 1024;
+    uint64_t incoming = (announced < arriving ? announced : arriving) + 128u * session->lane.frames + 1024;
     uint64_t queued =
         2 * limits->max_queued + 2 * (OWN_PAYLOAD_MAX + OWN_BUFFERS_MAX * 16384) + limits->max_head + 8192;
 
@@ -310,7 +310,7 @@ static void feed_large(struct fuzz *fuzz, bool more)
     size_t space = ax_session_space(&fuzz->session, &memory);
     CHECK((space > 0) == (memory != NULL));
     if (space > 0) {
-        CHECK(space <= fuzz->session.frame.remaining);
+        CHECK(space <= fuzz->session.lane.frame.remaining);
         memset(memory, byte, space);
         fuzz->fed += space;
         ax_session_filled(&fuzz->session, space, fuzz->now, &event);
@@ -324,8 +324,8 @@ static bool is_listening(const struct fuzz *fuzz)
 {
     const struct ax_session *session = &fuzz->session;
 
-    return session->state == AX_STATE_READY && session->incoming_frames == 0 &&
-           ax_frame_reader_at_boundary(&session->frame);
+    return session->state == AX_STATE_READY && session->lane.frames == 0 &&
+           ax_frame_reader_at_boundary(&session->lane.frame);
 }
 
 /* A result that is well-formed. One for a call that nobody made, or that has had its result, is the peer's mistake. */

@@ -377,7 +377,7 @@ static void a_failure_in_the_middle_of_a_body_frees_it(void **state)
     peer_feed(&peer, "\0\0\0\0\0\1\0\0", 8);
     assert_int_equal(ax_session_space(&peer.session, &memory), 32768);
     break_off("Connection reset");
-    assert_null(peer.session.incoming);
+    assert_null(peer.session.lane.message);
     assert_int_equal(ax_session_space(&peer.session, &memory), 0);
     ax_session_filled(&peer.session, 10, peer.now, &event);
     assert_int_equal(event.type, AX_EVENT_NONE);
@@ -389,7 +389,7 @@ static void an_unfinished_message_is_freed_with_its_session(void **state)
     make_ready(0);
     peer_feed(&peer, "\0\0\0\0\0\0\0\7\1\0\0", 11);
     peer_feed(&peer, "\0\0\0\0\0\1\0\0partial", 15);
-    assert_non_null(peer.session.incoming);
+    assert_non_null(peer.session.lane.message);
 }
 
 /* ---- without memory ---- */

@@ -153,7 +153,7 @@ static void a_sum_of_lengths_does_not_wrap(void **state)
     limits.max_message = UINT64_MAX - 1;
     make_ready(&limits);
     feed_frame("\1\0\0", 3, true);
-    peer.session.incoming_size = UINT64_MAX - 1; /* as if that much had come */
+    peer.session.lane.size = UINT64_MAX - 1; /* as if that much had come */
     feed_header(AX_FRAME_MAX_LENGTH, false);
     assert_failed(&peer, AX_EPROTOCOL,
                   "Message of 18446744073709551615 bytes is larger than the limit of 18446744073709551614");
