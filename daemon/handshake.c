@@ -412,13 +412,16 @@ static void go_on(struct ax_handshake *handshake)
         end_failed(handshake, uv_strerror(code));
 }
 
+/* An error is mostly that the peer has reset the connection. It may have said before why. */
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
+    struct ax_handshake *handshake = poll->data;
+
     (void)events;
-    if (status < 0)
-        end_failed(poll->data, uv_strerror(status));
-    else
-        go_on(poll->data);
+    if (status == 0)
+        go_on(handshake);
+    else if (step(handshake))
+        end_failed(handshake, "The connection broke");
 }
 
 static struct ax_handshake *new_handshake(struct ax_handshakes *set, int fd, struct ax_tls *tls, void *arg)

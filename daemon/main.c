@@ -7,6 +7,7 @@
 #include "daemon/access.h"
 #include "daemon/account.h"
 #include "daemon/config.h"
+#include "daemon/identity.h"
 #include "daemon/interpreter.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
@@ -48,6 +49,17 @@ static int check_groups(const struct ax_texts *names, char *error, size_t size)
     return 0;
 }
 
+static int check_identity(const struct ax_options *options, char *error, size_t size)
+{
+    struct ax_identity *identity;
+
+    if (!ax_identity_is_set(options))
+        return 0;
+    identity = ax_identity_load(options, error, size);
+    ax_identity_free(identity);
+    return identity != NULL ? 0 : -1;
+}
+
 /* What settings name has to be on this system. A server sees to it when it starts, each part to its own. */
 static int check_names(const struct ax_options *options, char *error, size_t size)
 {
@@ -60,6 +72,8 @@ static int check_names(const struct ax_options *options, char *error, size_t siz
     if (ax_access_check(options, error, size) < 0 || ax_access_read_secret(options, &secret, error, size) < 0)
         return -1;
     ax_secret_free(secret);
+    if (check_identity(options, error, size) < 0)
+        return -1;
     if (options->socket_group != NULL && ax_account_find_group(options->socket_group, &gid, error, size) < 0)
         return -1;
     if (ax_interpreter_find(&interpreter, options, error, size) != AX_INTERPRETER_OK)

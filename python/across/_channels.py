@@ -35,6 +35,8 @@ class SocketChannel(Transport):
     With a secret, both sides prove that they know it before anything else is said.
     """
 
+    _SCHEME = 'tcp'  # what the address of a host begins with
+
     def __init__(
         self, family: int = socket.AF_UNSPEC, address: Any = None, sock: Optional[socket.socket] = None,
         secret: Optional[bytes] = None,
@@ -52,7 +54,9 @@ class SocketChannel(Transport):
         self._lock = threading.Lock()  # guards _sock, _cancelled and _wake
         self._cancelled = False
         self._wake: Optional[tuple[socket.socket, socket.socket]] = None  # while a connecting thread waits
-        self._label = _describe_address(family, address) if sock is None else 'socket {}'.format(sock.fileno())
+        self._label = (
+            _describe_address(family, address, self._SCHEME) if sock is None else 'socket {}'.format(sock.fileno())
+        )
 
     def set_timeout(self, seconds: float) -> None:
         self._timeout = seconds
@@ -108,6 +112,7 @@ class SocketChannel(Transport):
                 self._connect_tcp()
             if self._secret is not None:
                 self._prove(self._secret)
+            self._secure()
             with self._lock:
                 sock = None if self._cancelled else self._sock
                 if sock is not None:
@@ -124,7 +129,7 @@ class SocketChannel(Transport):
                 return sock.connect(self._address)
             except BlockingIOError:  # poll() does not tell when there is room again
                 if not self._wait(None, 0, _RETRY_DELAY) and deadline is not None and time.monotonic() > deadline:
-                    raise _timed_out() from None
+                    raise timed_out() from None
 
     def _connect_tcp(self) -> None:
         host, port = self._address
@@ -143,10 +148,13 @@ class SocketChannel(Transport):
         code = sock.connect_ex(address)
         if code == errno.EINPROGRESS:
             if not self._wait(sock, select.POLLOUT, self._timeout):
-                raise _timed_out()
+                raise timed_out()
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
+
+    def _secure(self) -> None:
+        """Do what is to be done before the socket is used; OSError when it cannot be used."""
 
     def _prove(self, secret: bytes) -> None:
         """Exchange proofs of the secret, within the time that connecting may take."""
@@ -160,7 +168,7 @@ class SocketChannel(Transport):
             data = b''
             while _secret.missing(data):
                 if not self._wait(sock, select.POLLIN, None if deadline is None else deadline - time.monotonic()):
-                    raise _timed_out()
+                    raise timed_out()
                 try:
                     part = sock.recv(_secret.missing(data))
                 except ConnectionError:
@@ -420,13 +428,13 @@ class ProcessChannel(PipeChannel):
         return 'process {} {!r}'.format(self._proc.pid, self._proc.args)
 
 
-def _describe_address(family: int, address: Any) -> str:
+def _describe_address(family: int, address: Any, scheme: str = 'tcp') -> str:
     if family == socket.AF_UNIX:
         path = os.fsdecode(address)
         return 'unix:' + (path if path.isprintable() else ascii(path)[1:-1])
     host, port = address
-    return ('tcp:[{}]:{}' if ':' in str(host) else 'tcp:{}:{}').format(host, port)
+    return ('{}:[{}]:{}' if ':' in str(host) else '{}:{}:{}').format(scheme, host, port)
 
 
-def _timed_out() -> OSError:
+def timed_out() -> OSError:
     return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

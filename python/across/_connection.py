@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any, BinaryIO, Callable, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, TypeVar, Union
 
 from . import _bios, _engine, _exporter, _picklers
 from ._bridge import Bridge, Transport
@@ -22,6 +22,9 @@ from ._proxies import _SELF, Local, list_methods, make_proxy
 from ._records import dump_error, load_error
 from ._remote import _apply_ref, _execute, _export, run_call, run_method
 from ._ssh import SshChannel
+
+if TYPE_CHECKING:
+    import ssl
 
 _T = TypeVar('_T')
 _StrOrBytes = Union[str, bytes]
@@ -113,6 +116,28 @@ class Connection:
         """
         secret = None if secret_file is None else _read_secret(secret_file)
         return cls(SocketChannel(socket.AF_UNSPEC, (host, port), secret=secret), options=options)
+
+    @classmethod
+    def from_tls(
+        cls, host: str, port: Union[int, str], *, ssl_context: Optional[ssl.SSLContext] = None,
+        cafile: Optional[_StrOrBytesPath] = None, certfile: Optional[_StrOrBytesPath] = None,
+        keyfile: Optional[_StrOrBytesPath] = None, options: Optional[Options] = None,
+    ) -> Connection:  # fmt: skip
+        """Connect over TLS 1.3, to the first address of `host` that accepts.
+
+        The server has to have a certificate for `host` of an authority in `cafile`, or, without that, of one that the
+        system knows. `certfile` is this side's certificate, and `keyfile` its private key, unless that is in the same
+        file; all are PEM. Or give an `ssl_context` that is made ready for clients: then it says what is verified.
+        OSError, of which ssl.SSLError is a kind, when one of the files cannot be used. If the server is not the right
+        one, or refuses the certificate, the connection breaks with an ssl.SSLError.
+        """
+        from . import _tls  # most programs need no ssl
+
+        if ssl_context is None:
+            ssl_context = _tls.make_context(cafile, certfile, keyfile)
+        elif (cafile, certfile, keyfile) != (None, None, None):
+            raise TypeError('either an ssl_context or files are needed, not both')
+        return cls(_tls.TlsChannel(host, port, ssl_context), options=options)
 
     @classmethod
     def from_unix(cls, path: _StrOrBytesPath, *, options: Optional[Options] = None) -> Connection:

@@ -9,12 +9,23 @@ import pytest
 import across
 
 from . import daemon as daemons
+from .authority import Authority
 from .waiting import children, count_fds, list_fds, wait_until
 
-SERVERS = ['unix', 'shared', 'tcp', 'stdio']
+SERVERS = ['unix', 'shared', 'tcp', 'tls', 'stdio']
+
+
+# What goes over TLS is what goes over TCP: these show how bytes get there, and how connections end.
+TLS_FILES = ['test_calls.py', 'test_closing.py']
+
+
+def is_needed(item):
+    params = getattr(item, 'callspec', None)
+    return params is None or params.params.get('server') != 'tls' or item.path.name in TLS_FILES
 
 
 def pytest_collection_modifyitems(items):
+    items[:] = filter(is_needed, items)
     if not daemons.BUILD:
         for item in items:
             if str(item.path.parent) == os.path.dirname(__file__):
@@ -38,6 +49,12 @@ def nothing_left_here(engine_is_running):
     gc.collect()
     wait_until(lambda: count_fds() <= count, lambda: 'return from {} to {}'.format(list_fds(), fds))
     wait_until(lambda: children() == processes, 'the end of child processes')
+
+
+@pytest.fixture(scope='session')
+def authority(tmp_path_factory):
+    """An authority that vouches for the client `client`."""
+    return Authority(tmp_path_factory.mktemp('authority'))
 
 
 @pytest.fixture
@@ -87,9 +104,10 @@ def server(request):
         yield stdio
         stdio.stop()
         return
-    listen = ['tcp:127.0.0.1:0'] if request.param == 'tcp' else None
+    listen = {'tcp': ['tcp:127.0.0.1:0'], 'tls': ['tls:127.0.0.1:0']}.get(request.param)
+    authority = request.getfixturevalue('authority') if request.param == 'tls' else None
     isolation = 'shared' if request.param == 'shared' else 'process'
-    yield request.getfixturevalue('make_daemon')(listen=listen, isolation=isolation)
+    yield request.getfixturevalue('make_daemon')(listen=listen, isolation=isolation, authority=authority)
 
 
 @pytest.fixture

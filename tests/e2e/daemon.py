@@ -154,6 +154,7 @@ class Daemon:
         cwd=None,
         warm=True,
         secret_file=None,
+        authority=None,
     ):
         listens = sum(option.startswith('--listen') for option in options)
         if isolation == 'process':
@@ -161,6 +162,9 @@ class Daemon:
         options = ['--isolation', isolation, *options]
         if secret_file is not None:
             options += ['--secret-file', secret_file]
+        if authority is not None:
+            options = [*authority.options(), '--max-connections', '1000', *options]  # with room for relays
+        self.authority = authority  # whose certificates connections over TLS show
         self.secret_file = secret_file  # which connections over TCP prove that they know
         self._idle_workers = spare if isolation == 'process' else 1
         self.process = subprocess.Popen(
@@ -282,6 +286,8 @@ class Daemon:
         address = address or self.addresses[0]
         if address.startswith('unix:'):
             return across.Connection.from_unix(address[5:], options=options)
+        if address.startswith('tls:'):
+            return self.authority.connect(address, options=options)
         host, _, port = address[4:].rpartition(':')
         return across.Connection.from_tcp(host.strip('[]'), port, secret_file=self.secret_file, options=options)
 
