@@ -62,21 +62,30 @@ struct pair {
     struct ax_connection *near, *far;
 };
 
-static inline struct ax_connection *pair_connection(const struct ax_connection_ops *ops, enum ax_role role)
+/* `max_calls`: how many it serves at a time; 0: as many as by default. */
+static inline struct ax_connection *pair_limited_connection(const struct ax_connection_ops *ops, enum ax_role role,
+                                                            uint32_t max_calls)
 {
     struct ax_session_config config = {
         .role = role, .minor = 2, .timeout_ms = 60000, .handshake_timeout_ms = 60000, .features = AX_FEATURES_ALL};
     ax_limits_init(&config.limits);
+    if (max_calls > 0)
+        config.limits.max_calls = max_calls;
     struct ax_connection *connection = ax_connection_new(ax_engine_get(), ops, &config, NULL);
     assert_non_null(connection);
     return connection;
 }
 
-static inline void pair_start(struct pair *pair, const struct ax_connection_ops *ops, const int near_fds[2],
-                              const int far_fds[2])
+static inline struct ax_connection *pair_connection(const struct ax_connection_ops *ops, enum ax_role role)
+{
+    return pair_limited_connection(ops, role, 0);
+}
+
+static inline void pair_start(struct pair *pair, const struct ax_connection_ops *ops, uint32_t max_calls,
+                              const int near_fds[2], const int far_fds[2])
 {
     pair->near = pair_connection(ops, AX_OPENER);
-    pair->far = pair_connection(ops, AX_ACCEPTOR);
+    pair->far = pair_limited_connection(ops, AX_ACCEPTOR, max_calls);
     assert_int_equal(ax_connection_start(pair->near, near_fds[0], near_fds[1], NULL, 0), 0);
     assert_int_equal(ax_connection_start(pair->far, far_fds[0], far_fds[1], NULL, 0), 0);
     assert_int_equal(wait_phase(pair->near, AX_PHASE_RUNNING), 0);
@@ -85,14 +94,19 @@ static inline void pair_start(struct pair *pair, const struct ax_connection_ops 
     assert_int_equal(ax_connection_phase(pair->far), AX_PHASE_RUNNING);
 }
 
-/* A running pair over sockets; pair_end() frees it. */
-static inline struct pair *pair_on_sockets(const struct ax_connection_ops *ops)
+/* A running pair over sockets, whose far end serves `max_calls` at a time; pair_end() frees it. */
+static inline struct pair *pair_with_limit(const struct ax_connection_ops *ops, uint32_t max_calls)
 {
     struct pair *pair = malloc(sizeof *pair);
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    pair_start(pair, ops, (int[2]){fds[0], fds[0]}, (int[2]){fds[1], fds[1]});
+    pair_start(pair, ops, max_calls, (int[2]){fds[0], fds[0]}, (int[2]){fds[1], fds[1]});
     return pair;
+}
+
+static inline struct pair *pair_on_sockets(const struct ax_connection_ops *ops)
+{
+    return pair_with_limit(ops, 0);
 }
 
 /* Closes it, if that has not happened yet; nothing of it may be left. */

@@ -80,7 +80,7 @@ static int set_up_pipes(void **state)
     struct pair *pair = malloc(sizeof *pair);
     int there[2], back[2];
     assert_int_equal(pipe2(there, O_CLOEXEC) | pipe2(back, O_CLOEXEC), 0);
-    pair_start(pair, &ops, (int[2]){back[0], there[1]}, (int[2]){there[0], back[1]});
+    pair_start(pair, &ops, 0, (int[2]){back[0], there[1]}, (int[2]){there[0], back[1]});
     *state = pair;
     return 0;
 }
