@@ -25,8 +25,10 @@ _MAX_HOPS = 100  # of one traceback
 _MAX_ENTRIES = 2001  # of one hop: what _tracebacks sends at the most, with the gap
 _MAX_TEXT = 64 << 10  # characters of a text
 _MAX_WORD = 1000  # characters of a name, a line of source, or a value in a text
+_MAX_ROOM = 2 << 20  # characters of all texts of one record
+_ROOM_OF_TEXT = 16  # which a text takes besides its characters, so that empty ones count
 _MAX_BITS = 10000  # of a number: the time to write one out grows faster than it does
-_MAX_ITEMS = 20  # of a collection in a text
+_MAX_ITEMS = 10  # of a collection in a text
 _MAX_DEPTH = 3  # of collections in a text
 
 _CLASS_BY_VALUE = 'cloudpickle.cloudpickle._make_skeleton_class'
@@ -67,7 +69,7 @@ class _RecordUnpickler(Unpickler):
     def call(self, func: Any, args: tuple[Any, ...]) -> Any:
         maker = _rules.makers.get(id(func))
         if maker is not None:
-            return maker(self, args)
+            return Stranger(func.__name__, args) if any(map(_is_huge, args)) else maker(self, args)
         if type(func) is not Stranger:
             raise TypeError('an exception record that calls a {}'.format(type(func).__name__))
         return Stranger(_name_called(func), args)
@@ -110,6 +112,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._count = 0
+        self._room = _MAX_ROOM
         self._seen: dict[int, Exception] = {}  # by id() of the stranger
 
     def read(self, record: Any) -> Optional[Exception]:
@@ -119,51 +122,61 @@ class _Reader:
             return RemoteError('RuntimeError', 'More exceptions are left out')
         self._count += 1
         if type(record) is Stranger:
-            return self._seen.get(id(record)) or _describe(record, None)
+            return self._seen.get(id(record)) or self._describe(record, None)
         if type(record) is not tuple or len(record) != 5 or type(record[0]) is not Stranger:
             raise TypeError('an exception record with a {}'.format(type(record).__name__))
         stranger, context, suppress_context, cause, hops = record
-        frames = _tracebacks.unpack(_check_hops(hops))
-        error = self._seen[id(stranger)] = _describe(stranger, frames)
+        frames = _tracebacks.unpack(self._take_hops(hops))
+        error = self._seen[id(stranger)] = self._describe(stranger, frames)
         error.__context__ = self.read(context)
         error.__cause__ = self.read(cause)
         error.__suppress_context__ = bool(suppress_context)
         return error.with_traceback(frames)
 
+    def _describe(self, stranger: Stranger, frames: Any) -> Exception:
+        if stranger.args is None:
+            raise TypeError('an exception record with a name in place of an exception')
+        text = self._clean(_make_text(stranger) if self._room > 0 else '…', _MAX_TEXT, keep='\n\t')
+        if stranger.name == 'across.OperationError':  # the other side's, about the call itself
+            return OperationError(text)
+        error = RemoteError(stranger.name, text, ''.join(traceback.format_tb(frames)))
+        notes = stranger.state.get('__notes__') if type(stranger.state) is dict else None
+        if type(notes) is list and notes:
+            texts = (note for note in notes[:_MAX_NOTES] if type(note) is str)
+            vars(error)['__notes__'] = [self._clean(note, _MAX_TEXT, keep='\n\t') for note in texts]
+        return error
 
-def _describe(stranger: Stranger, frames: Any) -> Exception:
-    if stranger.args is None:
-        raise TypeError('an exception record with a name in place of an exception')
-    text = clean(_make_text(stranger), _MAX_TEXT, keep='\n\t')
-    if stranger.name == 'across.OperationError':  # the other side's, about the call itself
-        return OperationError(text)
-    error = RemoteError(stranger.name, text, ''.join(traceback.format_tb(frames)))
-    notes = stranger.state.get('__notes__') if type(stranger.state) is dict else None
-    if type(notes) is list and notes:
-        texts = (note for note in notes[:_MAX_NOTES] if type(note) is str)
-        vars(error)['__notes__'] = [clean(note, _MAX_TEXT, keep='\n\t') for note in texts]
-    return error
+    def _clean(self, text: str, limit: int, keep: str = '') -> str:
+        """Return text that may be shown. A pickle can mention one text any number of times: all have a common limit."""
+        shown = clean(text, max(0, min(limit, self._room)), keep)
+        self._room -= len(shown) + _ROOM_OF_TEXT
+        return shown
 
+    def _take_hops(self, hops: Any) -> list[_tracebacks.Hop]:
+        if type(hops) is not list:
+            raise TypeError('an exception record with a traceback that is none')
+        return [
+            (self._take(host), self._take_number(pid), self._take_entries(entries))
+            for host, pid, entries in hops[:_MAX_HOPS]
+        ]
 
-def _check_hops(hops: Any) -> list[_tracebacks.Hop]:
-    if type(hops) is not list:
-        raise TypeError('an exception record with a traceback that is none')
-    return [(_take(host, str), _take(pid, int), _check_entries(entries)) for host, pid, entries in hops[:_MAX_HOPS]]
+    def _take_entries(self, entries: Any) -> list[_tracebacks.Entry]:
+        taken: list[_tracebacks.Entry] = []
+        for filename, lineno, function, source in itertools.islice(entries, _MAX_ENTRIES):
+            if self._room <= 0:
+                break
+            taken.append((self._take(filename), self._take_number(lineno), self._take(function), self._take(source)))
+        return taken
 
+    def _take(self, value: Any) -> str:
+        if type(value) is not str:
+            raise TypeError('an exception record with a {} in its traceback'.format(type(value).__name__))
+        return self._clean(value[: 2 * _MAX_WORD].strip(), _MAX_WORD)
 
-def _check_entries(entries: Any) -> list[_tracebacks.Entry]:
-    return [
-        (_take(filename, str), _take(lineno, int), _take(function, str), _take(source, str))
-        for filename, lineno, function, source in itertools.islice(entries, _MAX_ENTRIES)
-    ]
-
-
-def _take(value: Any, cls: Any) -> Any:
-    if type(value) is not cls:
-        raise TypeError('an exception record with a {} in its traceback'.format(type(value).__name__))
-    if cls is int:
+    def _take_number(self, value: Any) -> int:
+        if type(value) is not int:
+            raise TypeError('an exception record with a {} in its traceback'.format(type(value).__name__))
         return value if value.bit_length() < 64 else 0
-    return clean(value.strip(), _MAX_WORD)
 
 
 # ---- text ----
@@ -186,14 +199,17 @@ def _make_text(stranger: Stranger) -> str:
 
 
 def _is_huge(value: Any) -> bool:
-    return type(value) is int and value.bit_length() > _MAX_BITS
+    """Whether it takes long to write this out. A pickle can mention it any number of times."""
+    if type(value) is int:
+        return value.bit_length() > _MAX_BITS
+    return type(value) in (str, bytes) and len(value) > _MAX_TEXT
 
 
 def _render(value: Any, depth: int) -> str:
     cls = type(value)
     if cls is str or cls is bytes:
         return repr(value[:_MAX_WORD]) + ('…' if len(value) > _MAX_WORD else '')
-    if _is_huge(value):
+    if cls is int and _is_huge(value):
         return '<a number of {} bits>'.format(value.bit_length())
     if type(value) is Stranger:
         return str(value.name) + ('' if value.args is None else _render_items('({})', value.args, depth))

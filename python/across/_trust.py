@@ -41,6 +41,8 @@ def make_name(module: str, name: str) -> str:
 def clean(text: str, limit: int, keep: str = '') -> str:
     """Return text of the peer as it may be shown: cut, and without what would control a terminal."""
     cut = text if len(text) <= limit else text[:limit] + '…'
+    if cut.isprintable():
+        return cut
     return ''.join(
         char if char.isprintable() or char in keep else char.encode('unicode_escape').decode('ascii') for char in cut
     )
@@ -178,6 +180,8 @@ class Rules:
 
     def allow_type(self, cls: Any) -> None:
         """Allow all that pickles do with a type that the user trusts, or with a function."""
+        if self.names.get((cls.__module__, cls.__qualname__)) is cls:
+            return  # it is data anyway, and checked
         self.allow(cls, lambda m, args: cls(*args))
         if isinstance(cls, type):
             self.classes[id(cls)] = cls

@@ -793,7 +793,7 @@ def record(exc, context=None, suppress=False, cause=None, hops=()):
         (ValueError(pathlib.PurePosixPath('a'), {'k': (1,)}), "ValueError: (PurePosixPath('a'), {'k': (1,)})"),
         (ValueError([Plain()]), 'ValueError: [{}.Plain()]'.format(__name__)),
         (ValueError(1 << 20000), 'ValueError: <a number of 20001 bits>'),
-        (ValueError(list(range(100))), 'ValueError: [{}, …]'.format(', '.join(map(str, range(20))))),
+        (ValueError(list(range(100))), 'ValueError: [{}, …]'.format(', '.join(map(str, range(10))))),
         (ValueError([[[[[1]]]]]), 'ValueError: [[[[…]]]]'),
         (ValueError('\x1b[31mred\n\tnext\x00'), 'ValueError: \\x1b[31mred\n\tnext\\x00'),
     ],
@@ -851,6 +851,28 @@ def test_chains_are_bounded():
     while error is not None:
         length, last, error = length + 1, error, error.__context__
     assert length == 101 and 'left out' in str(last)
+
+
+def test_what_is_mentioned_again_and_again_is_not_written_out_again_and_again():
+    entry = ('f' * 5000, 1, 'g' * 5000, 's\0' * 100000)
+    hops = [('host' * 500, 1, [entry] * 2000)] * 100
+    decimals = [decimal.Decimal('1' * 500000)] * 20
+    chain = None
+    for index in range(100):
+        error = ValueError(index, 'text' * 500000, [[decimals] * 20] * 20)
+        error.__notes__ = ['note' * 500000] * 1000
+        chain = (error, chain, False, chain, hops)
+    error, total = load_record(pickle.dumps(chain, 4)), 0
+    while error is not None:
+        total, error = total + len(str(error)) + len(error.remote_traceback), error.__context__
+    assert total < 64 << 20  # of 80 GB
+
+
+def test_exceptions_may_be_as_deep_as_they_like():
+    called = named('builtins', 'ValueError') * 100000 + EMPTY_TUPLE + REDUCE + (TUPLE1 + REDUCE) * 99999
+    nested = named('builtins', 'ValueError') + EMPTY_LIST * 100000 + APPEND * 99999 + TUPLE1 + REDUCE
+    for data in (called, nested):
+        assert '…' in str(load_record(data + STOP))
 
 
 def test_operation_errors_of_the_other_side_stay_what_they_are():
