@@ -212,19 +212,23 @@ static bool is_usable(const char *folder)
     return folder != NULL && folder[0] == '/' && strchr(folder, '\n') == NULL;
 }
 
-char *ax_config_find(char *const *environment, bool is_root)
+int ax_config_find(char **name, char *const *environment, bool is_root)
 {
     const char *config = look_up(environment, "XDG_CONFIG_HOME");
     const char *home = look_up(environment, "HOME");
-    char *name = NULL;
+    int length = 0;
 
+    *name = NULL;
     if (is_root)
-        return strdup(SYSTEM_FILE);
-    if (is_usable(config))
-        return asprintf(&name, "%s/" USER_FILE, config) < 0 ? NULL : name;
-    if (is_usable(home))
-        return asprintf(&name, "%s/.config/" USER_FILE, home) < 0 ? NULL : name;
-    return NULL;
+        length = asprintf(name, "%s", SYSTEM_FILE);
+    else if (is_usable(config))
+        length = asprintf(name, "%s/" USER_FILE, config);
+    else if (is_usable(home))
+        length = asprintf(name, "%s/.config/" USER_FILE, home);
+    if (length >= 0)
+        return 0;
+    *name = NULL; /* it says nothing then */
+    return -1;
 }
 
 /* ---- all of it ---- */
@@ -233,15 +237,25 @@ struct layers {
     struct ax_options file, environment, command_line;
 };
 
+/* The file that is named, or else where one may be. 0, or -1 without memory: a file that there is must not be overlooked. */
+static int find_name(char **name, const char *given, char *const *environment)
+{
+    if (given == NULL)
+        return ax_config_find(name, environment, geteuid() == 0);
+    *name = strdup(given);
+    return *name != NULL ? 0 : -1;
+}
+
 /* Reads the file that is named, or the one that is found. *name is the one that was read, or NULL; the caller frees it. */
 static int read_named_file(struct layers *layers, char *const *environment, char **name, char *error, size_t size)
 {
     const char *given = layers->command_line.config != NULL ? layers->command_line.config : layers->environment.config;
     int result;
 
-    *name = given != NULL ? strdup(given) : ax_config_find(environment, geteuid() == 0);
+    if (find_name(name, given, environment) < 0)
+        return ax_sentence(error, size, "out of memory");
     if (*name == NULL)
-        return given != NULL ? ax_sentence(error, size, "out of memory") : 0;
+        return 0;
     result = read_file(&layers->file, *name, given != NULL, error, size);
     if (result <= 0) {
         free(*name);

@@ -37,7 +37,7 @@ int ax_config_load(struct ax_options *options, int argc, char *const *argv, char
 int ax_config_read(struct ax_options *layer, const char *file, const char *text, size_t size, char *error,
                    size_t error_size);
 
-/* The name of the file to look for, which the caller frees; NULL when there is none, or no memory. */
-char *ax_config_find(char *const *environment, bool is_root);
+/* The name of the file to look for, which the caller frees; NULL when there is none. 0, or -1 when there is no memory. */
+int ax_config_find(char **name, char *const *environment, bool is_root);
 
 #endif

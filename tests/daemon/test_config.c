@@ -177,8 +177,9 @@ static void test_lines_have_a_bound(void **state)
 
 static void assert_found(const char *const *environment, bool is_root, const char *expected)
 {
-    char *name = ax_config_find((char *const *)(uintptr_t)environment, is_root);
+    char *name;
 
+    assert_int_equal(ax_config_find(&name, (char *const *)(uintptr_t)environment, is_root), 0);
     if (expected == NULL)
         assert_null(name);
     else
