@@ -2,25 +2,28 @@
 /*
  * What the kernel needs to move the bytes that a call moves, between two processes, with nothing else around: the limit.
  *
- *   limits TRANSPORT pingpong N    64 bytes there and back, N times
- *   limits TRANSPORT handover N    the same; each process reads in one thread and answers in another
- *   limits TRANSPORT stream N      64 MiB there, then 64 MiB back, N times
+ *   limits TRANSPORT pingpong CORES N    64 bytes there and back, N times
+ *   limits TRANSPORT stream CORES N      64 MiB there, and a byte back, N times
+ *   limits TRANSPORT fresh CORES N       the same; the receiver reads into memory that it gets from the kernel each time, in pieces of 256 KiB
  *
- * TRANSPORT: unix, tcp (loopback) or stdio (a pair of pipes). Prints one time a line, in microseconds.
+ * TRANSPORT: unix, tcp (loopback) or stdio (a pair of pipes). CORES: one or two, which the processes are bound to, or free.
+ * Prints one time a line, in microseconds.
  */
+#define _GNU_SOURCE
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
-#include <semaphore.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define PING 64
 #define STREAM (64u << 20)
+#define PIECE (256u << 10)
 
 struct channel {
     int in, out;
@@ -96,52 +99,46 @@ static void write_all(int fd, const char *data, size_t size)
     }
 }
 
-/* ---- the process that answers, and the thread that it may hand over to ---- */
+/* ---- the process that answers ---- */
 
-struct handover {
-    sem_t given, taken;
-    int out;
+static void serve_pings(struct channel end)
+{
     char data[PING];
-};
-
-static void *answer(void *arg)
-{
-    struct handover *handover = arg;
-    for (;;) {
-        sem_wait(&handover->given);
-        write_all(handover->out, handover->data, PING);
-    }
-    return NULL;
+    while (read_all(end.in, data, PING))
+        write_all(end.out, data, PING);
 }
 
-static void serve_pings(struct channel end, int with_handover)
+static char *map_stream(void)
 {
-    struct handover handover = {.out = end.out};
-    pthread_t thread;
-    sem_init(&handover.given, 0, 0);
-    if (with_handover)
-        pthread_create(&thread, NULL, answer, &handover);
-    while (read_all(end.in, handover.data, PING)) {
-        if (with_handover)
-            sem_post(&handover.given);
-        else
-            write_all(end.out, handover.data, PING);
-    }
-}
-
-static char *block(void)
-{
-    char *data = malloc(STREAM);
-    check(data != NULL, "malloc");
-    memset(data, 1, STREAM);
+    char *data = mmap(NULL, STREAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(data != MAP_FAILED, "mmap");
     return data;
 }
 
 static void serve_streams(struct channel end)
 {
-    char *data = block();
+    char *data = map_stream();
     while (read_all(end.in, data, STREAM))
-        write_all(end.out, data, STREAM);
+        write_all(end.out, data, 1);
+}
+
+static int read_pieces(int fd, char *data)
+{
+    for (size_t pos = 0; pos < STREAM; pos += PIECE) {
+        if (!read_all(fd, data + pos, PIECE))
+            return 0;
+    }
+    return 1;
+}
+
+static void serve_streams_freshly(struct channel end)
+{
+    char *data = map_stream();
+    while (read_pieces(end.in, data)) {
+        write_all(end.out, data, 1);
+        munmap(data, STREAM);
+        data = map_stream();
+    }
 }
 
 /* ---- the process that measures ---- */
@@ -153,76 +150,58 @@ static double now(void)
     return (double)at.tv_sec * 1e6 + (double)at.tv_nsec / 1e3;
 }
 
-struct receiver {
-    struct channel end;
-    sem_t arrived;
-};
-
-static void *receive(void *arg)
+static void measure(struct channel end, size_t there, size_t back, long count)
 {
-    struct receiver *receiver = arg;
-    char data[PING];
-    while (read_all(receiver->end.in, data, PING))
-        sem_post(&receiver->arrived);
-    return NULL;
-}
-
-static void measure_pings(struct channel end, int with_handover, long count)
-{
-    struct receiver receiver = {.end = end};
-    char data[PING] = {0};
-    pthread_t thread;
-    sem_init(&receiver.arrived, 0, 0);
-    if (with_handover)
-        pthread_create(&thread, NULL, receive, &receiver);
+    char *data = map_stream();
+    memset(data, 1, there);
     for (long i = 0; i < count; i++) {
         double begin = now();
-        write_all(end.out, data, PING);
-        if (with_handover)
-            sem_wait(&receiver.arrived);
-        else
-            check(read_all(end.in, data, PING), "read");
+        write_all(end.out, data, there);
+        check(read_all(end.in, data, back), "read");
         printf("%.2f\n", now() - begin);
     }
 }
 
-static void measure_streams(struct channel end, long count)
+static void bind_to(int core)
 {
-    char *data = block();
-    for (long i = 0; i < count; i++) {
-        double begin = now();
-        write_all(end.out, data, STREAM);
-        check(read_all(end.in, data, STREAM), "read");
-        printf("%.2f\n", now() - begin);
-    }
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET(core, &cores);
+    check(sched_setaffinity(0, sizeof cores, &cores) == 0, "sched_setaffinity");
 }
 
 int main(int argc, char **argv)
 {
     struct channel ends[2];
-    check(argc == 4, "usage: limits unix|tcp|stdio pingpong|handover|stream N");
+    check(argc == 5, "usage: limits unix|tcp|stdio pingpong|stream|fresh one|two|free N");
     if (strcmp(argv[1], "unix") == 0)
         open_unix(ends);
     else if (strcmp(argv[1], "tcp") == 0)
         open_tcp(ends);
     else
         open_pipes(ends);
-    int streams = strcmp(argv[2], "stream") == 0, with_handover = strcmp(argv[2], "handover") == 0;
+    int pings = strcmp(argv[2], "pingpong") == 0, two = strcmp(argv[3], "two") == 0;
+    if (two || strcmp(argv[3], "one") == 0)
+        bind_to(0);
     if (fork() == 0) {
+        if (two)
+            bind_to(1);
         close(ends[0].in);
         close(ends[0].out);
-        if (streams)
+        if (pings)
+            serve_pings(ends[1]);
+        else if (strcmp(argv[2], "stream") == 0)
             serve_streams(ends[1]);
         else
-            serve_pings(ends[1], with_handover);
+            serve_streams_freshly(ends[1]);
         _exit(0);
     }
     close(ends[1].in);
     close(ends[1].out);
-    if (streams)
-        measure_streams(ends[0], atol(argv[3]));
+    if (pings)
+        measure(ends[0], PING, PING, atol(argv[4]));
     else
-        measure_pings(ends[0], with_handover, atol(argv[3]));
+        measure(ends[0], STREAM, 1, atol(argv[4]));
     fflush(stdout);
     _exit(0);
 }
