@@ -196,7 +196,7 @@ static void on_waiting_timer(uv_timer_t *timer)
 static int check_certificate(const struct supervisor *supervisor, const struct ax_client *client, char *reason,
                              size_t size)
 {
-    if (ax_peer_rules_are_set(&supervisor->rules))
+    if (ax_peer_rules_are_set(&supervisor->rules) || supervisor->options->run_as_peer)
         return ax_sentence(reason, size, "Only certain users may connect, and a certificate tells no user");
     if (!client->is_admitted)
         return ax_sentence(reason, size, "None of the names in the certificate may connect");
