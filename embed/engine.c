@@ -71,13 +71,31 @@ struct ax_engine *ax_engine_get(void)
 
 bool ax_engine_is_current(const struct ax_engine *engine)
 {
-    return engine == engine_of_process; /* changes in a fork's only thread; see ax_engine_after_fork() */
+    return engine == engine_of_process; /* changes in a fork's only thread; see ax_engine_after_fork_in_child() */
 }
 
-void ax_engine_after_fork(void)
+void ax_engine_before_fork(void)
 {
+    pthread_mutex_lock(&start_lock);
+    if (engine_of_process != NULL)
+        pthread_mutex_lock(&engine_of_process->lock);
+}
+
+void ax_engine_after_fork_in_parent(void)
+{
+    if (engine_of_process != NULL)
+        pthread_mutex_unlock(&engine_of_process->lock);
+    pthread_mutex_unlock(&start_lock);
+}
+
+/* The parent's memory is left as it is: a lock in it may be held by nobody. Its list of connections is whole. */
+void ax_engine_after_fork_in_child(void)
+{
+    if (engine_of_process != NULL)
+        for (struct ax_connection *at = engine_of_process->connections; at != NULL; at = at->engine_next)
+            ax_stream_close(&at->stream);
+    engine_of_process = NULL;
     pthread_mutex_init(&start_lock, NULL);
-    engine_of_process = NULL; /* the parent's memory is left as it is: a lock in it may be held by nobody */
 }
 
 /* The counts have changed: for those who wait, and those who look. */

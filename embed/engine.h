@@ -43,8 +43,13 @@ struct ax_engine *ax_engine_get(void);
 /* Whether this is the engine of the present process, and not of one that it was forked from. */
 bool ax_engine_is_current(const struct ax_engine *engine);
 
-/* Forgets the parent's engine, without touching it. For the child of a fork, before it has other threads. */
-void ax_engine_after_fork(void);
+/*
+ * For pthread_atfork(). The child, before it has other threads, closes its copies of the connections' descriptors, so that
+ * a peer hears of its parent's end, and forgets the parent's engine.
+ */
+void ax_engine_before_fork(void);
+void ax_engine_after_fork_in_parent(void);
+void ax_engine_after_fork_in_child(void);
 
 /* Keeps the list and the counts; for connection.c. The list takes a reference, and gives it back. */
 void ax_engine_add(struct ax_engine *engine, struct ax_connection *connection);

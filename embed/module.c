@@ -221,11 +221,6 @@ static int import_pickle(struct ax_module *module)
     return module->dumps != NULL && module->loads != NULL && module->pickler != NULL ? 0 : -1;
 }
 
-static void after_fork(void)
-{
-    ax_engine_after_fork();
-}
-
 static int module_exec(PyObject *self)
 {
     struct ax_module *module = ax_module_state(self);
@@ -233,7 +228,7 @@ static int module_exec(PyObject *self)
     static bool configured;
     if (!configured) { /* the engine belongs to the process, not to the module */
         ax_engine_set_hooks(&thread_hooks);
-        pthread_atfork(NULL, NULL, after_fork);
+        pthread_atfork(ax_engine_before_fork, ax_engine_after_fork_in_parent, ax_engine_after_fork_in_child);
         configured = true;
     }
     module->link_type = add_type(self, &ax_link_spec, true);

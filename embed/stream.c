@@ -68,11 +68,14 @@ void ax_stream_hang_up(struct ax_stream *stream)
         shutdown(stream->out_fd, SHUT_RDWR);
 }
 
+/* Forgotten first: a child that is forked meanwhile closes what stands here, and the numbers may be others' by then. */
 void ax_stream_close(struct ax_stream *stream)
 {
-    if (stream->in_fd >= 0)
-        close(stream->in_fd);
-    if (stream->out_fd >= 0 && stream->out_fd != stream->in_fd)
-        close(stream->out_fd);
+    int in_fd = stream->in_fd;
+    int out_fd = stream->out_fd;
     stream->in_fd = stream->out_fd = -1;
+    if (in_fd >= 0)
+        close(in_fd);
+    if (out_fd >= 0 && out_fd != in_fd)
+        close(out_fd);
 }

@@ -28,6 +28,9 @@ class Transport:
     def cancel(self) -> None:
         """The link was cancelled. Never blocks, never raises; any thread."""
 
+    def forget(self) -> None:
+        """In a child made by fork(), which has copies of it all: close descriptors and nothing else. Takes no lock."""
+
     def finish(self, error: Optional[BaseException]) -> None:
         """The link has ended, and closed its duplicates of the descriptors. Free everything; may block, and raise."""
 

@@ -213,6 +213,10 @@ class SocketChannel(Transport):
             if self._wake is not None:
                 self._wake[1].send(b'\0')
 
+    def forget(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+
     def finish(self, error: Optional[BaseException]) -> None:
         # A thread may still look up a name, which nothing can interrupt. It gives up when it comes back.
         self.cancel()
@@ -275,6 +279,11 @@ class PipeChannel(Transport):
     def cancel(self) -> None:
         if self._bridge is not None:
             self._bridge.cancel()
+
+    def forget(self) -> None:
+        for pipe in (self._in_pipe, self._out_pipe):
+            with contextlib.suppress(OSError):
+                pipe.close()
 
     def finish(self, error: Optional[BaseException]) -> None:
         if self._bridge is not None:
@@ -364,6 +373,11 @@ class StdioChannel(PipeChannel):
         with contextlib.suppress(OSError):  # standard error is closed
             os.dup2(substitute, fd)
         return duplicate
+
+    def forget(self) -> None:
+        for _, duplicate in self._moved:
+            os.close(duplicate)
+        self._moved = []
 
     def _release(self) -> None:
         if self._moved:

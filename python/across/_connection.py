@@ -381,7 +381,17 @@ def _close_all() -> None:
 
 
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_open.clear)  # a child has no part in its parent's connections
+
+
+def _forget_all() -> None:
+    """A child has no part in its parent's connections: they end with the parent, however long the child goes on."""
+    for conn in _open:
+        if conn._transport is not None:
+            conn._transport.forget()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 _engine.install(
     OperationError=OperationError,
