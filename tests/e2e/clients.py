@@ -31,7 +31,7 @@ def run_client(daemon, source):
     """Run it to its end, and return the words that it printed."""
     process = start_client(daemon, source)
     out, err = process.communicate(timeout=LIMIT)
-    assert err == b'' and process.returncode == 0
+    assert err == b'' and process.returncode == 0, 'status {}: {}'.format(process.returncode, err.decode())
     return out.decode().split()
 
 

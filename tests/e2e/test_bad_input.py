@@ -389,10 +389,10 @@ def test_a_short_timeout_does_not_make_a_flood(daemon, honest):
 
 
 @contextlib.contextmanager
-def connect_raw(greet=True):
+def connect_raw(greet=True, options=None):
     """A connection of ours, and the raw end of its stream."""
     ours, theirs = socket.socketpair()
-    conn = across.Connection.from_socket(ours)
+    conn = across.Connection.from_socket(ours, options=options)
     try:
         with Raw(theirs) as raw:
             if greet:
