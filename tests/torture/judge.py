@@ -112,6 +112,9 @@ def find_problem(shim):
     for name in ('libpython', 'libuv'):
         if name not in libraries:
             return 'acrossd has to use {} as a shared library'.format(name)
+    with open(daemons.ACROSSD, 'rb') as file:
+        if b'.gcda' in file.read():
+            return 'what counts coverage is part of acrossd, and would fail, too'
     return None
 
 
@@ -160,12 +163,19 @@ class Run:
         return across.Connection.from_unix(self.path)
 
     def connect_tcp(self, secret_file):
-        """To the address that is not the unix socket."""
+        host, port = self._find_address('tcp')
+        return across.Connection.from_tcp(host, port, secret_file=secret_file)
+
+    def connect_tls(self, files):
+        host, port = self._find_address('tls')
+        return across.Connection.from_tls(host, port, **files)
+
+    def _find_address(self, kind):
+        """Host and port of a listener. The line that tells them may be what got lost."""
         self._await_socket()
         command = [self.acrossd, 'status', '--json', 'unix:' + self.path]
         addresses = json.loads(self._run(command, self._plain, 0))['addresses']
-        host, port = next(address[4:] for address in addresses if address.startswith('tcp:')).rsplit(':', 1)
-        return across.Connection.from_tcp(host, port, secret_file=secret_file)
+        return next(address[4:] for address in addresses if address.startswith(kind + ':')).rsplit(':', 1)
 
     def connect_stdio(self):
         command = [self.acrossd, '--stdio']

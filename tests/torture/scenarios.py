@@ -5,12 +5,17 @@ A scenario's play() returns when all went well, raises what a client of acrossd 
 raises AssertionError when what it got was wrong.
 """
 
+import atexit
 import concurrent.futures
+import functools
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 
 from e2e import remote_tasks as tasks
+from e2e.authority import Authority
 
 import across
 
@@ -131,6 +136,43 @@ class Stranger(Scenario):
         raise AssertionError('it was served')
 
 
+@functools.lru_cache(None)
+def make_authority(name):
+    """One of each name for all runs: keys take their time."""
+    folder = tempfile.mkdtemp(prefix='ax-')
+    atexit.register(shutil.rmtree, folder)
+    return Authority(folder)
+
+
+class Tls(Scenario):
+    """A client on TLS has a certificate."""
+
+    name = 'tls'
+
+    @property
+    def options(self):
+        return ('--listen', 'tls:127.0.0.1:0', *make_authority('own').options())
+
+    def play(self, run):
+        with run.connect_tls(make_authority('own').files()) as conn:
+            assert conn.call(pow, 2, 10) == 1024
+
+
+class TlsStranger(Tls):
+    """The certificate is one of another authority: whatever fails, the client is not served."""
+
+    name = 'tls stranger'
+
+    def play(self, run):
+        files = dict(make_authority('other').files(), cafile=make_authority('own').path('ca.pem'))
+        try:
+            with run.connect_tls(files) as conn:
+                conn.call(pow, 2, 10)
+        except ERRORS:
+            return
+        raise AssertionError('it was served')
+
+
 class Reload(Scenario):
     name = 'reload'
 
@@ -199,6 +241,8 @@ ALL = [
     Status(),
     Secret(),
     Stranger(),
+    Tls(),
+    TlsStranger(),
     Reload(),
     Shared(),
     Stdio(),
