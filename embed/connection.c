@@ -9,6 +9,7 @@
 
 #include "embed/connection_private.h"
 #include "embed/engine.h"
+#include "embed/placement.h"
 
 /* Slices that one write takes. */
 #define WRITE_SLICES 16
@@ -45,6 +46,8 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
     ax_task_init(&connection->attend, ax_connection_attend);
     connection->drop_job.run = run_drop;
     connection->finish_job.run = run_finish;
+    connection->place_job.run = ax_placement_run;
+    sem_init(&connection->place_done, 0, 0);
     connection->timer_due = AX_NEVER;
     return connection;
 }
@@ -66,6 +69,7 @@ void ax_connection_unref(struct ax_connection *connection)
     ax_lease_end_locked(connection);
     ax_session_fini(&connection->session);
     ax_objects_fini(&connection->objects);
+    sem_destroy(&connection->place_done);
     pthread_mutex_destroy(&connection->order_lock);
     pthread_mutex_destroy(&connection->lock);
     connection->ops->freed(connection->above);

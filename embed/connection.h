@@ -19,6 +19,7 @@
 #define AX_EMBED_CONNECTION_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -104,6 +105,10 @@ struct ax_connection_ops {
     void (*drop)(struct ax_connection *connection, struct ax_object *doomed);
     /* The descriptors are closed and no message will come. Once. The object table is cleared after it, through drop. */
     void (*finished)(struct ax_connection *connection);
+    /* Memory for a large body that will become an object, of wish->size bytes; false when there is none. NULL: never. */
+    bool (*place)(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *memory);
+    /* Follows when place() has succeeded: what had come before is in that memory now, or it was not needed. */
+    void (*placed)(void *owner);
     /* The last reference has gone. In any thread, perhaps under a lock of its caller: frees `above`, no more. */
     void (*freed)(void *above);
 };
@@ -142,6 +147,12 @@ struct ax_connection {
     struct ax_task attend; /* what the loop does for us when it is asked to */
     struct ax_job drop_job;
     struct ax_job finish_job;
+
+    /* connection->lock; placement.h */
+    struct ax_job place_job;
+    struct ax_wish wish; /* that the job is to fulfil */
+    bool place_submitted;
+    sem_t place_done; /* posted when the job has given the memory */
 
     /* The loop's thread only. */
     bool attached;      /* handles are initialised */

@@ -9,6 +9,7 @@
 #include "embed/connection.h"
 #include "embed/connection_private.h"
 #include "embed/engine.h"
+#include "embed/placement.h"
 
 /* Bytes that one read puts into a large body: what a socket buffer holds, so that the lock is not kept for longer. */
 #define BODY_READ_MAX (256u * 1024u)
@@ -148,6 +149,7 @@ static bool read_locked(struct ax_connection *connection, unsigned char *scratch
         space > 0 ? ax_stream_read(&connection->stream, to, 2) : ax_stream_read(&connection->stream, to + 1, 1);
     if (got != -EAGAIN)
         take_in_locked(connection, got, space, scratch, arrivals);
+    arrivals->placing = ax_placement_look_locked(connection);
     ax_connection_settle_locked(connection);
     return got > 0 && (size_t)got >= space + size / 2 && ax_connection_phase(connection) < AX_PHASE_STOPPING;
 }
@@ -158,6 +160,8 @@ void ax_connection_read(struct ax_connection *connection, unsigned char *scratch
     pthread_mutex_lock(&connection->lock);
     read_locked(connection, scratch, size, arrivals);
     pthread_mutex_unlock(&connection->lock);
+    if (arrivals->placing)
+        ax_placement_hold(connection);
 }
 
 /* ---- leaving the reading to others ---- */
@@ -195,6 +199,8 @@ static bool read_once(struct ax_connection *connection, bool is_first)
         connection->watched = 0;
     }
     ax_connection_submit(connection, &arrivals.queue);
+    if (arrivals.placing)
+        ax_placement_hold(connection);
     return more;
 }
 

@@ -12,6 +12,7 @@ struct ax_arrivals {
     struct ax_request_queue queue;
     unsigned requests; /* how many */
     unsigned handed;   /* results, and requests within calls, that were handed to the threads which wait for them */
+    bool placing;      /* the reader is to call ax_placement_hold() */
 };
 
 static inline void ax_request_push(struct ax_request_queue *queue, struct ax_request *request)

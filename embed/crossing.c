@@ -3,6 +3,7 @@
 
 #include "embed/engine.h"
 #include "embed/failure.h"
+#include "embed/landing.h"
 #include "embed/pickler.h"
 
 /* ---- out ---- */
@@ -150,6 +151,9 @@ void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
 /* What a pickle finds in the place of a buffer that stands beside it. */
 static PyObject *open_buffer(struct ax_module *module, struct ax_buffer *buffer, uint64_t kind)
 {
+    PyObject *landed = ax_landing_take(buffer);
+    if (landed != NULL)
+        return landed;
     switch (kind) {
     case AX_BUFFER_BYTES:
         return PyBytes_FromStringAndSize((char *)buffer->data, (Py_ssize_t)buffer->size);

@@ -8,6 +8,7 @@
 #include "embed/crossing.h"
 #include "embed/engine.h"
 #include "embed/failure.h"
+#include "embed/landing.h"
 #include "embed/serve.h"
 
 /* ---- the Python side of a connection ---- */
@@ -137,6 +138,8 @@ const struct ax_connection_ops ax_binding_ops = {
     .serve = ax_serve,
     .drop = drop,
     .finished = finished,
+    .place = ax_landing_place,
+    .placed = ax_landing_placed,
     .freed = freed,
 };
 

@@ -49,9 +49,40 @@ ssize_t ax_stream_read(struct ax_stream *stream, struct iovec *to, int count)
     }
 }
 
+static void enlarge_socket(int fd)
+{
+    int domain, room, wanted = AX_STREAM_ROOM;
+    socklen_t size = sizeof domain;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX)
+        return;
+    size = sizeof room;
+    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &size) == 0 && room < wanted)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &wanted, sizeof wanted);
+}
+
+/* Whether it succeeds or not: the stream works with any room. */
+static void make_room(struct ax_stream *stream)
+{
+    stream->is_roomy = true;
+    if (stream->is_socket)
+        enlarge_socket(stream->out_fd);
+    else if (fcntl(stream->out_fd, F_GETPIPE_SZ) < (int)AX_STREAM_ROOM)
+        fcntl(stream->out_fd, F_SETPIPE_SZ, (int)AX_STREAM_ROOM);
+}
+
+static bool is_large(const struct ax_slice *slices, size_t count)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += slices[i].size;
+    return size >= AX_STREAM_ROOM;
+}
+
 ssize_t ax_stream_write(struct ax_stream *stream, const struct ax_slice *slices, size_t count)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)slices, .msg_iovlen = count};
+    if (!stream->is_roomy && is_large(slices, count))
+        make_room(stream);
     for (;;) {
         ssize_t size = stream->is_socket ? sendmsg(stream->out_fd, &message, MSG_NOSIGNAL)
                                          : writev(stream->out_fd, message.msg_iov, (int)count);

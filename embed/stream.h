@@ -14,11 +14,18 @@
 
 #include "protocol/output.h"
 
+/*
+ * What the kernel is asked to hold of a large message on its way: with its defaults, sender and receiver would wait for each
+ * other every 200 KiB, on pipes every 64. Not for TCP, which sees to this itself. An administrator's limit may be lower.
+ */
+#define AX_STREAM_ROOM (1024u * 1024u)
+
 /* Owns its descriptors. in_fd and out_fd are equal for a socket, -1 when closed. */
 struct ax_stream {
     int in_fd;
     int out_fd;
     bool is_socket; /* out_fd takes send flags */
+    bool is_roomy;  /* out_fd was given room for large messages, or can't be */
 };
 
 /* Takes ownership of the descriptors, also on failure, and makes them non-blocking and close-on-exec. */
@@ -27,7 +34,7 @@ int ax_stream_init(struct ax_stream *stream, int in_fd, int out_fd);
 /* Bytes read, 0 at the end of the stream, -EAGAIN when there is nothing to read. */
 ssize_t ax_stream_read(struct ax_stream *stream, struct iovec *to, int count);
 
-/* Bytes written, -EAGAIN when there is no room. Raises no SIGPIPE on sockets; for pipes the process ignores it. */
+/* Bytes written, -EAGAIN when there is no room. The first large message gets AX_STREAM_ROOM. Raises no SIGPIPE on sockets; for pipes the process ignores it. */
 ssize_t ax_stream_write(struct ax_stream *stream, const struct ax_slice *slices, size_t count);
 
 /* Ends the stream for the peer, whoever else has a copy of the descriptors. Pipes end when the last copy is closed. */

@@ -15,7 +15,7 @@
 struct ax_buffer {
     unsigned char *data;
     size_t size;
-    size_t capacity;              /* what data has room for; of use only while release is NULL */
+    size_t capacity;              /* what data has room for, where it is to be filled */
     void (*release)(void *owner); /* NULL: data came from malloc() and free() takes it back */
     void *owner;                  /* argument of release */
     bool joined;                  /* in a cargo: the next buffer goes on in the same frame */

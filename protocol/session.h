@@ -56,6 +56,10 @@
 #define AX_BODY_FIRST_STEP (64u * 1024u)
 /* A body of which at least this much is missing asks for its bytes directly (ax_session_space). */
 #define AX_BODY_DIRECT_MIN 4096u
+/* A body of at least this size may be given memory of another's making (ax_session_wants_place). */
+#define AX_PLACE_MIN (1024u * 1024u)
+/* It is wished for when a 16th of the body has come, or this much: who gives it may give all at once without much trust. */
+#define AX_PLACE_AFTER (4u * 1024u * 1024u)
 
 /* A message of more than this goes into the second lane. */
 #define AX_BULK_MIN (128u * 1024u)
@@ -121,12 +125,21 @@ struct ax_event {
     void *waiter;
 };
 
+/* Memory that a body which is being received would rather be in. */
+struct ax_wish {
+    uint64_t body; /* which one */
+    uint64_t size; /* bytes it takes */
+    uint64_t kind; /* enum ax_buffer_kind */
+};
+
 /* What is being received: a message in parts. */
 struct ax_lane {
     struct ax_frame_reader frame;
     struct ax_message *message; /* being assembled; owned */
     uint64_t size;              /* bytes that its frames have announced */
     uint32_t frames;            /* how many frames of it have begun: 0 between messages, 1 in its head */
+    uint64_t body;              /* the number of the last of them, among all that have come in this session */
+    bool place_wished;          /* for that one */
 };
 
 struct ax_session {
@@ -147,6 +160,7 @@ struct ax_session {
     bool bootstrapped;   /* the superblock above is that of a peer that we have sent its engine to */
     struct ax_lane lane; /* what comes in frames of its own */
     struct ax_lane bulk; /* what comes in chunks */
+    uint64_t bodies;     /* how many frames have begun, in both */
 
     /* Output */
     struct ax_output output;
@@ -193,6 +207,19 @@ size_t ax_session_space(struct ax_session *session, void **memory);
 
 /* `size` bytes have been written at the memory that ax_session_space() just named. */
 void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, struct ax_event *event);
+
+/*
+ * Whether it would help to have other memory for the body that is being received: where its bytes are to stay in the end,
+ * or memory that is quicker to fill. True once for a body, when enough of it has come that its length may be believed.
+ */
+bool ax_session_wants_place(struct ax_session *session, struct ax_wish *wish);
+
+/*
+ * Gives the memory that was wished for: an empty buffer with room for all of the body, which goes on there. On success
+ * the memory is taken, and `place` is what has come until now, for the caller to copy to the beginning of it: perhaps
+ * without whatever lock guards the session, but before anybody looks at the body. AX_ESTATE: the body has come.
+ */
+int ax_session_place(struct ax_session *session, uint64_t body, struct ax_buffer *place);
 
 /*
  * Takes bytes, up to and including the one that completes an event. Returns how many it used: less than size only when

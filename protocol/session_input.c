@@ -72,6 +72,8 @@ static bool check_frame(struct ax_session *session, struct ax_lane *lane)
 static void begin_frame(struct ax_session *session, struct ax_lane *lane)
 {
     lane->frames++;
+    lane->body = ++session->bodies;
+    lane->place_wished = false;
     if (!check_frame(session, lane) || in_chunk(session, lane))
         return;
     if (in_head(lane))
@@ -248,6 +250,58 @@ void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, st
     if (lane == &session->bulk && !ax_session_ended(session))
         advance(session, &session->lane, size, now, event);
     ax_session_report(session, before, event);
+}
+
+/* Whether a large buffer is being received in this lane; heads are small, and chunks have no memory of their own. */
+static bool has_large_body(const struct ax_session *session, const struct ax_lane *lane)
+{
+    return lane->frame.in_body && !in_head(lane) && !in_chunk(session, lane) && lane->frame.length >= AX_PLACE_MIN;
+}
+
+static uint64_t current_kind(const struct ax_session *session, const struct ax_lane *lane)
+{
+    const struct ax_message *message = lane->message;
+
+    if (message->buffer_count < 2 || !(session->features & AX_FEATURE_BUFFERS))
+        return AX_BUFFER_MEMORY;
+    return ax_message_kind(message, message->buffer_count - 1);
+}
+
+static bool is_time_for_place(struct ax_lane *lane)
+{
+    uint64_t enough = lane->frame.length / 16 < AX_PLACE_AFTER ? lane->frame.length / 16 : AX_PLACE_AFTER;
+
+    return current_body(lane)->size >= enough;
+}
+
+bool ax_session_wants_place(struct ax_session *session, struct ax_wish *wish)
+{
+    struct ax_lane *lanes[] = {&session->bulk, &session->lane};
+
+    for (size_t i = 0; i < 2 && !ax_session_ended(session); i++) {
+        struct ax_lane *lane = lanes[i];
+        if (lane->place_wished || !has_large_body(session, lane) || !is_time_for_place(lane))
+            continue;
+        lane->place_wished = true;
+        *wish = (struct ax_wish){lane->body, lane->frame.length, current_kind(session, lane)};
+        return true;
+    }
+    return false;
+}
+
+int ax_session_place(struct ax_session *session, uint64_t body_number, struct ax_buffer *place)
+{
+    struct ax_lane *lane = session->bulk.body == body_number ? &session->bulk : &session->lane;
+
+    if (ax_session_ended(session) || lane->body != body_number || !has_large_body(session, lane))
+        return AX_ESTATE;
+    struct ax_buffer *body = current_body(lane);
+    struct ax_buffer come = *body;
+    *body = ax_buffer_take(place);
+    body->size = come.size;
+    body->capacity = (size_t)lane->frame.length;
+    *place = come;
+    return 0;
 }
 
 void ax_session_feed_eof(struct ax_session *session, struct ax_event *event)

@@ -214,6 +214,191 @@ static void kinds_are_read_behind_all_other_fields(void **state)
     check_kinds("\x04\x02\x01\x02\x02\x02\x01", 7, none);
 }
 
+/* ---- places ---- */
+
+#define BODY (AX_PLACE_MIN + 777)
+
+static unsigned char byte_at(size_t i)
+{
+    return (unsigned char)(i * 7 + i / 256);
+}
+
+/* Feeds this part of a large body to the acceptor; returns the event that comes. */
+static struct ax_event feed_body(size_t begin, size_t end)
+{
+    static unsigned char piece[BODY];
+    struct ax_event event;
+
+    for (size_t i = begin; i < end; i++)
+        piece[i] = byte_at(i);
+    assert_int_equal(ax_session_feed(&acceptor.session, piece + begin, end - begin, acceptor.now, &event), end - begin);
+    return event;
+}
+
+/* All of a call but its last frame, and that one's header, which announces `size` bytes of this kind. */
+static void begin_call(size_t size, unsigned kind)
+{
+    struct wire wire = {0};
+    struct ax_event event;
+    unsigned char head[6] = {AX_APPLY, 0, 0, 0, 1, (unsigned char)kind};
+
+    wire_frame(&wire, head, sizeof(head), true);
+    wire_frame(&wire, "p", 1, true);
+    wire_u64(&wire, (uint64_t)size * 2);
+    assert_int_equal(ax_session_feed(&acceptor.session, wire.data, wire.size, acceptor.now, &event), wire.size);
+    assert_int_equal(event.type, AX_EVENT_NONE);
+    wire_free(&wire);
+}
+
+static struct ax_buffer make_place(size_t size)
+{
+    struct ax_buffer place = {.data = malloc(size), .capacity = size};
+
+    assert_non_null(place.data);
+    return place;
+}
+
+/* Places the body, which is begun, and copies what has come. */
+static void move(uint64_t body, struct ax_buffer *place)
+{
+    unsigned char *data = place->data;
+
+    assert_int_equal(ax_session_place(&acceptor.session, body, place), 0);
+    memcpy(data, place->data, place->size);
+    ax_buffer_fini(place);
+}
+
+static void check_body(struct ax_event *event, const unsigned char *where)
+{
+    assert_int_equal(event->type, AX_EVENT_CALL);
+    const struct ax_buffer *body = &event->message->buffers[1];
+    assert_int_equal(body->size, BODY);
+    assert_true(!where || body->data == where);
+    for (size_t i = 0; i < BODY; i++)
+        assert_int_equal(body->data[i], byte_at(i));
+    ax_message_free(event->message);
+}
+
+static void a_body_goes_on_where_it_is_placed(void **state)
+{
+    static const size_t splits[] = {BODY / 16, BODY / 16 + 1, BODY / 8, BODY / 2, BODY - 1};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(splits); i++) {
+        struct ax_wish wish;
+        begin_call(BODY, AX_BUFFER_BYTES);
+        assert_int_equal(feed_body(0, splits[i]).type, AX_EVENT_NONE);
+        assert_true(ax_session_wants_place(&acceptor.session, &wish));
+        assert_int_equal(wish.size, BODY);
+        assert_int_equal(wish.kind, AX_BUFFER_BYTES);
+        struct ax_buffer place = make_place(BODY);
+        unsigned char *where = place.data;
+        move(wish.body, &place);
+        struct ax_event event = feed_body(splits[i], BODY);
+        check_body(&event, where);
+    }
+}
+
+static void bytes_that_are_read_directly_go_there_too(void **state)
+{
+    struct ax_wish wish;
+    struct ax_event event;
+    void *memory;
+
+    (void)state;
+    begin_call(BODY, AX_BUFFER_BYTEARRAY);
+    feed_body(0, BODY / 2);
+    assert_true(ax_session_wants_place(&acceptor.session, &wish));
+    assert_int_equal(wish.kind, AX_BUFFER_BYTEARRAY);
+    struct ax_buffer place = make_place(BODY);
+    unsigned char *where = place.data;
+    move(wish.body, &place);
+    assert_int_equal(ax_session_space(&acceptor.session, &memory), BODY - BODY / 2);
+    assert_ptr_equal(memory, where + BODY / 2);
+    for (size_t i = BODY / 2; i < BODY; i++)
+        where[i] = byte_at(i);
+    ax_session_filled(&acceptor.session, BODY - BODY / 2, acceptor.now, &event);
+    check_body(&event, where);
+}
+
+static void a_wish_comes_once_and_not_before_its_time(void **state)
+{
+    struct ax_wish wish;
+
+    (void)state;
+    begin_call(BODY, 77);
+    feed_body(0, BODY / 16 - 1);
+    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    feed_body(BODY / 16 - 1, BODY / 16);
+    assert_true(ax_session_wants_place(&acceptor.session, &wish));
+    assert_int_equal(wish.kind, 77);
+    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    struct ax_event event = feed_body(BODY / 16, BODY);
+    check_body(&event, NULL);
+    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+}
+
+static void a_length_alone_gets_no_place(void **state)
+{
+    struct ax_wish wish;
+
+    (void)state;
+    alloc_reset_largest();
+    begin_call((size_t)512 << 20, AX_BUFFER_BYTES);
+    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    feed_body(0, AX_PLACE_MIN);
+    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    assert_true(alloc_largest() <= 2 * AX_PLACE_MIN);
+    ax_session_fail(&acceptor.session, AX_EPROTOCOL, "enough");
+    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+}
+
+static void small_bodies_stay_where_they_are(void **state)
+{
+    struct ax_wish wish;
+
+    (void)state;
+    begin_call(AX_PLACE_MIN - 1, AX_BUFFER_BYTES);
+    feed_body(0, AX_PLACE_MIN - 2);
+    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    struct ax_event event = feed_body(AX_PLACE_MIN - 2, AX_PLACE_MIN - 1);
+    assert_int_equal(event.type, AX_EVENT_CALL);
+    ax_message_free(event.message);
+}
+
+static void a_place_that_comes_too_late_is_not_taken(void **state)
+{
+    struct ax_wish first, second;
+    struct ax_buffer place = make_place(BODY);
+
+    (void)state;
+    begin_call(BODY, AX_BUFFER_BYTES);
+    feed_body(0, BODY / 2);
+    assert_true(ax_session_wants_place(&acceptor.session, &first));
+    struct ax_event event = feed_body(BODY / 2, BODY);
+    check_body(&event, NULL);
+    assert_int_equal(ax_session_place(&acceptor.session, first.body, &place), AX_ESTATE);
+    begin_call(BODY, AX_BUFFER_BYTES);
+    feed_body(0, BODY / 2);
+    assert_true(ax_session_wants_place(&acceptor.session, &second));
+    assert_int_equal(ax_session_place(&acceptor.session, first.body, &place), AX_ESTATE);
+    move(second.body, &place);
+    ax_session_fail(&acceptor.session, AX_EPROTOCOL, "enough"); /* tear_down() frees the half of it that has come */
+}
+
+static void what_a_plain_peer_sends_has_no_kind(void **state)
+{
+    struct ax_wish wish;
+
+    (void)state;
+    tear_down(NULL);
+    connect_peers(0);
+    begin_call(BODY, AX_BUFFER_BYTES);
+    feed_body(0, BODY / 2);
+    assert_true(ax_session_wants_place(&acceptor.session, &wish));
+    assert_int_equal(wish.kind, AX_BUFFER_MEMORY);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -225,6 +410,13 @@ int main(void)
         TEST(a_request_says_what_its_buffers_are),
         TEST(a_result_says_it_too),
         TEST(kinds_are_read_behind_all_other_fields),
+        TEST(a_body_goes_on_where_it_is_placed),
+        TEST(bytes_that_are_read_directly_go_there_too),
+        TEST(a_wish_comes_once_and_not_before_its_time),
+        TEST(a_length_alone_gets_no_place),
+        TEST(small_bodies_stay_where_they_are),
+        TEST(a_place_that_comes_too_late_is_not_taken),
+        TEST(what_a_plain_peer_sends_has_no_kind),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/placement.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "embed/engine.h"
+
+/* A page of the larger kind, where there are some; else this only rounds. */
+#define LARGE_PAGE (2u * 1024u * 1024u)
+
+static uintptr_t round_up(uintptr_t address)
+{
+    return (address + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+}
+
+void ax_placement_prepare(void *memory, size_t size)
+{
+    uintptr_t begin = round_up((uintptr_t)memory);
+    uintptr_t end = ((uintptr_t)memory + size) / LARGE_PAGE * LARGE_PAGE;
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* where there are none, that is no harm */
+}
+
+/* ---- blocks ---- */
+
+struct block {
+    void *memory;
+    size_t size;
+};
+
+static void release_block(void *owner)
+{
+    struct block *block = owner;
+    munmap(block->memory, block->size);
+    free(block);
+}
+
+/* Memory that costs nothing before it is filled, and begins with a large page. */
+static bool make_block(uint64_t size, struct ax_buffer *buffer)
+{
+    struct block *block = malloc(sizeof *block);
+    if (block == NULL)
+        return false;
+    block->size = (size_t)size + LARGE_PAGE;
+    block->memory = mmap(NULL, block->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (block->memory == MAP_FAILED) {
+        free(block);
+        return false;
+    }
+    ax_placement_prepare(block->memory, block->size);
+    *buffer = (struct ax_buffer){
+        .data = (unsigned char *)round_up((uintptr_t)block->memory),
+        .capacity = (size_t)size,
+        .release = release_block,
+        .owner = block,
+    };
+    return true;
+}
+
+/* ---- wishes ---- */
+
+/* Has the body go on in a block. What has come so far is little: the wish was fulfilled at once. */
+static void move_in(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *block)
+{
+    unsigned char *begin = block->data;
+    if (ax_session_place(&connection->session, wish->body, block) == 0)
+        memcpy(begin, block->data, block->size);
+    ax_buffer_fini(block);
+}
+
+static bool becomes_object(const struct ax_wish *wish)
+{
+    return wish->kind == AX_BUFFER_BYTES || wish->kind == AX_BUFFER_BYTEARRAY;
+}
+
+bool ax_placement_look_locked(struct ax_connection *connection)
+{
+    struct ax_wish wish;
+    struct ax_buffer memory;
+    if (!ax_session_wants_place(&connection->session, &wish))
+        return false;
+    if (!becomes_object(&wish)) {
+        if (make_block(wish.size, &memory))
+            move_in(connection, &wish, &memory);
+        return false;
+    }
+    connection->wish = wish;
+    if (connection->place_submitted || connection->ops->place == NULL)
+        return false;
+    connection->place_submitted = true;
+    ax_connection_ref(connection);
+    while (sem_trywait(&connection->place_done) == 0)
+        ;
+    ax_executor_submit_service(&connection->engine->executor, &connection->place_job);
+    return wish.size >= AX_PLACEMENT_HOLD_MIN;
+}
+
+void ax_placement_hold(struct ax_connection *connection)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += AX_PLACEMENT_HOLD_US * 1000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    sem_timedwait(&connection->place_done, &until); /* a signal ends it, too: it is of no importance */
+}
+
+void ax_placement_run(struct ax_job *job)
+{
+    struct ax_connection *connection =
+        (struct ax_connection *)((char *)job - offsetof(struct ax_connection, place_job));
+    struct ax_buffer memory;
+    pthread_mutex_lock(&connection->lock);
+    struct ax_wish wish = connection->wish;
+    connection->place_submitted = false;
+    pthread_mutex_unlock(&connection->lock);
+    if (connection->ops->place(connection, &wish, &memory)) {
+        unsigned char *begin = memory.data;
+        void *owner = memory.owner;
+        pthread_mutex_lock(&connection->lock);
+        int error = ax_session_place(&connection->session, wish.body, &memory);
+        pthread_mutex_unlock(&connection->lock);
+        sem_post(&connection->place_done);
+        if (error == 0)
+            memcpy(begin, memory.data, memory.size); /* while more comes behind it */
+        ax_buffer_fini(&memory);
+        connection->ops->placed(owner);
+    }
+    ax_connection_unref(connection);
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/* Large bodies are received where somebody else wants them, who may be quick, slow, or too slow. */
+#include "tests/embed/testing.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "embed/connection.h"
+#include "embed/engine.h"
+#include "embed/placement.h"
+#include "tests/embed/pair.h"
+
+#define BODY (2 * AX_PLACEMENT_HOLD_MIN)
+
+/* ---- the layer above: gives memory, and sends back what it got ---- */
+
+/* Freed by the last of those who have a share: the buffer, and whoever fills its beginning. */
+struct place {
+    unsigned char *data;
+    sem_t placed;
+    atomic_int shares;
+};
+
+static atomic_int places;         /* that were given */
+static atomic_int ended;          /* of them */
+static atomic_bool refuses;       /* gives none */
+static atomic_bool is_slow;       /* gives one only when the body has come */
+static sem_t body_has_come;       /* for that */
+static sem_t place_ended;         /* for each */
+static atomic_bool came_in_place; /* where the last body was */
+
+static void drop_share(void *owner)
+{
+    struct place *place = owner;
+    if (atomic_fetch_sub(&place->shares, 1) > 1)
+        return;
+    free(place->data);
+    sem_destroy(&place->placed);
+    free(place);
+    atomic_fetch_add(&ended, 1);
+    sem_post(&place_ended);
+}
+
+static bool give_place(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *memory)
+{
+    (void)connection;
+    if (atomic_load(&refuses))
+        return false;
+    if (atomic_load(&is_slow))
+        wait_for(&body_has_come, 1);
+    struct place *place = malloc(sizeof *place);
+    assert_non_null(place);
+    place->data = malloc(wish->size);
+    assert_non_null(place->data);
+    sem_init(&place->placed, 0, 0);
+    atomic_init(&place->shares, 2);
+    *memory = (struct ax_buffer){.data = place->data, .release = drop_share, .owner = place};
+    atomic_fetch_add(&places, 1);
+    return true;
+}
+
+static void placed(void *owner)
+{
+    sem_post(&((struct place *)owner)->placed);
+    drop_share(owner);
+}
+
+static void serve(struct ax_request *request)
+{
+    struct ax_message *message = request->message;
+    struct ax_buffer payload = ax_buffer_take(&message->buffers[1]);
+    bool in_place = payload.release == drop_share;
+    atomic_store(&came_in_place, in_place);
+    if (in_place)
+        wait_for(&((struct place *)payload.owner)->placed, 1);
+    if (atomic_load(&is_slow))
+        sem_post(&body_has_come);
+    assert_null(ax_request_unpickled(request));
+    pair_answer(request, &payload);
+    ax_buffer_fini(&payload);
+    ax_request_free(request);
+}
+
+static void drop(struct ax_connection *connection, struct ax_object *doomed)
+{
+    (void)connection;
+    assert_null(doomed);
+}
+
+static void finished(struct ax_connection *connection)
+{
+    (void)connection;
+}
+
+static void freed(void *above)
+{
+    (void)above;
+}
+
+static const struct ax_connection_ops ops = {
+    .serve = serve, .drop = drop, .finished = finished, .freed = freed, .place = give_place, .placed = placed};
+
+static int set_up(void **state)
+{
+    atomic_store(&places, 0);
+    atomic_store(&ended, 0);
+    atomic_store(&refuses, false);
+    atomic_store(&is_slow, false);
+    sem_init(&body_has_come, 0, 0);
+    sem_init(&place_ended, 0, 0);
+    *state = pair_on_sockets(&ops);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    pair_end(*state);
+    wait_for(&place_ended, atomic_load(&places));
+    assert_int_equal(atomic_load(&ended), atomic_load(&places));
+    return 0;
+}
+
+/* ---- calls ---- */
+
+static unsigned char pattern[BODY];
+
+static struct ax_buffer copy_of_pattern(size_t size)
+{
+    struct ax_buffer buffer = {.data = malloc(size), .size = size, .capacity = size};
+    assert_non_null(buffer.data);
+    memcpy(buffer.data, pattern, size);
+    return buffer;
+}
+
+/* Sends a large body beside a pickle. */
+static void send_body(struct ax_connection *connection, uint64_t kind, struct ax_pending *pending)
+{
+    struct ax_operation operation = {.type = AX_APPLY};
+    struct ax_buffer buffers[2] = {copy_of_pattern(1), copy_of_pattern(BODY)};
+    struct ax_cargo cargo = {.buffers = buffers, .buffer_count = 2, .kinds = &kind, .kind_count = 1};
+    assert_int_equal(ax_connection_call(connection, &operation, &cargo, pending), 0);
+}
+
+/* Its echo, which stands in the place of the pickle: memory of no kind. */
+static void expect_body(struct ax_connection *connection, struct ax_pending *pending)
+{
+    assert_int_equal(await(connection, pending), 0);
+    assert_non_null(pending->message);
+    assert_int_equal(pending->message->kind, AX_RESULT_SUCCESS);
+    const struct ax_buffer *body = &pending->message->buffers[0];
+    assert_int_equal(body->size, BODY);
+    assert_int_equal(memcmp(body->data, pattern, BODY), 0);
+    assert_null(ax_ticket_done(connection, &pending->ticket));
+    ax_message_free(pending->message);
+}
+
+static void echo_body(struct pair *pair, uint64_t kind)
+{
+    struct ax_pending pending;
+    send_body(pair->near, kind, &pending);
+    expect_body(pair->near, &pending);
+}
+
+/* Sooner or later: the service may be too late at any time. */
+static void an_object_is_received_into_its_memory(void **state)
+{
+    static const uint64_t kinds[] = {AX_BUFFER_BYTES, AX_BUFFER_BYTEARRAY};
+    for (size_t i = 0; i < 2; i++)
+        do
+            echo_body(*state, kinds[i]);
+        while (!atomic_load(&came_in_place));
+}
+
+static void a_place_that_comes_too_late_is_given_back(void **state)
+{
+    struct pair *pair = *state;
+    atomic_store(&is_slow, true);
+    echo_body(pair, AX_BUFFER_BYTES);
+    assert_false(atomic_load(&came_in_place));
+}
+
+static void without_a_place_the_body_comes_all_the_same(void **state)
+{
+    struct pair *pair = *state;
+    atomic_store(&refuses, true);
+    echo_body(pair, AX_BUFFER_BYTES);
+    assert_int_equal(atomic_load(&places), 0);
+}
+
+static void memory_of_no_kind_needs_nobody(void **state)
+{
+    struct pair *pair = *state;
+    atomic_store(&refuses, true);
+    for (int i = 0; i < 3; i++)
+        echo_body(pair, AX_BUFFER_MEMORY);
+    assert_int_equal(atomic_load(&places), 0);
+}
+
+/* A place that was given while the connection broke is given back with what has come. */
+static void a_connection_may_break_in_the_middle(void **state)
+{
+    struct pair *pair = *state;
+    struct ax_pending pending;
+    send_body(pair->near, AX_BUFFER_BYTES, &pending);
+    ax_connection_cancel(pair->far);
+    assert_int_equal(await(pair->near, &pending), 0);
+    if (pending.message != NULL) { /* it was quicker */
+        assert_null(ax_ticket_done(pair->near, &pending.ticket));
+        ax_message_free(pending.message);
+    }
+}
+
+static void *echo_some(void *arg)
+{
+    for (int i = 0; i < 3; i++)
+        echo_body(arg, i % 2 ? AX_BUFFER_BYTES : AX_BUFFER_MEMORY);
+    return NULL;
+}
+
+static void several_threads_send_large_bodies(void **state)
+{
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, echo_some, *state), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_object_is_received_into_its_memory),       TEST(a_place_that_comes_too_late_is_given_back),
+        TEST(without_a_place_the_body_comes_all_the_same), TEST(memory_of_no_kind_needs_nobody),
+        TEST(a_connection_may_break_in_the_middle),        TEST(several_threads_send_large_bodies),
+    };
+
+    for (size_t i = 0; i < BODY; i++)
+        pattern[i] = (unsigned char)(i * 7 + i / 256);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
