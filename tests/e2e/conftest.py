@@ -57,6 +57,20 @@ def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp('authority'))
 
 
+@pytest.fixture(autouse=True)
+def no_sanitizer_report():
+    """After each test, no process has written a report to the folder that sanitizers were told to write them to."""
+    yield
+    folder = os.environ.get('AX_SANITIZER_REPORTS')
+    reports = [os.path.join(folder, name) for name in sorted(os.listdir(folder))] if folder else []
+    texts = []
+    for report in reports:
+        with open(report, errors='replace') as file:
+            texts.append(file.read())
+        os.unlink(report)
+    assert not texts, '\n'.join(texts)
+
+
 @pytest.fixture
 def make_daemon(tmp_path):
     """Starts daemons that are stopped and checked at the end."""
