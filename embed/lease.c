@@ -51,8 +51,11 @@ bool ax_lease_settle_locked(struct ax_connection *connection)
 {
     struct ax_lease *lease = &connection->lease;
     bool needed = lease->wanted || connection->session.state != AX_STATE_READY;
-    if (lease->state == AX_LEASE_FREE && needed)
+    if (lease->state == AX_LEASE_FREE && needed) {
         lease->state = AX_LEASE_LOOP;
+        if (connection->waiting == 0) /* idle: thousands of these have one descriptor each, and not two */
+            ax_lease_end_locked(connection);
+    }
     if (lease->state == AX_LEASE_TAKEN && needed) {
         lease->wanted = true;
         eventfd_write(lease->wake_fd, 1);

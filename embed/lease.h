@@ -43,7 +43,7 @@ struct ax_lease {
     uint64_t since; /* ms: when it became FREE or TAKEN */
     bool wanted;    /* the loop is to take it back as soon as it can */
     bool parked;    /* the guard does not look: it was TAKEN for long */
-    int wake_fd;    /* an eventfd that wakes the holder; owned by the connection; -1 until there has been one */
+    int wake_fd;    /* an eventfd that wakes the holder; owned by the connection; -1 as long as none is needed */
     /* The loop's thread only. */
     bool guarded;
     struct ax_connection *next; /* in the guard's list */
@@ -60,7 +60,7 @@ bool ax_lease_settle_locked(struct ax_connection *connection);
 /* The connection leaves the loop: the guard forgets it. Without the lock. */
 void ax_lease_forget(struct ax_connection *connection);
 
-/* The stream is closed, and nobody takes the lease any more. Any thread that has the lock. */
+/* The stream is closed, or idle: nobody needs to be woken. Any thread that has the lock. */
 void ax_lease_end_locked(struct ax_connection *connection);
 
 /* ---- any other thread, without the GIL and without locks ---- */

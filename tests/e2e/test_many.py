@@ -10,7 +10,7 @@ import pytest
 
 from .clients import client, run_client
 from .test_limits import raised_file_limit
-from .waiting import SLACK, count_threads, is_alive
+from .waiting import SLACK, count_fds, count_threads, is_alive, wait_until
 
 # ---- thousands of connections ----
 
@@ -45,6 +45,7 @@ def test_a_thousand_connections_take_a_handful_of_threads_and_kilobytes(make_dae
             assert all(conn.call(os.getpid) == daemon.worker for conn in conns)
             assert count_threads() <= threads + FEW
             assert count_threads(daemon.worker) <= FEW
+            wait_until(lambda: count_fds(daemon.worker) <= COUNT + FEW, 'one descriptor for each')
             assert own_memory(daemon.process.pid, daemon.worker) - memory < COUNT * MOST_BYTES * SLACK
 
 
