@@ -7,6 +7,7 @@
 #include "embed/connection.h"
 #include "embed/deadline.h"
 #include "embed/tally.h"
+#include "embed/waiter.h"
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the four below; taken before any other lock */
 static struct ax_engine *engine_of_process;
@@ -96,6 +97,7 @@ void ax_engine_after_fork_in_child(void)
             ax_stream_close(&at->stream);
     engine_of_process = NULL;
     pthread_mutex_init(&start_lock, NULL);
+    ax_waiter_after_fork();
 }
 
 /* The counts have changed: for those who wait, and those who look. */

@@ -18,12 +18,19 @@ void ax_waiter_post(struct ax_waiter *waiter)
     sem_post(&waiter->posted);
 }
 
+/* Which thread this is: asked of the kernel once, and not in each wait. */
+static _Thread_local enum { UNKNOWN, MAIN, OTHER } standing;
+
 static bool in_main_thread(void)
 {
-    static _Thread_local pid_t id;
-    if (id == 0)
-        id = gettid();
-    return id == getpid();
+    if (standing == UNKNOWN)
+        standing = gettid() == getpid() ? MAIN : OTHER;
+    return standing == MAIN;
+}
+
+void ax_waiter_after_fork(void)
+{
+    standing = UNKNOWN;
 }
 
 /* On the system's clock, since that is the one that all C libraries wait by: when it is set back, a slice is longer. */

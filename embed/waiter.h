@@ -40,4 +40,7 @@ int ax_waiter_slice(void);
 
 void ax_waiter_fini(struct ax_waiter *waiter);
 
+/* In the only thread of a process that was forked: it is the main one, whichever it was before. */
+void ax_waiter_after_fork(void);
+
 #endif
