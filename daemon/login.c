@@ -19,8 +19,10 @@
 
 /* ---- the environment ---- */
 
-/* How variables begin that are for every user: of the system, of the interpreter, and of the loader that both need. */
-static const char *const kept[] = {"PATH=", "LANG=", "LANGUAGE=", "LC_", "TZ=", "PYTHON", "LD_", "JOURNAL_STREAM="};
+/* How variables begin that are for every user: of the system, the interpreter, the loader, the log, and sanitizers. */
+static const char *const kept[] = {
+    "PATH=", "LANG=", "LANGUAGE=", "LC_", "TZ=", "PYTHON", "LD_", "JOURNAL_STREAM=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=",
+};
 
 static bool is_kept(const char *variable)
 {

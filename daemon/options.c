@@ -339,10 +339,6 @@ static int check_stdio(const struct ax_options *options, char *error, size_t siz
         return ax_sentence(error, size,
                            "--run-as-peer is for unix sockets, and --stdio serves whoever started acrossd: "
                            "leave it out");
-    if (options->secret_file != NULL)
-        return ax_sentence(error, size,
-                           "--secret-file is for TCP, and --stdio serves whoever started acrossd: leave "
-                           "it out");
     return 0;
 }
 

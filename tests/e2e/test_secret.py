@@ -416,7 +416,11 @@ def test_a_file_of_another_user_is_refused(secret_file):
 def test_a_secret_that_would_guard_nothing_is_refused(tmp_path, secret_file):
     result = run_acrossd('--listen', 'unix:{}/s'.format(tmp_path), '--secret-file', secret_file)
     check_failure(result, 2, '--secret-file guards TCP addresses, and there is none')
-    check_failure(run_acrossd('--stdio', '--secret-file', secret_file), 2, '--secret-file is for TCP')
+
+
+def test_a_file_with_settings_may_name_a_secret_and_serve_stdio(secret_file):
+    with across.Connection.from_command([ACROSSD, '--stdio', '--secret-file', secret_file]) as conn:
+        assert conn.call(os.getpid)
 
 
 def test_a_reload_reads_it_again(guarded, secret_file, another_file):
@@ -532,3 +536,22 @@ def test_the_command_line_takes_a_secret(guarded, secret_file, another_file):
     result = run_across(port, '--secret-file', another_file)
     assert (result.returncode, result.stdout) == (1, '') and 'The server has another secret' in result.stderr
     expect_refused(guarded, ANOTHER)
+
+
+def test_a_plain_server_learns_nothing_but_that_somebody_has_a_secret(plain_across, secret_file):
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(os.path.dirname(__file__), 'plain_server.py'), 'tcp'],
+        env=environment(plain_across),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        port = int(process.stdout.readline().rpartition(b':')[2])
+        conn = across.Connection.from_tcp('127.0.0.1', port, secret_file=secret_file)
+        message = 'The server (demands|ended the connection and asked for) no secret'
+        with pytest.raises(across.ProtocolError, match=message), conn:
+            pass
+    finally:
+        process.kill()
+        process.communicate()
