@@ -445,6 +445,32 @@ def test_a_reload_of_a_bad_file_changes_nothing(guarded, secret_file, another_fi
         assert conn.call(tasks.add, 1, 2) == 3
 
 
+def test_an_exchange_that_a_reload_overtakes_needs_the_new_secret(guarded, raw, secret_file, another_file):
+    old = read_secret(secret_file)
+    client, server = say_hello(raw)
+    os.replace(another_file, secret_file)
+    guarded.send_signal(signal.SIGHUP)
+    guarded.expect(LOG + 'reloaded: new connections get new workers')
+    raw.send(put(PROOF, prove(old, CLIENT, client, server)))
+    assert raw.read_to_end() == put(REFUSAL)
+    expect_refused(guarded, ANOTHER)
+    guarded.stop(check=False)
+
+
+def test_a_reload_may_bring_a_secret_and_take_it_away(make_daemon, tmp_path, isolation, secret_file):
+    path = write_secret(tmp_path / 'conf', '')
+    daemon = make_daemon('--config', path, isolation=isolation, listen=['tcp:127.0.0.1:0'])
+    for text in ('secret-file = {}\n'.format(secret_file), ''):
+        write_secret(path, text)
+        daemon.send_signal(signal.SIGHUP)
+        daemon.expect(LOG + 'reloaded: new connections get new workers')
+        with connect(daemon, secret_file if text else None) as conn:
+            assert conn.call(tasks.add, 1, 2) == 3
+        fail_to_connect(daemon, None if text else secret_file)
+        daemon.expect_broken()
+    daemon.stop(check=False)
+
+
 # ---- the status ----
 
 
