@@ -56,6 +56,12 @@ def secured(make_daemon, authority, isolation):
 
 
 @pytest.fixture
+def door(make_secured):
+    """acrossd with TLS, for who does not get as far as to a worker."""
+    return make_secured()
+
+
+@pytest.fixture
 def make_secured(make_daemon, authority):
     """Starts daemons with TLS and further options; on a unix socket, too."""
 
@@ -171,7 +177,7 @@ def test_a_context_of_ones_own(secured, authority):
         ({'client': 'server'}, 'unsupported certificate', 'The certificate will not do: uns.* purpose'),
     ],
 )
-def test_only_clients_that_the_authority_vouches_for_come_in(secured, authority, stranger, files, alert, reason):
+def test_only_clients_that_the_authority_vouches_for_come_in(door, authority, stranger, files, alert, reason):
     if files.get('client') == 'late':
         authority.issue('late', days=0)
     if files.get('client') == 'stranger':
@@ -180,19 +186,19 @@ def test_only_clients_that_the_authority_vouches_for_come_in(secured, authority,
         files = authority.files(files['client'])
     else:
         files = {'cafile': authority.path('ca.pem')}
-    error = fail_to_connect(secured, **files)
+    error = fail_to_connect(door, **files)
     assert isinstance(error, ssl.SSLError)
     assert re.fullmatch('The server refused this certificate, or there is none: {}'.format(alert), str(error))
-    expect_refused(secured, reason)
-    check_works(secured)
+    expect_refused(door, reason)
+    check_works(door)
 
 
-def test_a_client_looks_at_the_server(secured, authority, stranger):
-    error = fail_to_connect(secured, **dict(authority.files(), cafile=stranger.path('ca.pem')))
+def test_a_client_looks_at_the_server(door, authority, stranger):
+    error = fail_to_connect(door, **dict(authority.files(), cafile=stranger.path('ca.pem')))
     assert isinstance(error, ssl.SSLCertVerificationError)
-    assert str(error).endswith('({})'.format(secured.addresses[0]))
-    expect_refused(secured, 'TLS failed: tlsv1 alert unknown ca')
-    check_works(secured)
+    assert str(error).endswith('({})'.format(door.addresses[0]))
+    expect_refused(door, 'TLS failed: tlsv1 alert unknown ca')
+    check_works(door)
 
 
 def test_a_client_looks_at_the_servers_name(make_secured, own_authority):
@@ -261,40 +267,40 @@ def test_the_status_names_peers(make_secured, authority, tmp_path):
     ],
     ids=['across', 'http', 'garbage', 'long', 'short'],
 )
-def test_other_bytes_are_refused(secured, data, reason):
-    workers = secured.find_idle_workers()
-    with contextlib.suppress(ConnectionError), connect_socket(secured.addresses[0]) as sock:
+def test_other_bytes_are_refused(door, data, reason):
+    workers = door.find_idle_workers()
+    with contextlib.suppress(ConnectionError), connect_socket(door.addresses[0]) as sock:
         sock.sendall(data)
         while sock.recv(65536):
             pass
-    expect_refused(secured, reason)
-    assert secured.find_idle_workers() == workers
-    check_works(secured)
+    expect_refused(door, reason)
+    assert door.find_idle_workers() == workers
+    check_works(door)
 
 
-def test_older_versions_are_refused(secured, authority):
+def test_older_versions_are_refused(door, authority):
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        secure_socket(secured, authority, newest=ssl.TLSVersion.TLSv1_2)
-    expect_refused(secured, 'TLS failed: unsupported protocol')
+        secure_socket(door, authority, newest=ssl.TLSVersion.TLSv1_2)
+    expect_refused(door, 'TLS failed: unsupported protocol')
 
 
-def test_who_leaves_without_a_word_is_not_worth_a_line(secured):
-    connect_socket(secured.addresses[0]).close()
-    check_works(secured)
+def test_who_leaves_without_a_word_is_not_worth_a_line(door):
+    connect_socket(door.addresses[0]).close()
+    check_works(door)
 
 
-def test_who_leaves_in_between_is_told_of(secured):
-    with connect_socket(secured.addresses[0]) as sock:
+def test_who_leaves_in_between_is_told_of(door):
+    with connect_socket(door.addresses[0]) as sock:
         sock.sendall(b'\x16\x03\x01')
-    expect_refused(secured, 'TLS failed: unexpected eof while reading')
+    expect_refused(door, 'TLS failed: unexpected eof while reading')
 
 
-def test_what_is_said_over_tls_is_looked_at_as_elsewhere(secured, authority):
-    with contextlib.closing(secure_socket(secured, authority)) as sock:
+def test_what_is_said_over_tls_is_looked_at_as_elsewhere(door, authority):
+    with contextlib.closing(secure_socket(door, authority)) as sock:
         sock.sendall(b'GET / HTTP/1.1\r\n')
         assert sock.recv(1) == b''
-    expect_refused(secured, 'Invalid magic: 0x47455420', 'client')
-    check_works(secured)
+    expect_refused(door, 'Invalid magic: 0x47455420', 'client')
+    check_works(door)
 
 
 @pytest.mark.parametrize('how_far', ['silent', 'begun', 'secured'])
@@ -367,7 +373,7 @@ def test_a_peer_that_does_not_read_takes_little_memory(watched, authority):
         wait_until(lambda: count_queued(watched, 'sent') > 0, 'the result')
         with watched.connect() as conn:  # others do not notice
             assert conn.call(tasks.length, bytes(5 * MEGABYTE)) == 5 * MEGABYTE
-        assert memory(watched.process.pid) < before + 10 * MEGABYTE
+        assert memory(watched.process.pid) < before + 25 * MEGABYTE  # a sanitizer keeps what was freed
     watched.expect_broken()
 
 
@@ -380,7 +386,7 @@ def test_a_worker_that_does_not_read_takes_little_memory(watched, authority):
         fill(sock)
         with watched.connect() as conn:
             assert conn.call(tasks.length, bytes(5 * MEGABYTE)) == 5 * MEGABYTE
-        assert memory(watched.process.pid) < before + 10 * MEGABYTE
+        assert memory(watched.process.pid) < before + 25 * MEGABYTE
         os.kill(worker, signal.SIGCONT)
     watched.expect_broken()
 
