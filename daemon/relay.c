@@ -124,11 +124,18 @@ static void start_timer(struct ax_relay *relay)
     uv_timer_start(&relay->timer, on_timer, relay->relays->hurries ? AX_RELAY_HURRY_MS : AX_RELAY_LINGER_MS, 0);
 }
 
-/* Nothing more can be told to the peer, nor heard from it. What it said is still passed on. */
-static void lose_peer(struct ax_relay *relay)
+/* Nothing more can be told to the peer. What it said before it went, perhaps why it did, is still to be read. */
+static void end_out(struct ax_relay *relay)
 {
     drop_rest(&relay->out);
     relay->out.state = ENDED;
+    shutdown(relay->plain_fd, SHUT_RD);
+}
+
+/* Nor heard from it. */
+static void lose_peer(struct ax_relay *relay)
+{
+    end_out(relay);
     if (relay->in.state < ENDING)
         relay->in.state = ENDING;
 }
@@ -211,7 +218,7 @@ static size_t write_peer(struct ax_relay *relay, const unsigned char *bytes, siz
         written += done;
     }
     if (result != AX_TLS_OK && result != AX_TLS_WANTS_WRITE)
-        lose_peer(relay);
+        end_out(relay);
     if (written > 0 && relay->plain_is_gone)
         start_timer(relay); /* anew, since there is progress */
     return written;

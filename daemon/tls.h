@@ -36,7 +36,10 @@ struct ax_tls_methods {
     /* Reads a record or a part of it, into at least AX_TLS_RECORD_MAX bytes. OK: *got > 0. */
     enum ax_tls_result (*read)(struct ax_tls *tls, void *data, size_t size, size_t *got);
 
-    /* Writes a part of these bytes. OK: *done > 0. Else the next write has to begin with the same bytes, anywhere. */
+    /*
+     * Writes a part of these bytes. OK: *done > 0. WANTS_WRITE: the next write has to begin with the same bytes, anywhere.
+     * BROKEN: nothing can be written any more; whether something can be read, read() says.
+     */
     enum ax_tls_result (*write)(struct ax_tls *tls, const void *data, size_t size, size_t *done);
 
     /* Tells the peer that nothing more comes, if it can be told now. */

@@ -66,7 +66,12 @@ static enum ax_tls_result do_write(struct ax_tls *tls, const void *data, size_t 
         return AX_TLS_BROKEN;
     ERR_clear_error();
     returned = SSL_write_ex(stream->ssl, data, size, done);
-    return returned == 1 ? AX_TLS_OK : find_result(stream, returned);
+    if (returned == 1)
+        return AX_TLS_OK;
+    /* The peer has hung up. That is no error of TLS, and what it said before can still be read. */
+    if (SSL_get_error(stream->ssl, returned) == SSL_ERROR_SYSCALL)
+        return AX_TLS_BROKEN;
+    return find_result(stream, returned);
 }
 
 static void do_end(struct ax_tls *tls)

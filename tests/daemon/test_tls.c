@@ -3,6 +3,7 @@
 #include "testing.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ static int make_all(void **state)
     char error[AX_SENTENCE_SIZE];
     (void)state;
 
+    signal(SIGPIPE, SIG_IGN); /* as in the supervisor */
     crypto = ax_crypto_load(error, sizeof error);
     assert_non_null(crypto);
     holder_make_authority(&authority, "authority");
@@ -336,6 +338,21 @@ static void test_an_end_is_an_end_however_it_comes(void **state)
     close_pair(&pair);
 }
 
+static void test_what_was_said_before_a_hangup_can_be_read_after_a_write_failed(void **state)
+{
+    struct pair pair;
+    size_t done;
+    (void)state;
+
+    open_secured(&pair, &client);
+    assert_int_equal(SSL_write(pair.client, "bye", 3), 3);
+    shutdown(pair.client_fd, SHUT_RDWR);
+    assert_int_equal(pair.server->methods->write(pair.server, "x", 1, &done), AX_TLS_BROKEN);
+    assert_int_equal(read_once(&pair), AX_TLS_OK);
+    assert_int_equal(read_once(&pair), AX_TLS_ENDED);
+    close_pair(&pair);
+}
+
 static void test_the_peer_is_told_of_the_end(void **state)
 {
     struct pair pair;
@@ -470,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_keys_may_be_updated),
         cmocka_unit_test(test_what_does_not_fit_is_written_later_from_anywhere),
         cmocka_unit_test(test_an_end_is_an_end_however_it_comes),
+        cmocka_unit_test(test_what_was_said_before_a_hangup_can_be_read_after_a_write_failed),
         cmocka_unit_test(test_the_peer_is_told_of_the_end),
         cmocka_unit_test(test_bytes_that_are_changed_break_it),
         cmocka_unit_test(test_tells_names),
