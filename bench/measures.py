@@ -7,18 +7,20 @@ import contextlib
 import functools
 import os
 import random
-import resource
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from contestants.base import Contestant, Peer
+from contestants.base import BENCH, Contestant, Peer
 
 SIZE = 64 << 20
-PACE = 0.002
+PACE = 0.002  # seconds
+HELD = 2500  # connections of one process: some need four descriptors for each
 Figures = dict[str, float]
 
 
@@ -307,20 +309,33 @@ def shares(pids: list[int]) -> int:
     return total
 
 
+@contextlib.contextmanager
+def held(contestant: Contestant, address: str, count: int) -> Iterator[None]:
+    """So many connections that have made one call, in processes of their own, none of which runs out of descriptors."""
+    name = type(contestant).__module__.rpartition('.')[2]
+    holders = []
+    try:
+        while count > 0:
+            command = [sys.executable, str(BENCH / 'hold.py'), name, address, str(min(count, HELD))]
+            holders.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            count -= HELD
+        for holder in holders:
+            assert holder.stdout
+            if holder.stdout.readline() != b'ready\n':
+                raise RuntimeError('connections could not be made')
+        yield
+    finally:
+        for holder in holders:
+            holder.communicate()
+
+
 def idle(setting: Setting) -> Figures:
     """Memory that the server needs for each connection that has made one call and says nothing."""
     contestant = setting.contestant
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     count = int(os.environ.get('BENCH_IDLE', '1000')) if not setting.quick else 50
     with contestant.serving(setting.transport, setting.mode, setting.folder) as address:
-        peers = [contestant.connect(address)]
-        peers[0].null()
-        before = shares(pids_below(contestant.pid))
-        for _ in range(count):
-            peers.append(contestant.connect(address))
-            peers[-1].null()
-        after = shares(pids_below(contestant.pid))
-        for peer in peers:
-            peer.close()
+        with held(contestant, address, 1):
+            before = shares(pids_below(contestant.pid))
+            with held(contestant, address, count):
+                after = shares(pids_below(contestant.pid))
     return {'memory': (after - before) / count, 'count': count}
