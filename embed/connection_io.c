@@ -13,6 +13,8 @@
 
 /* Bytes that one read puts into a large body: what a socket buffer holds, so that the lock is not kept for longer. */
 #define BODY_READ_MAX (256u * 1024u)
+/* Bytes read along with those of a body: what begins the next chunk of it, or a small message. More of them would be copied. */
+#define BEHIND_BODY 256
 /* Reads from one connection before others get their turn. */
 #define READS_PER_WAKEUP 16
 
@@ -144,6 +146,8 @@ static bool read_locked(struct ax_connection *connection, unsigned char *scratch
     size_t space = ax_session_space(&connection->session, &memory);
     if (space > BODY_READ_MAX)
         space = BODY_READ_MAX;
+    if (space > 0 && size > BEHIND_BODY)
+        size = BEHIND_BODY;
     struct iovec to[2] = {{memory, space}, {scratch, size}};
     ssize_t got =
         space > 0 ? ax_stream_read(&connection->stream, to, 2) : ax_stream_read(&connection->stream, to + 1, 1);

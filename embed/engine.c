@@ -44,6 +44,7 @@ static struct ax_engine *engine_new(void)
     pthread_mutex_init(&engine->lock, NULL);
     ax_deadline_cond_init(&engine->quiet);
     engine->tally = configured_tally;
+    ax_blocks_init(&engine->blocks);
     int error = ax_loop_start(&engine->loop);
     if (error != 0)
         goto fail;
@@ -207,6 +208,7 @@ void ax_engine_stop(void)
     if (ax_executor_stop(&engine->executor, true, 10000) > 0)
         return;
     ax_executor_fini(&engine->executor);
+    ax_blocks_fini(&engine->blocks);
     pthread_cond_destroy(&engine->quiet);
     pthread_mutex_destroy(&engine->lock);
     free(engine);

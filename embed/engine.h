@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "embed/blocks.h"
 #include "embed/executor.h"
 #include "embed/loop.h"
 
@@ -21,6 +22,7 @@ struct ax_tally;
 struct ax_engine {
     struct ax_loop loop;
     struct ax_executor executor;
+    struct ax_blocks blocks;
 
     pthread_mutex_t lock;              /* a leaf; guards what follows */
     struct ax_connection *connections; /* those that have started and not finished; each holds a reference */

@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 
 #include "embed/engine.h"
-#include "embed/placement.h"
 
 struct landing {
     struct ax_job job; /* drops the object, in a thread that may take the GIL */
@@ -76,7 +75,7 @@ bool ax_landing_place(struct ax_connection *connection, const struct ax_wish *wi
         destroy(landing);
         return false;
     }
-    ax_placement_prepare(memory->data, (size_t)wish->size);
+    ax_blocks_prepare(memory->data, (size_t)wish->size);
     return true;
 }
 

@@ -41,6 +41,7 @@ struct ax_loop {
     atomic_bool stopping;
     uv_timer_t guard;                       /* of leases (lease.h); the thread that runs the loop only */
     struct ax_connection *leased;           /* whom it looks at; likewise */
+    uv_timer_t trim;                        /* of blocks (blocks.h); likewise */
     unsigned char scratch[AX_LOOP_SCRATCH]; /* the thread that runs the loop only */
 };
 

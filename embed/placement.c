@@ -3,64 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #include "embed/engine.h"
-
-/* A page of the larger kind, where there are some; else this only rounds. */
-#define LARGE_PAGE (2u * 1024u * 1024u)
-
-static uintptr_t round_up(uintptr_t address)
-{
-    return (address + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
-}
-
-void ax_placement_prepare(void *memory, size_t size)
-{
-    uintptr_t begin = round_up((uintptr_t)memory);
-    uintptr_t end = ((uintptr_t)memory + size) / LARGE_PAGE * LARGE_PAGE;
-    if (begin < end)
-        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* where there are none, that is no harm */
-}
-
-/* ---- blocks ---- */
-
-struct block {
-    void *memory;
-    size_t size;
-};
-
-static void release_block(void *owner)
-{
-    struct block *block = owner;
-    munmap(block->memory, block->size);
-    free(block);
-}
-
-/* Memory that costs nothing before it is filled, and begins with a large page. */
-static bool make_block(uint64_t size, struct ax_buffer *buffer)
-{
-    struct block *block = malloc(sizeof *block);
-    if (block == NULL)
-        return false;
-    block->size = (size_t)size + LARGE_PAGE;
-    block->memory = mmap(NULL, block->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (block->memory == MAP_FAILED) {
-        free(block);
-        return false;
-    }
-    ax_placement_prepare(block->memory, block->size);
-    *buffer = (struct ax_buffer){
-        .data = (unsigned char *)round_up((uintptr_t)block->memory),
-        .capacity = (size_t)size,
-        .release = release_block,
-        .owner = block,
-    };
-    return true;
-}
-
-/* ---- wishes ---- */
 
 /* Has the body go on in a block. What has come so far is little: the wish was fulfilled at once. */
 static void move_in(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *block)
@@ -83,7 +28,7 @@ bool ax_placement_look_locked(struct ax_connection *connection)
     if (!ax_session_wants_place(&connection->session, &wish))
         return false;
     if (!becomes_object(&wish)) {
-        if (make_block(wish.size, &memory))
+        if (ax_blocks_take(connection->engine, wish.size, &memory))
             move_in(connection, &wish, &memory);
         return false;
     }

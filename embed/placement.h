@@ -4,9 +4,8 @@
  *
  * A session grows the memory of a body with the bytes that come. When enough has come of a large one, it wishes for memory for
  * all of it. For what becomes a bytes object or a bytearray only the interpreter can make it, and whoever reads never
- * waits for the GIL, at least not for long: a service thread makes the object and offers its memory. When that comes late, more is copied; when it
- * comes too late, the body stays where it is, and all of it is copied in the end. All others get a block of large pages at once: what makes memory that has never
- * been touched slow is that the kernel gives it page by page.
+ * waits for the GIL, at least not for long: a service thread makes the object and offers its memory. When that comes late,
+ * more is copied; when it comes too late, the body stays where it is, and all of it is copied in the end. All others get a block at once (blocks.h).
  */
 #ifndef AX_EMBED_PLACEMENT_H
 #define AX_EMBED_PLACEMENT_H
@@ -31,8 +30,5 @@ void ax_placement_hold(struct ax_connection *connection);
 
 /* connection->place_job runs this. */
 void ax_placement_run(struct ax_job *job);
-
-/* Asks the kernel for large pages in memory that is about to be filled. */
-void ax_placement_prepare(void *memory, size_t size);
 
 #endif

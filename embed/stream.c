@@ -75,7 +75,7 @@ static bool is_large(const struct ax_slice *slices, size_t count)
     size_t size = 0;
     for (size_t i = 0; i < count; i++)
         size += slices[i].size;
-    return size >= AX_STREAM_ROOM;
+    return size >= AX_STREAM_LARGE;
 }
 
 ssize_t ax_stream_write(struct ax_stream *stream, const struct ax_slice *slices, size_t count)

@@ -18,7 +18,8 @@
  * What the kernel is asked to hold of a large message on its way: with its defaults, sender and receiver would wait for each
  * other every 200 KiB, on pipes every 64. Not for TCP, which sees to this itself. An administrator's limit may be lower.
  */
-#define AX_STREAM_ROOM (1024u * 1024u)
+#define AX_STREAM_ROOM (512u * 1024u)
+#define AX_STREAM_LARGE (128u * 1024u) /* what asks for it: bytes of one write */
 
 /* Owns its descriptors. in_fd and out_fd are equal for a socket, -1 when closed. */
 struct ax_stream {

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/blocks.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "embed/engine.h"
+
+/* A page of the larger kind, where there are some; else this only rounds. */
+#define LARGE_PAGE (2u * 1024u * 1024u)
+
+struct ax_block {
+    struct ax_engine *engine;
+    void *memory; /* what was mapped */
+    size_t mapped;
+    unsigned char *data; /* where the first large page begins */
+    size_t size;
+};
+
+static uintptr_t round_down(uintptr_t address)
+{
+    return address / LARGE_PAGE * LARGE_PAGE;
+}
+
+static uintptr_t round_up(uintptr_t address)
+{
+    return round_down(address + LARGE_PAGE - 1);
+}
+
+void ax_blocks_prepare(void *memory, size_t size)
+{
+    uintptr_t begin = round_up((uintptr_t)memory);
+    uintptr_t end = round_down((uintptr_t)memory + size);
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* where there are none, that is no harm */
+}
+
+/* ---- blocks ---- */
+
+static void unmap(struct ax_block *block)
+{
+    if (block == NULL)
+        return;
+    munmap(block->memory, block->mapped);
+    free(block);
+}
+
+static struct ax_block *map(struct ax_engine *engine, size_t size)
+{
+    struct ax_block *block = malloc(sizeof *block);
+    if (block == NULL)
+        return NULL;
+    size = round_up(size);
+    *block = (struct ax_block){.engine = engine, .mapped = size + LARGE_PAGE, .size = size};
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    block->memory = mmap(NULL, block->mapped, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (block->memory == MAP_FAILED) {
+        free(block);
+        return NULL;
+    }
+    block->data = (unsigned char *)round_up((uintptr_t)block->memory);
+    ax_blocks_prepare(block->data, size);
+    return block;
+}
+
+/* ---- the spare one ---- */
+
+/* Takes it, if it has been spare for so long. */
+static struct ax_block *take_spare(struct ax_blocks *blocks, uint64_t ms)
+{
+    pthread_mutex_lock(&blocks->lock);
+    struct ax_block *spare = ax_loop_now() - blocks->since >= ms ? blocks->spare : NULL;
+    if (spare != NULL)
+        blocks->spare = NULL;
+    pthread_mutex_unlock(&blocks->lock);
+    return spare;
+}
+
+static void watch_on(struct ax_loop *loop, uint64_t ms);
+
+static void on_trim(uv_timer_t *timer)
+{
+    struct ax_loop *loop = timer->data;
+    struct ax_blocks *blocks = &((struct ax_engine *)((char *)loop - offsetof(struct ax_engine, loop)))->blocks;
+    unmap(take_spare(blocks, AX_BLOCKS_KEEP_MS));
+    pthread_mutex_lock(&blocks->lock);
+    blocks->watched = blocks->spare != NULL;
+    uint64_t age = ax_loop_now() - blocks->since;
+    bool watched = blocks->watched;
+    pthread_mutex_unlock(&blocks->lock);
+    if (watched)
+        watch_on(loop, age < AX_BLOCKS_KEEP_MS ? AX_BLOCKS_KEEP_MS - age : 1);
+}
+
+static void watch_on(struct ax_loop *loop, uint64_t ms)
+{
+    uv_update_time(&loop->uv);
+    uv_timer_start(&loop->trim, on_trim, ms, 0);
+}
+
+static void run_watch(struct ax_task *task)
+{
+    struct ax_blocks *blocks = (struct ax_blocks *)((char *)task - offsetof(struct ax_blocks, watch));
+    struct ax_engine *engine = (struct ax_engine *)((char *)blocks - offsetof(struct ax_engine, blocks));
+    watch_on(&engine->loop, AX_BLOCKS_KEEP_MS);
+}
+
+void ax_blocks_init(struct ax_blocks *blocks)
+{
+    *blocks = (struct ax_blocks){0};
+    ax_task_init(&blocks->watch, run_watch);
+    pthread_mutex_init(&blocks->lock, NULL);
+}
+
+void ax_blocks_fini(struct ax_blocks *blocks)
+{
+    unmap(blocks->spare);
+    pthread_mutex_destroy(&blocks->lock);
+}
+
+/* The newest is the one to keep. */
+static void keep(struct ax_block *block)
+{
+    struct ax_blocks *blocks = &block->engine->blocks;
+    pthread_mutex_lock(&blocks->lock);
+    struct ax_block *before = blocks->spare;
+    bool watched = blocks->watched;
+    blocks->spare = block;
+    blocks->since = ax_loop_now();
+    blocks->watched = true;
+    pthread_mutex_unlock(&blocks->lock);
+    if (!watched)
+        ax_loop_post(&block->engine->loop, &blocks->watch);
+    unmap(before);
+}
+
+static void release(void *owner)
+{
+    struct ax_block *block = owner;
+    if (block->size <= AX_BLOCKS_KEPT_MAX && ax_engine_is_current(block->engine))
+        keep(block);
+    else
+        unmap(block);
+}
+
+bool ax_blocks_take(struct ax_engine *engine, uint64_t size, struct ax_buffer *buffer)
+{
+    if (size > SIZE_MAX - 2 * LARGE_PAGE)
+        return false;
+    struct ax_block *block = take_spare(&engine->blocks, 0);
+    if (block != NULL && (block->size < size || block->size / 2 > round_up(size))) { /* too small; or a waste */
+        unmap(block);
+        block = NULL;
+    }
+    if (block == NULL)
+        block = map(engine, (size_t)size);
+    if (block == NULL)
+        return false;
+    *buffer = (struct ax_buffer){.data = block->data, .capacity = (size_t)size, .release = release, .owner = block};
+    return true;
+}
