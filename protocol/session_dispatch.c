@@ -43,6 +43,20 @@ static void release_refs(struct ax_session *session, struct ax_ids ids)
         (void)ax_session_release(session, id);
 }
 
+/* Whether the sender counts it against our window. */
+static bool is_counted(const struct ax_message *message)
+{
+    return ax_message_cargo(message) >= AX_COUNTED_MIN && !message->within;
+}
+
+/* What nobody will read holds its sender back no longer. */
+static int credit_refused(struct ax_session *session, const struct ax_message *message, uint64_t now)
+{
+    if (!(session->features & AX_FEATURE_FLOW) || !is_counted(message))
+        return 0;
+    return ax_session_queue_credit(session, ax_message_cargo(message), now);
+}
+
 /* What it refers to is answered for at once, so that a flood of these counts as queued bytes. */
 static void refuse_request(struct ax_session *session, const struct ax_message *message, const char *text, uint64_t now)
 {
@@ -50,6 +64,8 @@ static void refuse_request(struct ax_session *session, const struct ax_message *
     int error = ax_session_queue_refusal(session, message->call, text, now);
     if (!error)
         error = ax_session_flush_releases(session, now);
+    if (!error)
+        error = credit_refused(session, message, now);
     if (error == AX_ENOMEM)
         ax_session_fail_memory(session);
 }
@@ -68,7 +84,7 @@ static bool count_request(struct ax_session *session, struct ax_message *message
     const struct ax_limits *limits = &session->config.limits;
     uint64_t size = ax_message_cargo(message);
 
-    if (size < AX_COUNTED_MIN || message->within)
+    if (!is_counted(message))
         return true;
     if (session->unread > 0 && session->unread + size > limits->window + limits->max_message)
         return false;

@@ -16,7 +16,8 @@ enum setting {
     SMALL_LIMITS = 4,
     OPENER_HAS_TIMEOUT = 8,
     ACCEPTOR_HAS_TIMEOUT = 16,
-    OLD = 32, /* version 0.1 */
+    OLD = 32,      /* version 0.1 */
+    REFUSING = 64, /* the acceptor runs nothing */
 };
 
 #define CALLS_MAX 512 /* of each end; a script that makes more has its wish refused */
@@ -29,7 +30,10 @@ struct end {
     struct sent sent;
     enum fate fates[CALLS_MAX]; /* of the calls of this end */
     uint64_t calls;
-    uint64_t running[CALLS_MAX]; /* the other's calls that are to be answered */
+    struct run {
+        uint64_t call;
+        uint64_t counted; /* bytes that are not read yet */
+    } running[CALLS_MAX]; /* the other's calls that are to be answered */
     size_t running_count;
     size_t flight_size;
     bool stream_ended;                /* for the other, once all is delivered */
@@ -58,9 +62,12 @@ static void end_call(struct end *end, void *waiter, enum fate fate)
     *place = ENDED;
 }
 
-static void start_run(struct fuzz *fuzz, struct end *end, uint64_t call)
+/* Half of the calls are read at once, the others when they are answered. */
+static void start_run(struct fuzz *fuzz, struct end *end, const struct ax_message *message)
 {
     struct end *caller = other(fuzz, end);
+    uint64_t call = message->call;
+    uint64_t counted = message->counted;
 
     CHECK(call < caller->calls);
     if (caller->fates[call] != ENDED) { /* its caller may have given up */
@@ -68,7 +75,11 @@ static void start_run(struct fuzz *fuzz, struct end *end, uint64_t call)
         caller->fates[call] = RUNS;
     }
     CHECK(end->running_count < CALLS_MAX);
-    end->running[end->running_count++] = call;
+    if (call % 2 == 0) {
+        CHECK(ax_session_consumed(&end->session, counted, fuzz->now) == 0);
+        counted = 0;
+    }
+    end->running[end->running_count++] = (struct run){call, counted};
 }
 
 static void finish_waiters(struct end *end)
@@ -94,7 +105,7 @@ static void handle(struct fuzz *fuzz, struct end *end, struct ax_event *event)
     case AX_EVENT_RELEASE:
         break;
     case AX_EVENT_CALL:
-        start_run(fuzz, end, event->message->call);
+        start_run(fuzz, end, event->message);
         break;
     case AX_EVENT_RESULT:
         /* A call that was refused never ran. */
@@ -176,19 +187,32 @@ static struct ax_buffer make_buffer(size_t size)
     return buffer;
 }
 
+/* A call is held back only by what still goes on: else it would wait for ever. */
+static void check_full(struct fuzz *fuzz, struct end *end)
+{
+    struct end *peer = other(fuzz, end);
+
+    CHECK(ax_session_unsent(&end->session) > 0 || end->session.calls.count > 0 || end->flight_size > 0 ||
+          ax_session_unsent(&peer->session) > 0 || peer->session.unread > 0 || peer->flight_size > 0 ||
+          end->stream_ended || peer->stream_ended || peer->session.state != AX_STATE_READY);
+}
+
 static void call(struct fuzz *fuzz, struct end *end)
 {
     static const enum ax_message_type types[] = {AX_APPLY, AX_APPLY, AX_CREATE, AX_REPLICATE};
     unsigned how = take_byte(&fuzz->input);
-    struct ax_buffer buffers[2] = {make_buffer(how * 256u), make_buffer(take_byte(&fuzz->input) * 256u)};
+    struct ax_buffer buffers[2] = {make_buffer(how * 256u), make_buffer(take_byte(&fuzz->input) * 1024u)};
     uint64_t id = end->calls;
     struct ax_cargo cargo = {.refs = &id, .ref_count = 1, .buffers = buffers, .buffer_count = 1 + how / 4 % 2};
     struct ax_operation operation = {.type = types[how % 4], .within = how % 3};
 
+    buffers[0].joined = how % 16 == 7;
     if (id < CALLS_MAX) {
         end->fates[id] = WAITS;
-        if (ax_session_call(&end->session, &operation, &cargo, &end->fates[id], fuzz->now, &id) == 0)
-            end->calls++;
+        int error = ax_session_call(&end->session, &operation, &cargo, &end->fates[id], fuzz->now, &id);
+        end->calls += error == 0;
+        if (error == AX_EFULL)
+            check_full(fuzz, end);
     }
     ax_buffer_fini(&buffers[0]);
     ax_buffer_fini(&buffers[1]);
@@ -217,7 +241,9 @@ static void answer(struct fuzz *fuzz, struct end *end)
     if (end->running_count == 0)
         return;
     size_t index = how % end->running_count;
-    uint64_t call = end->running[index];
+    uint64_t call = end->running[index].call;
+    CHECK(ax_session_consumed(&end->session, end->running[index].counted, fuzz->now) == 0);
+    end->running[index].counted = 0;
     int error = send_result(fuzz, end, call, how);
     if (error && error != AX_ESTATE)
         return; /* to be tried again */
@@ -344,11 +370,13 @@ static void start(struct fuzz *fuzz, enum ax_role role, unsigned settings, uint3
         config.features = AX_FEATURES_ALL;
     if (settings & (role == AX_OPENER ? OPENER_HAS_TIMEOUT : ACCEPTOR_HAS_TIMEOUT))
         config.timeout_ms = timeout_ms;
+    config.refuse_requests = settings & REFUSING && role == AX_ACCEPTOR;
     ax_limits_init(&config.limits);
     config.limits.idle_floor_ms = 1;
     if (settings & SMALL_LIMITS) {
         config.limits.max_calls = 3;
         config.limits.max_queued = 1024;
+        config.limits.window = 2 * AX_COUNTED_MIN;
     }
     CHECK(ax_session_init(&end->session, &config, fuzz->now) == 0);
     end->sent.session = &end->session;

@@ -26,7 +26,7 @@ enum setting {
 #define START 1000 /* milliseconds */
 #define CALLS_TOLD_APART 256
 #define FLOOD 250 /* requests at once */
-#define OWN_BUFFER_MAX (255u * 128u)
+#define OWN_BUFFER_MAX (32u * 8192u)
 #define OWN_BUFFERS_MAX 3
 #define OWN_PAYLOAD_MAX (OWN_BUFFERS_MAX * OWN_BUFFER_MAX)
 
@@ -47,6 +47,9 @@ struct fuzz {
     uint64_t told;    /* a sum over all events */
     unsigned fail_at; /* the next request's n-th allocation fails, and if fail_from is set those behind it; 0: none */
     bool fail_from;
+    bool has_placed; /* the owner has given memory for a body: when a 16th of it had come */
+    uint64_t unread; /* bytes of the peer's calls that count against the window */
+    unsigned chunk;  /* well-formed messages of the peer come in chunks of so many bytes; 0: not in chunks */
     bool has_failed; /* an allocation: from then on it is no use to compare */
 };
 
@@ -86,13 +89,20 @@ static bool end_request(struct fuzz *fuzz)
  * one more message may go behind the last that fits, and where the peer may pile up refusals; calls and releases. Some
  * of it twice, as arrays grow by doubling and a block is kept until all of it has been sent.
  */
+static uint64_t most_incoming(const struct fuzz *fuzz, const struct ax_lane *lane)
+{
+    uint64_t limit = fuzz->session.config.limits.max_message;
+    uint64_t announced = lane->size < limit ? lane->size : limit;
+    uint64_t arriving = AX_BODY_FIRST_STEP + (fuzz->has_placed ? 17 : 2) * fuzz->fed;
+
+    return (announced < arriving ? announced : arriving) + 128u * lane->frames + 1024;
+}
+
 static uint64_t most_memory(const struct fuzz *fuzz)
 {
     const struct ax_session *session = &fuzz->session;
     const struct ax_limits *limits = &session->config.limits;
-    uint64_t announced = session->lane.size < limits->max_message ? session->lane.size : limits->max_message;
-    uint64_t arriving = AX_BODY_FIRST_STEP + 2 * fuzz->fed;
-    uint64_t incoming = (announced < arriving ? announced : arriving) + 128u * session->lane.frames + 1024;
+    uint64_t incoming = most_incoming(fuzz, &session->lane) + most_incoming(fuzz, &session->bulk);
     uint64_t queued =
         2 * limits->max_queued + 2 * (OWN_PAYLOAD_MAX + OWN_BUFFERS_MAX * 16384) + limits->max_head + 8192;
 
@@ -158,6 +168,7 @@ static void check_request(struct fuzz *fuzz, const struct ax_message *message)
     CHECK(message->buffer_count > 0 || message->type == AX_COPY || message->type == AX_METHOD);
     CHECK(message->within == 0 || has_feature(fuzz, AX_FEATURE_NESTED));
     fuzz->peer_call = message->call;
+    fuzz->unread += message->counted;
 }
 
 static void check_result(struct fuzz *fuzz, const struct ax_event *event)
@@ -219,6 +230,8 @@ static void check_session(struct fuzz *fuzz)
     CHECK(session->calls.count >= fuzz->open_calls);
     CHECK(session->calls_in_progress <= session->config.limits.max_calls);
     CHECK(session->state < AX_STATE_CLOSING || session->release_count == 0);
+    CHECK(session->unread == fuzz->unread);
+    CHECK(session->unread <= session->config.limits.window + 2 * session->config.limits.max_message);
     CHECK(alloc_bytes() <= most_memory(fuzz));
     fuzz->state = session->state;
 }
@@ -321,13 +334,31 @@ static void feed_large(struct fuzz *fuzz, bool more)
     handle(fuzz, &event);
 }
 
+/* Well-formed messages, perhaps in chunks, which the peer may send whether that has been agreed on or not. */
+static void feed_wire(struct fuzz *fuzz, struct wire *wire)
+{
+    struct input rest = {wire->data, wire->size};
+    struct wire chunks = {0};
+
+    while (fuzz->chunk > 0 && rest.size > 0) {
+        struct input part = take_bytes(&rest, fuzz->chunk);
+        wire_frame(&chunks, "\x0a", 1, true);
+        wire_frame(&chunks, part.data, part.size, false);
+    }
+    feed(fuzz, fuzz->chunk > 0 ? (struct input){chunks.data, chunks.size} : rest);
+    wire_free(&chunks);
+    wire_free(wire);
+}
+
 /* Whether a message that comes now is one, and not the inside of another. */
 static bool is_listening(const struct fuzz *fuzz)
 {
     const struct ax_session *session = &fuzz->session;
 
     return session->state == AX_STATE_READY && session->lane.frames == 0 &&
-           ax_frame_reader_at_boundary(&session->lane.frame);
+           ax_frame_reader_at_boundary(&session->lane.frame) &&
+           (fuzz->chunk == 0 || (has_feature(fuzz, AX_FEATURE_FLOW) && session->bulk.frames == 0 &&
+                                 ax_frame_reader_at_boundary(&session->bulk.frame)));
 }
 
 /* A result that is well-formed. One for a call that nobody made, or that has had its result, is the peer's mistake. */
@@ -346,8 +377,7 @@ static void feed_result(struct fuzz *fuzz)
         wire_result(&wire, id, refs[1] % 16 == 1 ? AX_RESULT_SELF : AX_RESULT_REFERENCE, refs, 2, "result");
     else
         wire_result(&wire, id, 2 + refs[1] % 2, refs, 2, "result");
-    feed(fuzz, (struct input){wire.data, wire.size});
-    wire_free(&wire);
+    feed_wire(fuzz, &wire);
     if (!is_heard || fuzz->has_failed)
         return;
     snprintf(expected, sizeof(expected), "Call not found: %u", (unsigned)id);
@@ -408,8 +438,7 @@ static void feed_message(struct fuzz *fuzz, enum well_formed type)
         wire_idle(&wire);
         break;
     }
-    feed(fuzz, (struct input){wire.data, wire.size});
-    wire_free(&wire);
+    feed_wire(fuzz, &wire);
 }
 
 /* ---- what the owner does ---- */
@@ -431,19 +460,28 @@ struct load {
     struct ax_cargo cargo;
 };
 
+/* Some are large: then the message goes in chunks. */
+static size_t buffer_size(unsigned how)
+{
+    return how < 224 ? how * 128u : (how - 223) * 8192u;
+}
+
 static void make_load(struct fuzz *fuzz, struct load *load, size_t buffers)
 {
+    size_t frames = 0;
+
     *load = (struct load){.refs = {take_byte(&fuzz->input), UINT64_MAX}};
     for (size_t i = 0; i < buffers; i++) {
         unsigned how = take_byte(&fuzz->input);
-        load->buffers[i] = make_buffer(how * 128u);
+        load->buffers[i] = make_buffer(buffer_size(how));
         load->buffers[i].joined = how % 2 == 1 && i + 1 < buffers;
         load->kinds[i] = how;
+        frames += !load->buffers[i].joined;
     }
     load->cargo =
         (struct ax_cargo){.refs = load->refs, .ref_count = 2, .buffers = load->buffers, .buffer_count = buffers};
     load->cargo.kinds = load->kinds;
-    load->cargo.kind_count = has_feature(fuzz, AX_FEATURE_BUFFERS) && buffers > 0 ? buffers - 1 : 0;
+    load->cargo.kind_count = has_feature(fuzz, AX_FEATURE_BUFFERS) && frames > 0 ? frames - 1 : 0;
 }
 
 static bool is_taken(const struct load *load)
@@ -480,6 +518,16 @@ static struct ax_operation make_operation(unsigned how)
     return operation;
 }
 
+/* Too much waits to be sent, or the peer holds us back. */
+static bool may_be_full(const struct fuzz *fuzz)
+{
+    const struct ax_session *session = &fuzz->session;
+
+    return ax_session_unsent(session) >= session->config.limits.max_queued ||
+           (session->peer_window > 0 && session->uncredited > 0) ||
+           (session->peer_max_calls > 0 && session->calls.count >= session->peer_max_calls);
+}
+
 static void call(struct fuzz *fuzz)
 {
     unsigned how = take_byte(&fuzz->input);
@@ -498,7 +546,7 @@ static void call(struct fuzz *fuzz)
     CHECK((error == AX_ESTATE) == (fuzz->session.state != AX_STATE_READY || !is_known));
     if (error) {
         CHECK(is_whole(&load) && (error == AX_ESTATE || error == AX_EFULL || (error == AX_ENOMEM && failed)));
-        CHECK(error != AX_EFULL || fuzz->session.output.size >= fuzz->session.config.limits.max_queued);
+        CHECK(error != AX_EFULL || may_be_full(fuzz));
         free_load(&load);
         return;
     }
@@ -540,6 +588,32 @@ static void release(struct fuzz *fuzz, uint64_t id)
     begin_request(fuzz);
     int error = ax_session_release(&fuzz->session, id);
     CHECK(end_request(fuzz) ? error == AX_ENOMEM : error == 0);
+}
+
+static void consume(struct fuzz *fuzz)
+{
+    begin_request(fuzz);
+    int error = ax_session_consumed(&fuzz->session, fuzz->unread, fuzz->now);
+    CHECK(end_request(fuzz) ? error == AX_ENOMEM : error == 0);
+    fuzz->unread = 0;
+}
+
+/* Other memory for the body that is being received, if the session wants it. */
+static void give_place(struct fuzz *fuzz)
+{
+    struct ax_wish wish;
+
+    if (!ax_session_wants_place(&fuzz->session, &wish))
+        return;
+    CHECK(wish.size >= AX_PLACE_MIN && wish.size <= fuzz->session.config.limits.max_message);
+    CHECK(wish.size <= 16 * (fuzz->fed + 1));
+    struct ax_buffer place = {.data = malloc(wish.size), .capacity = wish.size};
+    unsigned char *memory = place.data;
+    CHECK(memory && ax_session_place(&fuzz->session, wish.body, &place) == 0);
+    CHECK(place.data != memory && place.size <= fuzz->fed);
+    memcpy(memory, place.data, place.size);
+    ax_buffer_fini(&place);
+    fuzz->has_placed = true;
 }
 
 static void forget(struct fuzz *fuzz)
@@ -622,6 +696,8 @@ static void plain_step(struct fuzz *fuzz, unsigned what)
         feed_message(fuzz, messages[what - 4]);
     } else if (what < 13) {
         feed_result(fuzz);
+    } else if (what == 14) {
+        fuzz->chunk = take_byte(&fuzz->input);
     } else {
         fuzz->fail_at = 1 + take_byte(&fuzz->input) % 16;
         fuzz->fail_from = what == 15;
@@ -662,7 +738,12 @@ static void step(struct fuzz *fuzz)
             release(fuzz, UINT64_MAX - i);
         break;
     case 10:
-        forget(fuzz);
+        if (argument < 8)
+            forget(fuzz);
+        else if (argument < 12)
+            consume(fuzz);
+        else
+            give_place(fuzz);
         break;
     case 11:
         send_some(fuzz, argument);
@@ -692,6 +773,7 @@ static struct ax_session_config make_config(unsigned settings)
     config.bootstrap = settings & BOOTSTRAP ? source : NULL;
     config.refuse_requests = settings & REFUSING;
     ax_limits_init(&config.limits);
+    config.limits.window = 4 * AX_COUNTED_MIN;
     config.limits.max_message = 4u << 20; /* every byte is really written: more would only take time */
     if (settings & SMALL_LIMITS) {
         config.limits = (struct ax_limits){
@@ -703,6 +785,7 @@ static struct ax_session_config make_config(unsigned settings)
             .max_queued = 1024,
             .idle_floor_ms = 1,
             .close_ms = 100,
+            .window = 4096,
         };
     }
     if (settings & TIMEOUTS) {
@@ -714,13 +797,17 @@ static struct ax_session_config make_config(unsigned settings)
 
 static void shake_hands(struct fuzz *fuzz, unsigned settings, unsigned timeout, unsigned features)
 {
-    unsigned char bytes[AX_SUPERBLOCK_SIZE + AX_FRAME_HEADER_SIZE + 2] = {0};
-    struct ax_superblock superblock = {AX_MAGIC, {0, settings & OLD ? 1 : 2, 0}, 1, features};
+    struct wire wire = {0}, head = {0};
 
-    ax_superblock_encode(bytes, &superblock);
-    ax_frame_put_header(bytes + AX_SUPERBLOCK_SIZE, 2, false);
-    bytes[sizeof(bytes) - 1] = (unsigned char)(timeout % 0xfd);
-    feed(fuzz, (struct input){bytes, sizeof(bytes)});
+    wire_superblock_features(&wire, settings & OLD ? 1 : 2, features);
+    wire_uint(&head, AX_GREETING);
+    wire_uint(&head, timeout);
+    wire_uint(&head, timeout % 3 * AX_COUNTED_MIN);
+    wire_uint(&head, timeout % 5);
+    wire_frame(&wire, head.data, head.size, false);
+    feed(fuzz, (struct input){wire.data, wire.size});
+    wire_free(&wire);
+    wire_free(&head);
     CHECK(fuzz->session.state == AX_STATE_READY);
 }
 

@@ -36,129 +36,179 @@ static size_t check_ids(struct ax_ids ids)
     return (size_t)(ids.reader.end - ids.reader.pos);
 }
 
-/* Calls are numbered as they come. */
-static void check_request(struct sent *sent, const struct ax_message *message)
+/* What buffers are is said only to a peer that takes them, and of those behind the first alone. */
+static void check_kinds(const struct sent *sent, const struct sent_lane *lane, const struct ax_message *message)
 {
-    size_t behind = check_ids(message->ids);
+    CHECK(message->kinds.count == 0 || has_feature(sent, AX_FEATURE_BUFFERS));
+    CHECK(message->kinds.count == 0 || message->kinds.count < lane->buffers);
+    CHECK(message->kinds.count == 0 || check_ids(message->kinds) == 0);
+}
 
+static void check_request(struct sent *sent, struct sent_lane *lane, const struct ax_message *message)
+{
+    check_ids(message->ids);
+    check_kinds(sent, lane, message);
     CHECK(message->type == AX_APPLY || has_feature(sent, AX_FEATURE_OPERATIONS));
-    CHECK(message->call == sent->requests++);
-    CHECK((behind > 0) == (message->within > 0) && (behind == 0 || has_feature(sent, AX_FEATURE_NESTED)));
-    CHECK((sent->buffers == 0) == (message->type == AX_COPY));
+    CHECK(message->call >= lane->next_call && message->call < sent->session->next_call);
+    lane->next_call = message->call + 1;
+    sent->requests++;
+    CHECK(message->within == 0 || has_feature(sent, AX_FEATURE_NESTED));
+    CHECK((lane->buffers == 0) == (message->type == AX_COPY));
     CHECK((message->text_size > 0) == (message->type == AX_METHOD));
 }
 
-static void check_result(const struct sent *sent, const struct ax_message *message)
+static void check_result(const struct sent *sent, const struct sent_lane *lane, const struct ax_message *message)
 {
+    check_kinds(sent, lane, message);
+    check_ids(message->ids);
     switch (message->kind) {
     case AX_RESULT_SUCCESS:
     case AX_RESULT_ERROR:
-        CHECK(sent->buffers > 0 && check_ids(message->ids) == 0);
+        CHECK(lane->buffers > 0);
         break;
     case AX_RESULT_REFERENCE:
-        CHECK(has_feature(sent, AX_FEATURE_OPERATIONS) && message->ids.count > 0);
-        CHECK(sent->buffers > 0 && check_ids(message->ids) == 0);
+        CHECK(has_feature(sent, AX_FEATURE_OPERATIONS) && message->ids.count > 0 && lane->buffers > 0);
         break;
     case AX_RESULT_SELF:
-        CHECK(has_feature(sent, AX_FEATURE_OPERATIONS) && sent->buffers == 0);
+        CHECK(has_feature(sent, AX_FEATURE_OPERATIONS) && lane->buffers == 0);
         break;
     default:
-        CHECK(message->kind == AX_RESULT_OPERATION_ERROR && sent->buffers == 0 && message->text_size > 0);
+        CHECK(message->kind == AX_RESULT_OPERATION_ERROR && lane->buffers == 0 && message->text_size > 0);
     }
 }
 
-static void check_message(struct sent *sent)
+/* Windows are for a peer that knows them. */
+static void check_greeting(const struct sent *sent, const struct ax_message *message)
 {
-    struct ax_message message = {.head = {.data = sent->head, .size = sent->head_size}};
+    const struct ax_session_config *config = &sent->session->config;
 
-    ax_message_decode(&message);
-    CHECK(message.type < AX_MESSAGE_TYPES);
-    CHECK((message.type == AX_GREETING) == (count_messages(sent) == 0));
-    CHECK(sent->messages[AX_GOODBYE] == 0); /* nothing is sent behind it */
-    switch (message.type) {
+    CHECK(message->timeout_ms == config->timeout_ms);
+    CHECK(message->window == (has_feature(sent, AX_FEATURE_FLOW) ? config->limits.window : 0));
+    CHECK(message->max_calls == (has_feature(sent, AX_FEATURE_FLOW) ? config->limits.max_calls : 0));
+}
+
+/* The messages that have no buffers. */
+static void check_small(const struct sent *sent, const struct sent_lane *lane, const struct ax_message *message)
+{
+    CHECK(lane->buffers == 0);
+    switch (message->type) {
     case AX_GREETING:
-        CHECK(sent->buffers == 0 && message.timeout_ms == sent->session->config.timeout_ms);
-        break;
-    case AX_APPLY:
-    case AX_CREATE:
-    case AX_REPLICATE:
-    case AX_COPY:
-    case AX_METHOD:
-        check_request(sent, &message);
-        break;
-    case AX_RESULT:
-        check_result(sent, &message);
+        check_greeting(sent, message);
         break;
     case AX_GOODBYE:
-        CHECK(sent->buffers == 0);
-        CHECK(message.text_size == 0 || has_feature(sent, AX_FEATURE_REASON));
+        CHECK(message->text_size == 0 || has_feature(sent, AX_FEATURE_REASON));
         break;
     case AX_DEL_OBJS:
-        CHECK(sent->buffers == 0 && message.ids.count > 0 && message.ids.count <= RELEASES_MAX);
-        CHECK(check_ids(message.ids) == 0);
+        CHECK(message->ids.count > 0 && message->ids.count <= RELEASES_MAX && check_ids(message->ids) == 0);
+        break;
+    case AX_CREDIT:
+        CHECK(message->size > 0 && has_feature(sent, AX_FEATURE_FLOW));
         break;
     default:
-        CHECK(sent->buffers == 0 && sent->head_size == 1);
+        CHECK(message->type == AX_IDLE && lane->head_size == 1);
     }
+}
+
+static struct ax_message read_head(struct sent_lane *lane)
+{
+    struct ax_message message = {.head = {.data = lane->head, .size = lane->head_size}};
+
+    ax_message_decode(&message);
+    return message;
+}
+
+static void check_message(struct sent *sent, struct sent_lane *lane)
+{
+    struct ax_message message = read_head(lane);
+
+    CHECK(message.type < AX_MESSAGE_TYPES);
+    CHECK((message.type == AX_GREETING) == (count_messages(sent) == 0));
+    CHECK(sent->messages[AX_GOODBYE] == 0 ||
+          lane->is_chunk); /* nothing is sent behind it, but for its own chunk's end */
+    if (ax_is_request(message.type))
+        check_request(sent, lane, &message);
+    else if (message.type == AX_RESULT)
+        check_result(sent, lane, &message);
+    else if (message.type == AX_CHUNK)
+        CHECK(lane == &sent->lane && lane->buffers == 1);
+    else
+        check_small(sent, lane, &message);
     sent->messages[message.type]++;
 }
 
-static void end_frame(struct sent *sent)
+static void end_frame(struct sent *sent, struct sent_lane *lane)
 {
-    if (sent->frame.more)
+    if (lane->frames == 1) {
+        lane->is_chunk = read_head(lane).type == AX_CHUNK;
+        CHECK(!lane->is_chunk || (lane == &sent->lane && has_feature(sent, AX_FEATURE_FLOW)));
+        CHECK(!lane->is_chunk || sent->messages[AX_GOODBYE] == 0);
+    }
+    if (lane->frame.more)
         return;
-    check_message(sent);
-    sent->frames = sent->buffers = 0;
-    sent->head_size = 0;
+    check_message(sent, lane);
+    lane->frames = lane->buffers = 0;
+    lane->head_size = 0;
+    lane->is_chunk = false;
 }
 
-static size_t take_header(struct sent *sent, const unsigned char *data, size_t size)
+static size_t take_header(struct sent *sent, struct sent_lane *lane, const unsigned char *data, size_t size)
 {
-    size_t used = ax_frame_read_header(&sent->frame, data, size);
+    size_t used = ax_frame_read_header(&lane->frame, data, size);
 
-    if (sent->frame.in_body) {
-        if (sent->frames++ > 0)
-            sent->buffers++;
+    if (lane->frame.in_body) {
+        if (lane->frames++ > 0)
+            lane->buffers++;
         else
-            CHECK(sent->frame.length > 0 && sent->frame.length <= sizeof(sent->head));
-        if (sent->frame.length == 0 && ax_frame_read_body(&sent->frame, 0))
-            end_frame(sent);
+            CHECK(lane->frame.length > 0 && lane->frame.length <= sizeof(lane->head));
+        CHECK(!lane->is_chunk || (lane->frame.length > 0 && lane->frame.length <= AX_CHUNK_SIZE));
+        if (lane->frame.length == 0 && ax_frame_read_body(&lane->frame, 0))
+            end_frame(sent, lane);
     }
     return used;
 }
 
-static size_t take_body(struct sent *sent, const unsigned char *data, size_t size)
-{
-    size_t used = sent->frame.remaining < size ? (size_t)sent->frame.remaining : size;
+static void take(struct sent *sent, struct sent_lane *lane, const unsigned char *bytes, size_t size);
 
-    if (sent->buffers == 0) {
-        memcpy(sent->head + sent->head_size, data, used);
-        sent->head_size += used;
+static size_t take_body(struct sent *sent, struct sent_lane *lane, const unsigned char *data, size_t size)
+{
+    size_t used = lane->frame.remaining < size ? (size_t)lane->frame.remaining : size;
+
+    if (lane->buffers == 0) {
+        memcpy(lane->head + lane->head_size, data, used);
+        lane->head_size += used;
+    } else if (lane->is_chunk) {
+        take(sent, &sent->bulk, data, used);
     }
-    if (ax_frame_read_body(&sent->frame, used))
-        end_frame(sent);
+    if (ax_frame_read_body(&lane->frame, used))
+        end_frame(sent, lane);
     return used;
 }
 
-void sent_take(struct sent *sent, const void *data, size_t size)
+static void take(struct sent *sent, struct sent_lane *lane, const unsigned char *bytes, size_t size)
 {
-    const unsigned char *bytes = data;
-
     while (size > 0) {
-        size_t missing = size_before_frames(sent->session) - sent->before;
-        size_t used = size;
-        if (missing > 0) {
-            used = size < missing ? size : missing;
-            sent->before += used;
-        } else {
-            used = sent->frame.in_body ? take_body(sent, bytes, size) : take_header(sent, bytes, size);
-        }
+        size_t used = lane->frame.in_body ? take_body(sent, lane, bytes, size) : take_header(sent, lane, bytes, size);
         bytes += used;
         size -= used;
     }
 }
 
+void sent_take(struct sent *sent, const void *data, size_t size)
+{
+    size_t missing = size_before_frames(sent->session) - sent->before;
+    size_t before = size < missing ? size : missing;
+
+    sent->before += before;
+    take(sent, &sent->lane, (const unsigned char *)data + before, size - before);
+}
+
+static bool is_between_messages(const struct sent_lane *lane)
+{
+    return ax_frame_reader_at_boundary(&lane->frame) && lane->frames == 0;
+}
+
 void sent_finish(const struct sent *sent)
 {
-    CHECK(ax_frame_reader_at_boundary(&sent->frame) && sent->frames == 0);
+    CHECK(is_between_messages(&sent->lane));
+    CHECK(is_between_messages(&sent->bulk) || sent->session->state == AX_STATE_FAILED);
 }

@@ -265,6 +265,21 @@ static void a_call_that_is_larger_than_the_window_goes_alone(void **state)
     assert_int_equal(ask(LARGE, 'b', 0), 0);
 }
 
+static void a_large_call_that_is_refused_holds_back_no_other(void **state)
+{
+    (void)state;
+    tear_down(NULL);
+    connect_peers(AX_FEATURES_ALL, 1, 100);
+    acceptor.session.config.refuse_requests = true;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ask(LARGE, 'a', 0), 0);
+        peer_exchange(&opener, &acceptor);
+        assert_int_equal(opener.session.uncredited, 0);
+    }
+    assert_int_equal(acceptor.session.unread, 0);
+    wire_free(&opener.log);
+}
+
 static void calls_wait_until_the_peer_has_answered(void **state)
 {
     (void)state;
@@ -378,6 +393,7 @@ int main(void)
         TEST(an_empty_chunk_is_nothing),
         TEST(large_calls_wait_until_the_peer_has_read),
         TEST(a_call_that_is_larger_than_the_window_goes_alone),
+        TEST(a_large_call_that_is_refused_holds_back_no_other),
         TEST(calls_wait_until_the_peer_has_answered),
         TEST(too_much_credit_is_no_more_than_enough),
         TEST(nobody_is_told_after_the_end),
