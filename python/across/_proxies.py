@@ -21,7 +21,9 @@ from ._portable import ConnectionBound, portable
 _SPECIAL = frozenset(
     '__len__ __contains__ __getitem__ __setitem__ __delitem__ __call__ __iter__ __next__ __enter__ __exit__'.split()
 )
-_MAX_METHODS = 10000  # of one object; dir() of the largest classes has a few hundred
+_MAX_METHODS = 2000  # of one object; dir() of the largest classes has some hundred
+_MAX_NAME = 200  # characters of a method's name
+_MAX_NAMES = _MAX_METHODS * (_MAX_NAME + 1)  # bytes of all names of one object, with spaces between them
 _MAX_TYPES = 256  # proxy types that are kept for reuse; a hostile peer could otherwise add them without end
 
 
@@ -117,6 +119,8 @@ def list_methods(obj: Any) -> bytes:
 
 def make_proxy(id: int, names: bytes) -> Proxy:
     """Make a proxy for object `id` of the peer's table, with methods as `list_methods` gives them."""
+    if len(names) > _MAX_NAMES:
+        raise ValueError('invalid methods of a proxy')
     return _new_proxy(id, _split_names(names))
 
 
@@ -137,8 +141,8 @@ def _check_methods(methods: Collection[str]) -> frozenset[str]:
     if len(methods) > _MAX_METHODS:
         raise ValueError('invalid methods of a proxy')
     for name in methods:
-        if not isinstance(name, str) or not _is_forwarded(name):
-            raise ValueError('invalid method of a proxy: {!r}'.format(name))
+        if not isinstance(name, str) or len(name) > _MAX_NAME or not _is_forwarded(name):
+            raise ValueError('invalid method of a proxy: {!r:.200}'.format(name))
     return frozenset(methods)
 
 

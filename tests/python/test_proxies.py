@@ -175,6 +175,22 @@ def test_names_from_the_peer_are_checked(name):
         across._make_proxy(1, [name])
 
 
+@pytest.mark.parametrize('names', [['x' * 201], ['m{}'.format(number) for number in range(2001)]])
+def test_names_from_the_peer_are_bounded(names):
+    from across import _proxies
+
+    with pytest.raises(ValueError, match='invalid method') as info:
+        across._make_proxy(1, names)
+    assert len(str(info.value)) < 300
+    with pytest.raises(ValueError, match='invalid method'):
+        _proxies.make_proxy(1, ' '.join(names).encode())
+    with pytest.raises(ValueError, match='invalid method'):
+        _proxies.make_proxy(1, b'get' + b' ' * 500000)
+    for fine in (['x' * 200], names[:1] if len(names) > 1 else ['x']):
+        with pytest.raises(RuntimeError):  # they pass, and then there is no connection that unpickles
+            across._make_proxy(1, fine)
+
+
 def test_proxy_types_are_shared_and_bounded(conn):
     assert type(conn.create(list)) is type(conn.create(list))
     from across import _proxies
