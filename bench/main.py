@@ -118,16 +118,22 @@ def main() -> None:
     rows = [row for row in ROWS if not args.only or args.only in row.key]
     described = machine.describe()
     cells: Cells = {}
-    for number in range(args.rounds):
-        print(f'round {number + 1} of {args.rounds}', file=sys.stderr)
-        run_round(args, names, rows, cells)
-        names.reverse()
+    done = 0
+    try:
+        while done < args.rounds:
+            print(f'round {done + 1} of {args.rounds}', file=sys.stderr)
+            run_round(args, names, rows, cells)
+            names.reverse()
+            done += 1
+    except KeyboardInterrupt:
+        print('interrupted: here is what has been measured', file=sys.stderr)
     results = {key: {name: summary(each) for name, each in row.items()} for key, row in cells.items()}
     described['idle connections'] = str(args.idle)
-    text = report.render(described, args.rounds, results)
+    described['rounds'] = f'{done}, everybody in turn'
+    text = report.render(described, results)
     print(text)
     if args.json:
-        document = {'machine': described, 'rounds': args.rounds, 'goals': goals.judge(results), 'results': results}
+        document = {'machine': described, 'goals': goals.judge(results), 'results': results}
         args.json.write_text(json.dumps(document, indent=1) + '\n')
     if args.docs:
         report.insert(args.docs / 'performance.md', text)

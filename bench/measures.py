@@ -138,7 +138,7 @@ def calls_in_a_second(peer: Peer, threads: int, seconds: float) -> float:
 
 def threads(setting: Setting) -> Figures:
     with setting.connected() as peer:
-        seconds = setting.count(20, 2) / 10
+        seconds = setting.count(15, 2) / 10
         one = calls_in_a_second(peer, 1, seconds)
         sixteen = calls_in_a_second(peer, 16, seconds)
         return {'one': one, 'sixteen': sixteen, 'ratio': sixteen / one}
@@ -147,7 +147,7 @@ def threads(setting: Setting) -> Figures:
 def first(setting: Setting) -> Figures:
     times = []
     with setting.contestant.serving(setting.transport, setting.mode, setting.folder) as address:
-        for number in range(setting.count(60, 5)):
+        for number in range(setting.count(30, 5)):
             setting.contestant.pause_before_connect()
             begin = time.perf_counter()
             peer = setting.contestant.connect(address)
@@ -260,7 +260,7 @@ def beside_stream(setting: Setting) -> Figures:
     """Small calls on a connection that is quiet, and on one where another thread sends 64 MiB again and again."""
     with setting.connected() as peer:
         value = make('bytes', SIZE)
-        seconds = setting.count(30, 5) / 10
+        seconds = setting.count(20, 5) / 10
         quiet = paced(peer.null, seconds)
         stop = threading.Event()
         sent = threading.Semaphore(0)

@@ -54,9 +54,9 @@ def reasons(results: Results) -> list[str]:
     return [f'- {why}: {", ".join(keys)}' for why, keys in sorted(found.items())]
 
 
-def render(machine: dict[str, str], rounds: int, results: Results) -> str:
+def render(machine: dict[str, str], results: Results) -> str:
     lines = ['    ' + f'{name}: {value}' for name, value in machine.items()]
-    lines += [f'    {rounds} rounds, in turn', '']
+    lines += ['']
     for title, rows in TABLES.items():
         if any(row.key in results for row in rows):
             lines += [f'**{title}**', '', *table(rows, results), '']
