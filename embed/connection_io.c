@@ -186,6 +186,16 @@ static bool is_turn_of_others(const struct ax_connection *connection, const stru
 
 static void attend(struct ax_connection *connection);
 
+/* Like ax_connection_submit(), for the loop: a burst of short calls needs no burst of threads. */
+static void submit_behind(struct ax_connection *connection, struct ax_request_queue *queue)
+{
+    struct ax_engine *engine = connection->engine;
+    struct ax_request *request;
+    while ((request = ax_request_pop(queue)) != NULL)
+        if (ax_executor_submit_behind(&engine->executor, &request->job))
+            ax_lease_guard_calls(engine);
+}
+
 /* One read by the loop, which may leave the next one to others: before anybody who got something can look for it. */
 static bool read_once(struct ax_connection *connection, bool is_first)
 {
@@ -202,7 +212,7 @@ static bool read_once(struct ax_connection *connection, bool is_first)
         uv_poll_stop(&connection->poll_in);
         connection->watched = 0;
     }
-    ax_connection_submit(connection, &arrivals.queue);
+    submit_behind(connection, &arrivals.queue);
     if (arrivals.placing)
         ax_placement_hold(connection);
     return more;

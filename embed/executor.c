@@ -11,12 +11,22 @@ struct ax_executor_thread {
     struct ax_executor *executor;
     struct ax_job *job;              /* what to run next; NULL: nothing yet */
     pthread_cond_t given;            /* job was set, or the executor is stopping */
-    struct ax_executor_thread *next; /* in the idle stack */
+    struct ax_executor_thread *next; /* in the idle stack, or among the busy ones */
+    struct ax_executor_thread *prev; /* among the busy ones */
     bool idle;
+    atomic_uint_fast64_t busy_since; /* ns; 0: it runs no call, or that waits. Of use to others only as a guess */
 };
 
-/* The executor whose call this thread runs, if any. */
+/* The executor whose call this thread runs, if any; and then the thread. */
 static _Thread_local struct ax_executor *calling;
+static _Thread_local struct ax_executor_thread *self;
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
 
 static void queue_push(struct ax_job_queue *queue, struct ax_job *job)
 {
@@ -59,7 +69,7 @@ static void refuse_all(struct ax_job_queue *queue)
         job->refuse(job);
 }
 
-static bool start_thread(struct ax_executor *executor, struct ax_job *job);
+static struct ax_executor_thread *start_thread(struct ax_executor *executor, struct ax_job *job);
 
 int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hooks *hooks, uint32_t max_threads)
 {
@@ -67,13 +77,14 @@ int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hoo
         .hooks = *hooks,
         .max_threads = max_threads != 0 ? max_threads : AX_EXECUTOR_MAX_THREADS,
         .max_queued = AX_EXECUTOR_MAX_QUEUED,
+        .behind_ns = AX_EXECUTOR_BEHIND_MS * 1000000,
     };
     pthread_sigmask(SIG_SETMASK, NULL, &executor->blocked);
     pthread_mutex_init(&executor->lock, NULL);
     ax_deadline_cond_init(&executor->ended);
     /* One thread from the start, which never ends: a service always finds somebody, whatever the machine is short of. */
     pthread_mutex_lock(&executor->lock);
-    bool started = start_thread(executor, NULL);
+    bool started = start_thread(executor, NULL) != NULL;
     pthread_mutex_unlock(&executor->lock);
     return started ? 0 : -EAGAIN;
 }
@@ -108,21 +119,59 @@ static bool wait_for_job(struct ax_executor *executor, struct ax_executor_thread
     return thread->job != NULL;
 }
 
-/* The next job from the queues; a call counts as being run from here on. With the lock. */
-static struct ax_job *next_queued(struct ax_executor *executor)
+/* The thread has a call to run from here on. With the lock. */
+static void begin_call(struct ax_executor *executor, struct ax_executor_thread *thread)
+{
+    executor->in_calls++;
+    atomic_store_explicit(&thread->busy_since, now_ns(), memory_order_relaxed);
+    thread->prev = NULL;
+    thread->next = executor->busy;
+    if (executor->busy != NULL)
+        executor->busy->prev = thread;
+    executor->busy = thread;
+}
+
+static void end_call(struct ax_executor *executor, struct ax_executor_thread *thread)
+{
+    executor->in_calls--;
+    if (thread->prev != NULL)
+        thread->prev->next = thread->next;
+    else
+        executor->busy = thread->next;
+    if (thread->next != NULL)
+        thread->next->prev = thread->prev;
+}
+
+static struct ax_job *pop_call(struct ax_executor *executor)
+{
+    struct ax_job *job = queue_pop(&executor->calls);
+    atomic_store_explicit(&executor->queued, executor->calls.count, memory_order_relaxed);
+    return job;
+}
+
+static void push_call(struct ax_executor *executor, struct ax_job *job)
+{
+    queue_push(&executor->calls, job);
+    atomic_store_explicit(&executor->queued, executor->calls.count, memory_order_relaxed);
+}
+
+/* The next job from the queues. With the lock. */
+static struct ax_job *next_queued(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     struct ax_job *job = queue_pop(&executor->services);
     if (job == NULL && executor->in_calls < executor->max_threads) {
-        job = queue_pop(&executor->calls);
-        executor->in_calls += job != NULL;
+        job = pop_call(executor);
+        if (job != NULL)
+            begin_call(executor, thread);
     }
     return job;
 }
 
-static void run_job(struct ax_executor *executor, struct ax_job *job)
+static void run_job(struct ax_executor *executor, struct ax_executor_thread *thread, struct ax_job *job)
 {
     bool is_call = job->kind != AX_JOB_SERVICE;
     calling = is_call ? executor : NULL;
+    self = thread;
     executor->in_jobs++;
     if (executor->stopping)
         pthread_cond_signal(&executor->ended);
@@ -130,7 +179,8 @@ static void run_job(struct ax_executor *executor, struct ax_job *job)
     job->run(job); /* which may free the job */
     pthread_mutex_lock(&executor->lock);
     executor->in_jobs--;
-    executor->in_calls -= is_call;
+    if (is_call)
+        end_call(executor, thread);
     calling = NULL;
 }
 
@@ -147,9 +197,9 @@ static void *thread_main(void *arg)
         struct ax_job *job = thread->job;
         thread->job = NULL;
         if (job == NULL)
-            job = next_queued(executor);
+            job = next_queued(executor, thread);
         if (job != NULL)
-            run_job(executor, job);
+            run_job(executor, thread, job);
         else if (!wait_for_job(executor, thread))
             break;
     }
@@ -183,37 +233,37 @@ static struct ax_executor_thread *take_record(struct ax_executor *executor)
     return thread;
 }
 
-/* Starts a thread that begins with this job. With the lock. */
-static bool start_thread(struct ax_executor *executor, struct ax_job *job)
+/* Starts a thread that begins with this job; NULL: there can be none. With the lock. */
+static struct ax_executor_thread *start_thread(struct ax_executor *executor, struct ax_job *job)
 {
     struct ax_executor_thread *thread = take_record(executor);
     if (thread == NULL)
-        return false;
+        return NULL;
     thread->job = job;
     pthread_t id;
     if (pthread_create(&id, NULL, thread_main, thread) != 0) {
         thread->next = executor->spare;
         executor->spare = thread;
-        return false;
+        return NULL;
     }
     pthread_detach(id);
     executor->threads++;
-    return true;
+    return thread;
 }
 
-/* Gives the job to an idle thread, or to a new one while there are fewer than max_threads. With the lock. An idle thread is to
- * be signalled without it, or it would wake up only to wait for the lock: it is stored in *wake. */
-static bool give(struct ax_executor *executor, struct ax_job *job, uint32_t max_threads,
-                 struct ax_executor_thread **wake)
+/* Gives the job to an idle thread, or to a new one while there are fewer than max_threads; NULL: neither. With the lock. An idle
+ * thread is to be signalled without it, or it would wake up only to wait for the lock: it is stored in *wake. */
+static struct ax_executor_thread *give(struct ax_executor *executor, struct ax_job *job, uint32_t max_threads,
+                                       struct ax_executor_thread **wake)
 {
     struct ax_executor_thread *thread = executor->idle;
     *wake = thread;
     if (thread == NULL)
-        return executor->threads < max_threads && start_thread(executor, job);
+        return executor->threads < max_threads ? start_thread(executor, job) : NULL;
     executor->idle = thread->next;
     thread->idle = false;
     thread->job = job;
-    return true;
+    return thread;
 }
 
 /* The thread may have noticed its job, run it and ended by now: its record is not freed, so that this harms nobody. */
@@ -235,27 +285,95 @@ static bool is_stuck(const struct ax_executor *executor)
 static bool give_call(struct ax_executor *executor, struct ax_job *job, struct ax_executor_thread **wake)
 {
     *wake = NULL;
-    if (executor->in_calls >= executor->max_threads || !give(executor, job, executor->max_threads, wake))
+    if (executor->in_calls >= executor->max_threads)
         return false;
-    executor->in_calls++;
+    struct ax_executor_thread *thread = give(executor, job, executor->max_threads, wake);
+    if (thread == NULL)
+        return false;
+    begin_call(executor, thread);
     return true;
 }
 
-void ax_executor_submit(struct ax_executor *executor, struct ax_job *job)
+/* Whether a call has just begun, so that its thread may soon be free. With the lock. */
+static bool is_one_just_busy(const struct ax_executor *executor, uint64_t now)
 {
-    struct ax_executor_thread *wake;
-    bool accepted = true;
+    for (const struct ax_executor_thread *thread = executor->busy; thread != NULL; thread = thread->next) {
+        uint64_t since = atomic_load_explicit(&thread->busy_since, memory_order_relaxed);
+        if (since != 0 && now - since < executor->behind_ns)
+            return true;
+    }
+    return false;
+}
+
+static bool submit_call(struct ax_executor *executor, struct ax_job *job, bool may_wait)
+{
+    struct ax_executor_thread *wake = NULL;
+    bool accepted = true, behind = false;
     job->kind = AX_JOB_CALL;
     pthread_mutex_lock(&executor->lock);
-    if (!give_call(executor, job, &wake)) {
+    if (may_wait) {
+        job->queued_at = now_ns();
+        behind = is_one_just_busy(executor, job->queued_at);
+    }
+    if (behind || !give_call(executor, job, &wake)) {
         accepted = executor->calls.count < executor->max_queued && !is_stuck(executor);
         if (accepted)
-            queue_push(&executor->calls, job);
+            push_call(executor, job);
     }
     pthread_mutex_unlock(&executor->lock);
     wake_up(wake);
     if (!accepted)
         job->refuse(job);
+    return accepted && behind;
+}
+
+void ax_executor_submit(struct ax_executor *executor, struct ax_job *job)
+{
+    submit_call(executor, job, false);
+}
+
+bool ax_executor_submit_behind(struct ax_executor *executor, struct ax_job *job)
+{
+    return submit_call(executor, job, true);
+}
+
+/* Gives the oldest queued call a thread; false: there is none, of either. With the lock. */
+static bool give_oldest(struct ax_executor *executor, struct ax_executor_thread **wake)
+{
+    *wake = NULL;
+    if (executor->calls.first == NULL || !give_call(executor, executor->calls.first, wake))
+        return false;
+    pop_call(executor);
+    return true;
+}
+
+bool ax_executor_spread(struct ax_executor *executor)
+{
+    bool given, young;
+    do {
+        struct ax_executor_thread *wake = NULL;
+        uint64_t now = now_ns();
+        pthread_mutex_lock(&executor->lock);
+        const struct ax_job *oldest = executor->calls.first;
+        young = oldest != NULL && now - oldest->queued_at < executor->behind_ns;
+        given = !young && give_oldest(executor, &wake);
+        pthread_mutex_unlock(&executor->lock);
+        wake_up(wake);
+    } while (given);
+    return young;
+}
+
+bool ax_executor_rest_begin(struct ax_executor *executor)
+{
+    if (atomic_load_explicit(&executor->queued, memory_order_relaxed) > 0)
+        return false;
+    atomic_store_explicit(&self->busy_since, 0, memory_order_relaxed);
+    return true;
+}
+
+void ax_executor_rest_end(void)
+{
+    atomic_store_explicit(&self->busy_since, now_ns(), memory_order_relaxed);
 }
 
 void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *job)
@@ -264,7 +382,7 @@ void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *
     job->kind = AX_JOB_BACKGROUND;
     pthread_mutex_lock(&executor->lock);
     if (!give_call(executor, job, &wake))
-        queue_push(&executor->calls, job);
+        push_call(executor, job);
     pthread_mutex_unlock(&executor->lock);
     wake_up(wake);
 }
@@ -286,11 +404,16 @@ void ax_executor_wait_begin(struct ax_executor *executor)
     if (calling != executor)
         return;
     struct ax_job_queue refused = {0};
+    struct ax_executor_thread *wake = NULL;
+    atomic_store_explicit(&self->busy_since, 0, memory_order_relaxed);
     pthread_mutex_lock(&executor->lock);
     executor->waiting++;
-    if (is_stuck(executor))
+    if (!give_oldest(executor, &wake) && is_stuck(executor)) { /* the oldest may wait behind this one */
         refused = take_calls(&executor->calls);
+        atomic_store_explicit(&executor->queued, executor->calls.count, memory_order_relaxed);
+    }
     pthread_mutex_unlock(&executor->lock);
+    wake_up(wake);
     refuse_all(&refused);
 }
 
@@ -301,6 +424,7 @@ void ax_executor_wait_end(struct ax_executor *executor)
     pthread_mutex_lock(&executor->lock);
     executor->waiting--;
     pthread_mutex_unlock(&executor->lock);
+    atomic_store_explicit(&self->busy_since, now_ns(), memory_order_relaxed);
 }
 
 uint32_t ax_executor_stop(struct ax_executor *executor, bool wait_for_jobs, uint32_t timeout_ms)

@@ -8,6 +8,8 @@
  *   services  short jobs of the engine (dropping released objects, ending a connection), which must get through
  *             when every thread is stuck in a call: they have a queue and a few threads of their own.
  *   background work that our own side asked for and that may block, like a call, but is never refused.
+ * Waking a thread costs more than a short call. So a call may first wait *behind* one that has just begun, whose thread takes it
+ * next; if that one turns out not to be short, whoever has submitted the other finds it a thread of its own soon.
  * A call that waits for the peer may wait for a call of the peer to us. When all threads wait like that, a queued call might
  * never start: then the queue is refused, instead of a deadlock.
  *
@@ -18,6 +20,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,6 +29,7 @@
 #define AX_EXECUTOR_MAX_QUEUED 65536  /* calls waiting for a thread; their memory is bounded by each session's limits */
 #define AX_EXECUTOR_SERVICE_THREADS 2 /* more threads than calls may use */
 #define AX_EXECUTOR_IDLE_MS 10000     /* a thread without work ends after this */
+#define AX_EXECUTOR_BEHIND_MS 1       /* how long a call waits behind another, and as much again */
 
 enum ax_job_kind { AX_JOB_CALL, AX_JOB_SERVICE, AX_JOB_BACKGROUND };
 
@@ -34,6 +38,7 @@ struct ax_job {
     void (*run)(struct ax_job *job);    /* in a thread of the executor, without any lock */
     void (*refuse)(struct ax_job *job); /* instead of run, in any thread, without the executor's lock; calls only */
     enum ax_job_kind kind;              /* set by the submit functions */
+    uint64_t queued_at;                 /* ns; of one that waits behind another */
     struct ax_job *next;
 };
 
@@ -56,14 +61,17 @@ struct ax_executor {
     sigset_t blocked; /* signals in its threads, and so in processes that calls start: as where it was started */
     uint32_t max_threads;
     uint32_t max_queued;
+    uint64_t behind_ns; /* a call that began less than this ago is expected to end soon */
     pthread_mutex_t lock;
     struct ax_executor_thread *idle;  /* the one that was busy last is first */
+    struct ax_executor_thread *busy;  /* those that run calls, the newest first */
     struct ax_executor_thread *spare; /* records of threads that have ended */
     uint32_t threads;                 /* all, including those that are being started */
     uint32_t in_jobs;                 /* that run a job */
     uint32_t in_calls;                /* that run a call */
     uint32_t waiting;                 /* of in_calls: that wait for a peer */
     struct ax_job_queue calls;
+    atomic_uint queued; /* calls.count, for who has no lock */
     struct ax_job_queue services;
     bool stopping;
     pthread_cond_t ended; /* while stopping: a thread has ended, or begun a job */
@@ -75,6 +83,22 @@ int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hoo
 
 /* Runs a call, or refuses it before or after this returns. Not under a lock that refuse() takes. */
 void ax_executor_submit(struct ax_executor *executor, struct ax_job *job);
+
+/*
+ * The same, but the call may wait behind one that has just begun. True: then ax_executor_spread() is to be called every
+ * AX_EXECUTOR_BEHIND_MS until it returns false.
+ */
+bool ax_executor_submit_behind(struct ax_executor *executor, struct ax_job *job);
+
+/* Finds threads for calls that have waited too long behind others. Whether there are some that have not. */
+bool ax_executor_spread(struct ax_executor *executor);
+
+/*
+ * Around a wait of a thread that runs a call's job, and has nothing to do at the moment: nobody is to wait behind it. False: a
+ * call waits for a thread, so that this one should rather return from its job.
+ */
+bool ax_executor_rest_begin(struct ax_executor *executor);
+void ax_executor_rest_end(void);
 
 /* Runs a service, soon. */
 void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "embed/lease.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -20,6 +21,14 @@
 
 static void on_guard(uv_timer_t *timer);
 
+static_assert(AX_LEASE_FREE_MS == AX_EXECUTOR_BEHIND_MS, "one guard looks after both");
+
+static void start_guard(struct ax_loop *loop)
+{
+    if (!uv_is_active((uv_handle_t *)&loop->guard))
+        uv_timer_start(&loop->guard, on_guard, AX_LEASE_FREE_MS, AX_LEASE_FREE_MS);
+}
+
 void ax_lease_offer_locked(struct ax_connection *connection)
 {
     struct ax_lease *lease = &connection->lease;
@@ -32,8 +41,12 @@ void ax_lease_offer_locked(struct ax_connection *connection)
         lease->next = loop->leased;
         loop->leased = connection;
     }
-    if (!uv_is_active((uv_handle_t *)&loop->guard))
-        uv_timer_start(&loop->guard, on_guard, AX_LEASE_FREE_MS, AX_LEASE_FREE_MS);
+    start_guard(loop);
+}
+
+void ax_lease_guard_calls(struct ax_engine *engine)
+{
+    start_guard(&engine->loop);
 }
 
 void ax_lease_forget(struct ax_connection *connection)
@@ -76,6 +89,7 @@ static bool look_locked(struct ax_lease *lease, uint64_t now)
 static void on_guard(uv_timer_t *timer)
 {
     struct ax_loop *loop = timer->data;
+    struct ax_engine *engine = (struct ax_engine *)((char *)loop - offsetof(struct ax_engine, loop));
     struct ax_connection **link = &loop->leased;
     uint64_t now = ax_loop_now();
     while (*link != NULL) {
@@ -93,7 +107,8 @@ static void on_guard(uv_timer_t *timer)
         if (wanted)
             ax_connection_attend_now(connection);
     }
-    if (loop->leased == NULL)
+    bool calls_wait = ax_executor_spread(&engine->executor);
+    if (loop->leased == NULL && !calls_wait)
         uv_timer_stop(timer);
 }
 
@@ -216,10 +231,13 @@ struct ax_request *ax_lease_next_request(struct ax_connection *connection)
 {
     struct ax_arrivals arrivals = {0};
     struct pollfd items[2];
-    if (!take(connection, items, false))
+    if (!ax_executor_rest_begin(&connection->engine->executor))
         return NULL;
-    read_some(connection, items, AX_LEASE_LINGER_MS, &arrivals);
-    give_back(connection, false);
+    if (take(connection, items, false)) {
+        read_some(connection, items, AX_LEASE_LINGER_MS, &arrivals);
+        give_back(connection, false);
+    }
+    ax_executor_rest_end();
     struct ax_request *request = ax_request_pop(&arrivals.queue);
     ax_connection_submit(connection, &arrivals.queue);
     return request;

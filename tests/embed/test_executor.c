@@ -2,6 +2,7 @@
 #include "tests/embed/testing.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "embed/executor.h"
@@ -54,12 +55,24 @@ static void count_end(void)
     atomic_fetch_add(&threads_ended, 1);
 }
 
+static bool has_idle_thread(void)
+{
+    pthread_mutex_lock(&executor.lock);
+    bool idle = executor.idle != NULL;
+    pthread_mutex_unlock(&executor.lock);
+    return idle;
+}
+
 static int set_up(void **state)
 {
     (void)state;
     static const struct ax_executor_hooks hooks = {.thread_start = count_start, .thread_end = count_end};
     threads_started = threads_ended = 0;
-    return ax_executor_start(&executor, &hooks, THREADS);
+    if (ax_executor_start(&executor, &hooks, THREADS) != 0)
+        return -1;
+    while (!has_idle_thread()) /* the first one, which would take what is queued as it starts */
+        sched_yield();
+    return 0;
 }
 
 static int tear_down(void **state)
@@ -115,6 +128,134 @@ static void a_call_above_the_limit_waits_for_a_thread(void **state)
     open_and_wait(&more, 1);
     open_and_wait(jobs + 1, THREADS - 1);
 }
+
+/* ---- behind others ---- */
+
+static void a_call_waits_behind_one_that_has_just_begun(void **state)
+{
+    (void)state;
+    struct gated first, behind;
+    executor.behind_ns = UINT64_MAX;
+    gated_init(&first, false);
+    gated_init(&behind, false);
+    assert_false(ax_executor_submit_behind(&executor, &first.job));
+    wait_for(&first.begun, 1);
+    assert_true(ax_executor_submit_behind(&executor, &behind.job));
+    assert_int_equal(executor.calls.count, 1);
+    open_and_wait(&first, 1);
+    wait_for(&behind.begun, 1);
+    open_and_wait(&behind, 1);
+}
+
+static void a_call_that_is_not_short_after_all_delays_no_other(void **state)
+{
+    (void)state;
+    struct gated first, behind;
+    executor.behind_ns = UINT64_MAX;
+    gated_init(&first, false);
+    gated_init(&behind, false);
+    ax_executor_submit_behind(&executor, &first.job);
+    wait_for(&first.begun, 1);
+    ax_executor_submit_behind(&executor, &behind.job);
+    assert_true(ax_executor_spread(&executor)); /* it is too early */
+    assert_int_equal(executor.calls.count, 1);
+    executor.behind_ns = 0;
+    assert_false(ax_executor_spread(&executor));
+    wait_for(&behind.begun, 1);
+    open_and_wait(&behind, 1);
+    open_and_wait(&first, 1);
+}
+
+static void nobody_waits_behind_a_call_that_began_long_ago(void **state)
+{
+    (void)state;
+    struct gated first, second;
+    executor.behind_ns = 0;
+    gated_init(&first, false);
+    gated_init(&second, false);
+    assert_false(ax_executor_submit_behind(&executor, &first.job));
+    wait_for(&first.begun, 1);
+    assert_false(ax_executor_submit_behind(&executor, &second.job));
+    wait_for(&second.begun, 1);
+    open_and_wait(&second, 1);
+    open_and_wait(&first, 1);
+}
+
+/* Says that it runs, and waits for a peer once it is let through the gate. */
+static void run_late_waiter(struct ax_job *job)
+{
+    struct gated *gated = CONTAINER_OF(job, struct gated, job);
+    sem_post(&gated->begun);
+    wait_for(&gated->gate, 1);
+    ax_executor_wait_begin(&executor);
+    wait_for(&gated->gate, 1);
+    ax_executor_wait_end(&executor);
+    sem_post(&gated->ended);
+}
+
+static void who_waits_for_a_peer_keeps_nobody_behind_it(void **state)
+{
+    (void)state;
+    struct gated first, behind;
+    executor.behind_ns = UINT64_MAX;
+    gated_init(&first, false);
+    gated_init(&behind, false);
+    first.job.run = run_late_waiter;
+    ax_executor_submit_behind(&executor, &first.job);
+    wait_for(&first.begun, 1);
+    assert_true(ax_executor_submit_behind(&executor, &behind.job));
+    sem_post(&first.gate);
+    wait_for(&behind.begun, 1);
+    open_and_wait(&behind, 1);
+    open_and_wait(&first, 1);
+}
+
+/* Rests, if it may, until it is let through the gate. */
+static void run_rester(struct ax_job *job)
+{
+    struct gated *gated = CONTAINER_OF(job, struct gated, job);
+    wait_for(&gated->gate, 1);
+    if (ax_executor_rest_begin(&executor)) {
+        sem_post(&gated->begun);
+        wait_for(&gated->gate, 1);
+        ax_executor_rest_end();
+    }
+    sem_post(&gated->ended);
+}
+
+static void nobody_waits_behind_who_rests(void **state)
+{
+    (void)state;
+    struct gated first, second;
+    executor.behind_ns = UINT64_MAX;
+    gated_init(&first, false);
+    gated_init(&second, false);
+    first.job.run = run_rester;
+    ax_executor_submit_behind(&executor, &first.job);
+    sem_post(&first.gate);
+    wait_for(&first.begun, 1);
+    assert_false(ax_executor_submit_behind(&executor, &second.job));
+    wait_for(&second.begun, 1);
+    open_and_wait(&second, 1);
+    open_and_wait(&first, 1);
+}
+
+static void nobody_rests_while_a_call_waits(void **state)
+{
+    (void)state;
+    struct gated first, behind;
+    executor.behind_ns = UINT64_MAX;
+    gated_init(&first, false);
+    gated_init(&behind, false);
+    first.job.run = run_rester;
+    ax_executor_submit_behind(&executor, &first.job);
+    assert_true(ax_executor_submit_behind(&executor, &behind.job));
+    open_and_wait(&first, 1);
+    wait_for(&behind.begun, 1);
+    open_and_wait(&behind, 1);
+}
+
+/* ---- too many ---- */
 
 static void a_call_that_finds_the_queue_full_is_refused(void **state)
 {
@@ -274,6 +415,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(calls_run_side_by_side, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_call_above_the_limit_waits_for_a_thread, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_call_waits_behind_one_that_has_just_begun, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_call_that_is_not_short_after_all_delays_no_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_waits_behind_a_call_that_began_long_ago, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_waits_for_a_peer_keeps_nobody_behind_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_waits_behind_who_rests, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_rests_while_a_call_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_call_that_finds_the_queue_full_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_call_is_refused_when_all_threads_wait_for_peers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(queued_calls_are_refused_when_the_last_thread_begins_to_wait, set_up,
