@@ -26,12 +26,17 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void append(const char *text)
+static void append_to(struct ax_output *to, const char *text)
 {
-    unsigned char *room = ax_output_append(&output, strlen(text));
+    unsigned char *room = ax_output_append(to, strlen(text));
 
     assert_non_null(room);
     memcpy(room, text, strlen(text));
+}
+
+static void append(const char *text)
+{
+    append_to(&output, text);
 }
 
 static void count_release(void *owner)
@@ -217,6 +222,43 @@ static void a_retracted_piece_is_not_sent(void **state)
     assert_output("onethreefive", 2, 5);
 }
 
+static void a_joined_tail_is_sent_behind_the_rest(void **state)
+{
+    struct ax_output tail;
+
+    (void)state;
+    ax_output_init(&tail);
+    ax_output_join(&output, &tail); /* nothing behind nothing */
+    assert_int_equal(output.size, 0);
+    append_to(&tail, "one ");
+    ax_output_join(&output, &tail);
+    ax_output_join(&output, &tail);
+    append_to(&tail, "two");
+    ax_output_join(&output, &tail);
+    assert_int_equal(tail.size, 0);
+    assert_null(tail.first);
+    assert_output("one two", 8, 3);
+}
+
+static void a_part_that_is_moved_borrows_from_the_rest(void **state)
+{
+    struct ax_output from;
+
+    (void)state;
+    ax_output_init(&from);
+    append_to(&from, "one two");
+    alloc_fail_from(1);
+    assert_int_equal(ax_output_move(&output, &from, 4), AX_ENOMEM);
+    alloc_fail_from(0);
+    assert_int_equal(from.size, 7);
+    assert_int_equal(ax_output_move(&output, &from, 4), 0);
+    assert_int_equal(output.size, 4);
+    assert_int_equal(ax_output_move(&output, &from, 3), 0);
+    assert_int_equal(from.size, 0);
+    assert_null(from.first);
+    assert_output("one two", 8, 2);
+}
+
 static void without_memory_nothing_changes(void **state)
 {
     struct ax_buffer buffer = {.data = (unsigned char *)"abc", .size = 3, .release = count_release};
@@ -252,6 +294,8 @@ int main(void)
         TEST(a_piece_of_any_size_is_in_one_slice),
         TEST(appending_goes_on_behind_a_part_that_was_sent),
         TEST(a_retracted_piece_is_not_sent),
+        TEST(a_joined_tail_is_sent_behind_the_rest),
+        TEST(a_part_that_is_moved_borrows_from_the_rest),
         TEST(without_memory_nothing_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
