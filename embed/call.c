@@ -22,12 +22,19 @@ int ax_wait_phase(struct ax_connection *connection, enum ax_phase phase)
 
 /* ---- calls of ours ---- */
 
-/* OperationError for what is set; but a call within a call that finds no stack left raises what any function would, so that the
- * outermost caller sees that and not an error of one of the connection's operations in between. */
+/*
+ * OperationError for what is set. But a call within a call that finds no stack left raises what any function would, so that the
+ * outermost caller sees that and not an error of one of the connection's operations in between. And what fails because the
+ * connection ends meanwhile, as a result does that mentions objects which are gone, is the end of the connection.
+ */
 static void raise_failed(struct ax_module *module, struct ax_connection *connection, const char *what)
 {
-    if (ax_scope_within(connection) == 0 || !PyErr_ExceptionMatches(PyExc_RecursionError))
+    if (PyErr_ExceptionMatches(module->disconnect_error) && ax_connection_phase(connection) >= AX_PHASE_STOPPING) {
+        PyErr_Clear();
+        ax_raise_disconnected(module, connection);
+    } else if (ax_scope_within(connection) == 0 || !PyErr_ExceptionMatches(PyExc_RecursionError)) {
         ax_raise_operation_failed(module, what);
+    }
 }
 
 /* Sends a request. 0, and then the cargo's buffers are taken; or -1 with an exception set. */
@@ -71,17 +78,6 @@ static struct ax_message *receive_result(struct ax_module *module, struct ax_con
     return pending->message;
 }
 
-/* A result that came in time may mention objects that are gone, since the connection has ended before it was taken. */
-static void raise_unpickling_failed(struct ax_module *module, struct ax_connection *connection)
-{
-    if (PyErr_ExceptionMatches(module->disconnect_error) && ax_connection_phase(connection) >= AX_PHASE_STOPPING) {
-        PyErr_Clear();
-        ax_raise_disconnected(module, connection);
-    } else {
-        raise_failed(module, connection, "Unpickling");
-    }
-}
-
 /* Turns a result into a value, or raises what it says. */
 static PyObject *open_result(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)
 {
@@ -96,7 +92,7 @@ static PyObject *open_result(struct ax_module *module, struct ax_connection *con
     }
     PyObject *value = ax_unpickle(module, connection, message);
     if (value == NULL) {
-        raise_unpickling_failed(module, connection);
+        raise_failed(module, connection, "Unpickling");
         return NULL;
     }
     if (message->kind != AX_RESULT_ERROR)

@@ -48,6 +48,9 @@ class Connection:
 
     Construction does not block: the connection is made in the background. Calls wait for it, and so does the `with`
     statement, which raises why it failed. All methods may be called from any thread.
+
+    A process that is made by `fork()` has no part in the connections of its parent, which go on. Its copies of them and
+    of their proxies raise :exc:`DisconnectError`. It may open its own.
     """
 
     __slots__ = ('_link', '_apply', '_transport', '_label', '_ended', '_failure', '_pid',

@@ -1365,6 +1365,8 @@ class Link:
                 return data
         except BaseException as error:
             self._objects.take(ids)
+            if isinstance(error, _hooks.DisconnectError) and self._phase >= _STOPPING:
+                raise self._make_disconnect_error() from None
             if isinstance(error, Exception):
                 raise _make_operation_error('Pickling', error) from error
             raise
