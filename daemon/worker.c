@@ -154,9 +154,8 @@ static int become_user(struct worker *worker, const struct ax_control *message, 
 
 static void serve(struct worker *worker, const struct ax_control *message, struct ax_control_fds *fds)
 {
-    char reason[AX_SENTENCE_SIZE];
-
     struct served *served = calloc(1, sizeof *served);
+    char reason[AX_SENTENCE_SIZE];
     int code = -EMFILE; /* a descriptor that does not arrive was one too many for this process */
 
     if (served == NULL) {

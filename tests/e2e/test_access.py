@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import os
+import platform
 import pwd
 import re
 import signal
@@ -171,6 +172,19 @@ def test_users_see_nothing_of_the_environment_of_acrossd(make_peers_daemon):
         assert conn.call(peer.get_variables, *hidden) == [None] * len(hidden)
         assert b'12.34' not in conn.call(peer.read_file, '/proc/self/environ')
         assert conn.call(peer.get_variables, 'PATH', 'LC_TIME') == [env['PATH'], 'C']
+
+
+@needs_root
+def test_users_do_not_have_the_keys_of_acrossd(make_peers_daemon):
+    keyctl = {'x86_64': 250, 'aarch64': 219}.get(platform.machine())
+    if keyctl is None or peer.get_session_keyring(keyctl) < 0:
+        pytest.skip('no keyrings here')
+    daemon = make_peers_daemon()
+    found = {peer.get_session_keyring(keyctl)}
+    for _ in range(2):
+        with connect_as(daemon, STRANGER, STRANGER) as conn:
+            found.add(conn.call(peer.get_session_keyring, keyctl))
+    assert len(found) == 3 and min(found) > 0
 
 
 @needs_root
