@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "embed/loop.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define DESCRIPTORS 8 /* that a loop needs, with some to spare: libuv 1.44 opens six for the first one */
 
 void ax_task_init(struct ax_task *task, void (*run)(struct ax_task *task))
 {
@@ -49,11 +54,32 @@ static int start_thread(struct ax_loop *loop)
     return -error;
 }
 
+/* libuv ends the process where it lacks a descriptor for the first loop's signals. In a program of others, this comes first. */
+static int check_descriptors(void)
+{
+    int fds[DESCRIPTORS];
+    int count = 0;
+    int error = 0;
+    while (count < DESCRIPTORS && error == 0) {
+        fds[count] = eventfd(0, EFD_CLOEXEC);
+        if (fds[count] < 0)
+            error = -errno;
+        else
+            count++;
+    }
+    while (count > 0)
+        close(fds[--count]);
+    return error;
+}
+
 int ax_loop_start(struct ax_loop *loop)
 {
     atomic_init(&loop->tasks, NULL);
     atomic_init(&loop->stopping, false);
-    int error = uv_loop_init(&loop->uv);
+    int error = check_descriptors();
+    if (error != 0)
+        return error;
+    error = uv_loop_init(&loop->uv);
     if (error != 0)
         return error;
     error = uv_async_init(&loop->uv, &loop->wake, on_wake);

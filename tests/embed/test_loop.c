@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "embed/loop.h"
 
@@ -143,9 +146,41 @@ static void a_signal_handler_ends_a_wait_early(void **state)
     ax_waiter_fini(&interrupted.waiter);
 }
 
+/* How a process ends that starts its first loop when it may open so many descriptors more. */
+static int start_with_few(unsigned few)
+{
+    pid_t pid = fork();
+    int status = -1;
+    if (pid == 0) {
+        int next = dup(0);
+        rlim_t most = (rlim_t)next + few;
+        close(next);
+        setrlimit(RLIMIT_NOFILE, &(struct rlimit){most, most});
+        int error = ax_loop_start(&loop);
+        if (error == 0)
+            ax_loop_stop(&loop);
+        _exit(error == -EMFILE ? 1 : error == 0 ? 0 : 2);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void starts_or_fails_with_few_descriptors_and_does_not_end_the_process(void **state)
+{
+    (void)state;
+    int status = -1;
+    for (unsigned few = 0; few < 16; few++) {
+        status = start_with_few(few);
+        assert_true(WIFEXITED(status));
+        assert_in_range(WEXITSTATUS(status), 0, 1);
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(starts_or_fails_with_few_descriptors_and_does_not_end_the_process), /* first: no loop so far */
         cmocka_unit_test_setup_teardown(runs_a_task_that_is_posted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(runs_once_for_each_post_that_was_accepted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_signal_handler_ends_a_wait_early, set_up, tear_down),
