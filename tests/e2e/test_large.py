@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Large values: they keep type and content, whatever way they take, and cost little more memory than they have."""
 
+import concurrent.futures
+import os
 import pickle
+import signal
 
 import pytest
 
 import across
 
 from . import remote_tasks as tasks
+from .clients import run_client
+from .waiting import LIMIT, wait_until
 
 MIB = 1024 * 1024
 LARGE = 64 * 1024
@@ -151,3 +156,109 @@ def test_an_exception_brings_what_is_large(conn):
     with pytest.raises(KeyError) as caught:
         conn.call(tasks.raise_instance, KeyError(data))
     assert caught.value.args == (data,)
+
+
+# ---- memory ----
+
+PAYLOAD = 64 * MIB
+
+MEASURE = """
+def growth_here(func, *args):
+    before = tasks.reset_peak()
+    result = conn.call(func, *args)
+    print(tasks.peak() - before)
+    return result
+
+def growth_there(func, *args):
+    before = conn.call(tasks.reset_peak)
+    result = conn.call(func, *args)
+    print(conn.call(tasks.peak) - before)
+    return result
+"""
+
+
+def measure(daemon, source):
+    """What the measured calls of a new client grow its process, or the worker's, by, as parts of PAYLOAD."""
+    return [int(word) * 1024 / PAYLOAD for word in run_client(daemon, MEASURE + source)]
+
+
+def test_an_array_costs_its_receiver_little_more_than_its_size(daemon):
+    pytest.importorskip('numpy')
+    source = """
+size = {}
+data = conn.call(tasks.make_array, 1 << 20)
+conn.call(len, data)
+data = tasks.make_array(size)
+growth_there(len, data)
+growth_here(len, data)
+del data
+growth_here(tasks.make_array, size)
+"""
+    there, sender, here = measure(daemon, source.format(PAYLOAD))
+    assert 0.9 < there <= 1.1 and 0.9 < here <= 1.1
+    assert sender < 0.1
+
+
+def test_bytes_cost_their_sender_nothing(daemon):
+    source = """
+data = bytes({0})
+conn.call(len, data)
+growth_here(len, data)
+growth_here(len, bytearray(data))
+"""
+    assert max(measure(daemon, source.format(PAYLOAD))) < 0.1
+
+
+# ---- ends in the middle ----
+
+
+def test_a_peer_that_dies_in_the_middle_gives_the_memory_back(daemon):
+    data = bytearray(pattern(PAYLOAD))
+    with daemon.connect() as conn:
+        worker = daemon.find_worker()
+        os.kill(worker, signal.SIGSTOP)
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            result = executor.submit(conn.call, len, data)
+            os.kill(worker, signal.SIGKILL)
+            with pytest.raises(across.DisconnectError):
+                result.result(LIMIT)
+        daemon.expect_lost(worker)
+    wait_until(lambda: may_grow(data), 'the end of the lock on the bytearray')
+
+
+def test_an_interrupted_call_leaves_the_connection_and_the_data_whole(daemon):
+    source = """
+import signal
+data = bytearray(os.urandom(1 << 20) * 64)
+worker = conn.call(os.getpid)
+os.kill(worker, signal.SIGSTOP)
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    conn.call(len, data)
+except KeyboardInterrupt:
+    print('interrupted')
+os.kill(worker, signal.SIGCONT)
+print(conn.call(tasks.echo, data) == data)
+conn.close()
+"""
+    assert run_client(daemon, source) == ['interrupted', 'True']
+
+
+def may_grow(data):
+    try:
+        data.append(0)
+    except BufferError:
+        return False
+    return True
+
+
+def test_many_threads_send_and_receive_large_values(conn):
+    def run(number):
+        value = pattern(3 * MIB + number, number)
+        for kind in (bytes, bytearray, bytes):
+            assert echo(conn, kind(value)) == value
+            assert conn.call(len, b'x' * number) == number
+
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        for future in [executor.submit(run, number) for number in range(4)]:
+            future.result(LIMIT)
