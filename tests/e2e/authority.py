@@ -29,7 +29,7 @@ class Authority:
 
     def renew_server(self, *hosts):
         """Make another certificate for the server, for these names."""
-        os.unlink(self.path('server.key'))
+        os.unlink(self.path('server.pem'))
         names = [word for name in hosts for word in ('--host', name)]
         subprocess.run([MAKE_CA, self.folder, *names], check=True)
 
