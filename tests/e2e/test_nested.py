@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Calls that are made while a call is served run in the thread that waits for it: both processes are like one program."""
+"""Calls made while a call is served run in the thread that waits for it: both processes are like one program."""
 
 import sys
 import threading
@@ -101,7 +101,7 @@ def test_through_two_connections_and_back(server):
 
 
 def test_an_import_that_needs_itself(unix_conn, tmp_path, monkeypatch):
-    """A module that calls its importer while it is imported, which imports it in its turn: the same thread, no deadlock."""
+    """A module calls its importer while it is imported, which imports it in its turn: the same thread, no deadlock."""
     (tmp_path / 'circle.py').write_text(
         'import across\nearly = 1\nlate = across.get_connection().execute("import circle_home; circle_home.ask()")\n'
     )
