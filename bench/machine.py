@@ -34,7 +34,7 @@ def describe() -> dict[str, str]:
         'compiler': output_of('cc', '--version').splitlines()[0],
         'commit': (output_of('git', 'rev-parse', '--short', 'HEAD').strip() or 'unknown') + changed,
         'packages': ', '.join(version_of(name) for name in PACKAGES),
-        'load before': '{:.2f}'.format(os.getloadavg()[0]),
+        'load before': '{:.2f}; ran at niceness {}'.format(os.getloadavg()[0], os.nice(0)),
     }
 
 
