@@ -71,12 +71,12 @@ def times_of(call: Callable[[], object], count: int) -> list[float]:
     return times
 
 
-def times_within(call: Callable[[], object], count: int, seconds: float) -> list[float]:
-    """The same, but no more calls when the time is over."""
+def times_within(call: Callable[[], object], count: int, seconds: float, batch: int = 100) -> list[float]:
+    """The same, but no more batches when the time is over."""
     end = time.perf_counter() + seconds
-    times = times_of(call, 1)
+    times = times_of(call, batch)
     while len(times) < count and time.perf_counter() < end:
-        times += times_of(call, 1)
+        times += times_of(call, batch)
     return times
 
 
@@ -91,21 +91,21 @@ def distribution(times: list[float]) -> Figures:
 
 def null(setting: Setting) -> Figures:
     with setting.connected() as peer:
-        return distribution(times_of(peer.null, setting.count(5000, 200)))
+        return distribution(times_within(peer.null, setting.count(5000, 200), 0.7))
 
 
 def method(setting: Setting) -> Figures:
     with setting.connected() as peer:
         call = peer.method()
         times_of(call, 200)
-        return distribution(times_of(call, setting.count(3000, 200)))
+        return distribution(times_within(call, setting.count(3000, 200), 0.7))
 
 
 def callback(setting: Setting) -> Figures:
     with setting.connected() as peer:
         call = peer.callback()
         times_of(call, 200)
-        return distribution(times_of(call, setting.count(2000, 200)))
+        return distribution(times_within(call, setting.count(2000, 200), 0.7))
 
 
 def calls_in_a_second(peer: Peer, threads: int, seconds: float) -> float:
@@ -177,7 +177,7 @@ def transfer(setting: Setting, kind: str) -> Figures:
         figures = {}
         for name, call, give_length in (('put', lambda: put(value), None), ('get', get, len)):
             check_length(call(), give_length)
-            times = times_within(call, setting.count(7, 1), 2.0)
+            times = times_within(call, setting.count(7, 1), 1.5, batch=1)
             figures[name] = SIZE / (statistics.median(times) / 1e6)
         return figures
 

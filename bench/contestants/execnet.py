@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 
 import execnet
-from execnet.script import socketserver
 
 from . import base
 
@@ -82,8 +81,8 @@ class Contestant(base.Contestant):
     why_not = 'has no unix sockets'
     cannot = dict.fromkeys(('shared', 'idle'), 'has a process for each connection')
 
-    def serve(self, address, mode):
-        socketserver.startserver(socketserver.bind_and_listen(base.split_tcp(address)), loop=True)
+    def command(self, address, mode):
+        return [sys.executable, '-m', 'execnet.script.socketserver', address[4:]]
 
     def connect(self, address):
         if address.startswith('stdio:'):

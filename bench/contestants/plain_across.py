@@ -8,7 +8,7 @@ import across
 from .across_peer import AcrossContestant
 from .base import split_tcp
 
-STDIO = 'import across; conn = across.Connection.from_stdio(); conn.__enter__(); conn.wait()'
+STDIO = 'import across\nwith across.Connection.from_stdio() as conn: conn.wait()'
 
 
 class Contestant(AcrossContestant):
