@@ -182,12 +182,12 @@ def test_calls_are_counted(make_daemon, isolation):
         assert answer['call_counts']['running'] == worker_of(answer, pid)['calls_running'] == 3
         if isolation == 'process':
             assert worker_of(answer, pid)['calls_done'] == 6
-        assert [call.release() for call in calls] == [True] * 3
+        assert [call.release() for call in calls] == [True] * 3  # by a call each
         answer = ask_until(daemon, lambda answer: answer['call_counts']['running'] == 0)
-        assert answer['call_counts']['done'] == before['done'] + 9
+        assert answer['call_counts']['done'] == before['done'] + 12
     answer = ask_until(daemon, lambda answer: answer['connection_counts']['open'] == 0)
     answer = ask_until(daemon, lambda answer: all(worker['connections'] == 0 for worker in answer['workers']))
-    assert answer['call_counts'] == {'running': 0, 'done': before['done'] + 9}
+    assert answer['call_counts'] == {'running': 0, 'done': before['done'] + 12}
 
 
 def test_calls_of_workers_that_died_are_counted(make_daemon):
