@@ -2,9 +2,9 @@
 /*
  * Memory for large bodies: whole large pages, and for a moment those that were used last.
  *
- * What makes large memory slow is that the kernel clears it before it gives it: that takes nearly as long as to fill it.
- * So the last block that was given back waits for the next body, for a second; streams of large arrays are received into the
- * same few blocks again and again. An idle process has none.
+ * What makes large memory slow is that the kernel clears it before it gives it: that takes nearly as long as to fill
+ * it. So the last block that was given back waits for the next body, for a second; streams of large arrays are
+ * received into the same few blocks again and again. An idle process has none.
  */
 #ifndef AX_EMBED_BLOCKS_H
 #define AX_EMBED_BLOCKS_H
@@ -36,8 +36,8 @@ void ax_blocks_init(struct ax_blocks *blocks);
 void ax_blocks_fini(struct ax_blocks *blocks);
 
 /*
- * An empty buffer with room for `size` bytes, which costs nothing before it is filled. False when there is none. Any thread;
- * the buffer may outlive the engine's use.
+ * An empty buffer with room for `size` bytes, which costs nothing before it is filled. False when there is none. Any
+ * thread; the buffer may outlive the engine's use.
  */
 bool ax_blocks_take(struct ax_engine *engine, uint64_t size, struct ax_buffer *buffer);
 

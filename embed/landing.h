@@ -2,8 +2,8 @@
 /*
  * Objects that large bodies are received into: bytes and bytearrays, made when enough has come of them.
  *
- * Two have a share in such an object until it is a value: the buffer that the session fills, and whoever copies what had come
- * before there was an object.
+ * Two have a share in such an object until it is a value: the buffer that the session fills, and whoever copies what
+ * had come before there was an object.
  */
 #ifndef AX_EMBED_LANDING_H
 #define AX_EMBED_LANDING_H
@@ -15,8 +15,8 @@ bool ax_landing_place(struct ax_connection *connection, const struct ax_wish *wi
 void ax_landing_placed(void *owner);
 
 /*
- * The object that this buffer, which is complete, was received into: a new reference, and the buffer is empty then. NULL when
- * it is an ordinary buffer. Needs the GIL, which it gives back if it has to wait for the copy.
+ * The object that this buffer, which is complete, was received into: a new reference, and the buffer is empty then.
+ * NULL when it is an ordinary buffer. Needs the GIL, which it gives back if it has to wait for the copy.
  */
 PyObject *ax_landing_take(struct ax_buffer *buffer);
 

@@ -217,8 +217,9 @@ static bool is_header(unsigned char opcode, size_t size)
 }
 
 /*
- * Looks at how a chunk ends that pickle has written: behind its frames there may be some bytes that are too few for one, and an
- * opcode with a length, when the bytes of an object come next. Nothing there is a user's, to be taken for what it is not.
+ * Looks at how a chunk ends that pickle has written: behind its frames there may be some bytes that are too few for
+ * one, and an opcode with a length, when the bytes of an object come next. Nothing there is a user's, to be taken for
+ * what it is not.
  */
 static void find_header(struct sink *sink, const unsigned char *data, size_t size)
 {

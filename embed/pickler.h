@@ -2,10 +2,10 @@
 /*
  * Pickling without a copy of what is large.
  *
- * pickle's own Pickler hands bytes of 64 KiB and more to the file that it writes to as they are. Ours is a file that gathers
- * them: a *parcel* is the pickle in pieces, copied where they are small, and otherwise in the memory of the objects. Where
- * the peer understands it, bytes, bytearrays and buffers leave the pickle altogether and stand beside it, each in a
- * frame of its own (docs/protocol.md, section 6), so that the peer needs no copy either.
+ * pickle's own Pickler hands bytes of 64 KiB and more to the file that it writes to as they are. Ours is a file that
+ * gathers them: a *parcel* is the pickle in pieces, copied where they are small, and otherwise in the memory of the
+ * objects. Where the peer understands it, bytes, bytearrays and buffers leave the pickle altogether and stand beside
+ * it, each in a frame of its own (docs/protocol.md, section 6), so that the peer needs no copy either.
  *
  * With the GIL, except where it is said. A parcel lives until the session has sent all of it.
  */
@@ -16,7 +16,10 @@
 
 #include "embed/binding.h"
 
-/* Buffers beside one pickle; what is more stays in it. With head and pickle below the frames that peers take in a message. */
+/*
+ * Buffers beside one pickle; what is more stays in it. With head and pickle below the frames that peers take in a
+ * message.
+ */
 #define AX_PARCEL_APART_MAX 255
 
 enum ax_parcel_flag {
