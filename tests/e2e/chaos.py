@@ -75,6 +75,7 @@ class Chaos:
         self._daemon = daemon
         self._folder = folder
         self._rnd = random.Random(seed)
+        self._kinds = random.Random(seed)  # does not depend on how many there were to choose from
         self._weights = WEIGHTS[isolation]
         self._clients = []
         self.gone = []
@@ -96,7 +97,7 @@ class Chaos:
         return [pid for pid in children(self._daemon.process.pid) if name_of(pid) == 'acrossd-zygote']
 
     def kill_one(self):
-        (kind,) = self._rnd.choices(KINDS, self._weights)
+        (kind,) = self._kinds.choices(KINDS, self._weights)
         if kind == 'client':
             client = self._clients.pop(self._rnd.randrange(len(self._clients)))
             client.kill()

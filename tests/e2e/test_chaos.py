@@ -3,7 +3,7 @@
 
 from . import chaos
 
-KILLS = 60
+KILLS = 40
 SEED = 1  # of who is killed when; what the calls do meanwhile is up to the system
 
 
