@@ -2,6 +2,7 @@
 #include "embed/connection.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,7 +15,9 @@
 /* Slices that one write takes. */
 #define WRITE_SLICES 16
 /* Bytes that one round of writing sends before others get their turn; the rest follows when the stream has room again. */
-#define WRITE_BUDGET (4u * 1024u * 1024u)
+#define WRITE_BUDGET (256u * 1024u)
+/* How often who moves much gives way to the same others, who may not get to run at all: some tens of microseconds. */
+#define WAYS_GIVEN 100
 
 /* ---- life ---- */
 
@@ -83,6 +86,24 @@ void ax_connection_post(struct ax_connection *connection)
         ax_connection_unref(connection); /* it was queued, and has one */
 }
 
+/* ---- the lock ---- */
+
+void ax_connection_lock(struct ax_connection *connection)
+{
+    if (pthread_mutex_trylock(&connection->lock) == 0)
+        return;
+    atomic_fetch_add(&connection->knocking, 1);
+    pthread_mutex_lock(&connection->lock);
+    atomic_fetch_sub(&connection->knocking, 1);
+}
+
+void ax_connection_lock_last(struct ax_connection *connection)
+{
+    for (int i = 0; i < WAYS_GIVEN && atomic_load(&connection->knocking) > 0; i++)
+        sched_yield();
+    pthread_mutex_lock(&connection->lock);
+}
+
 /* ---- phases ---- */
 
 static void wake_watchers(struct ax_connection *connection)
@@ -113,7 +134,7 @@ static int watch_locked(struct ax_connection *connection)
     connection->watchers = &waiter;
     pthread_mutex_unlock(&connection->lock);
     int error = ax_loop_wait(&connection->engine->loop, &waiter);
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     if (error != 0) { /* still in the list, or just taken out and posted */
         struct ax_waiter **link = &connection->watchers;
         while (*link != NULL && *link != &waiter)
@@ -128,7 +149,7 @@ static int watch_locked(struct ax_connection *connection)
 int ax_connection_wait(struct ax_connection *connection, enum ax_phase phase)
 {
     int error = 0;
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     while (atomic_load(&connection->phase) < (int)phase && error == 0)
         error = watch_locked(connection);
     pthread_mutex_unlock(&connection->lock);
@@ -298,7 +319,7 @@ int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd,
         return error;
 
     struct ax_arrivals arrivals = {0};
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     if (atomic_load(&connection->phase) >= AX_PHASE_STOPPING) {
         ax_stream_close(&stream);
     } else {
@@ -315,7 +336,7 @@ int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd,
 
 void ax_connection_close(struct ax_connection *connection, const char *reason)
 {
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     connection->close_called = true;
     ax_session_close(&connection->session, reason, ax_loop_now());
     ax_connection_settle_locked(connection);
@@ -324,7 +345,7 @@ void ax_connection_close(struct ax_connection *connection, const char *reason)
 
 static bool end_now(struct ax_connection *connection, enum ax_end end, int error, int io_error, const char *reason)
 {
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     bool first = atomic_load(&connection->phase) < AX_PHASE_STOPPING || connection->session.state == AX_STATE_CLOSING;
     if (first) {
         connection->end = end;
@@ -363,7 +384,7 @@ static void run_finish(struct ax_job *job)
         (struct ax_connection *)((char *)job - offsetof(struct ax_connection, finish_job));
     connection->ops->finished(connection);
     drop_all(connection);
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     set_phase(connection, AX_PHASE_FINISHED);
     pthread_mutex_unlock(&connection->lock);
     ax_engine_remove(connection->engine, connection);
@@ -378,7 +399,7 @@ int ax_connection_call(struct ax_connection *connection, const struct ax_operati
     pending->requests = (struct ax_request_queue){0};
     pending->done = false;
     pending->message = NULL;
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     int error;
     do
         error = ax_session_call(&connection->session, operation, cargo, pending, ax_loop_now(), &pending->id);
@@ -399,7 +420,7 @@ int ax_connection_await(struct ax_connection *connection, struct ax_pending *pen
     ax_executor_wait_end(&connection->engine->executor);
     if (error != 0)
         return error;
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     *request = ax_request_pop(&pending->requests);
     pthread_mutex_unlock(&connection->lock);
     if (*request == NULL)
@@ -409,7 +430,7 @@ int ax_connection_await(struct ax_connection *connection, struct ax_pending *pen
 
 void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *pending)
 {
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     if (!pending->done)
         ax_session_forget(&connection->session, pending->id);
     pthread_mutex_unlock(&connection->lock);
@@ -462,7 +483,7 @@ struct ax_request *ax_request_new(struct ax_connection *connection, struct ax_me
 /* The peer may send more large requests. */
 static void give_credit(struct ax_connection *connection, uint64_t counted)
 {
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     ax_session_consumed(&connection->session, counted, ax_loop_now());
     ax_connection_settle_locked(connection);
     pthread_mutex_unlock(&connection->lock);
@@ -480,7 +501,7 @@ int ax_request_result(struct ax_request *request, enum ax_result_kind kind, stru
     struct ax_connection *connection = request->connection;
     uint64_t call = request->message->call;
     int error;
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     do {
         error = ax_session_result(&connection->session, call, kind, cargo, ax_loop_now());
         if (error == AX_EFULL)
@@ -495,7 +516,7 @@ int ax_request_result(struct ax_request *request, enum ax_result_kind kind, stru
 void ax_request_fail(struct ax_request *request, const char *text)
 {
     struct ax_connection *connection = request->connection;
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     ax_session_result_failed(&connection->session, request->message->call, text, ax_loop_now());
     ax_connection_settle_locked(connection);
     pthread_mutex_unlock(&connection->lock);

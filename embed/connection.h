@@ -120,6 +120,7 @@ struct ax_connection {
     void *above;                         /* the layer above's own; it says what guards it */
 
     pthread_mutex_t lock;
+    atomic_uint knocking;    /* threads that wait for the lock and need it for little: see ax_connection_lock_last() */
     atomic_int phase;        /* enum ax_phase; changed under the lock, read by anybody */
     atomic_bool was_running; /* the handshake succeeded, once */
     enum ax_end end;

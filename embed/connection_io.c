@@ -161,7 +161,7 @@ static bool read_locked(struct ax_connection *connection, unsigned char *scratch
 void ax_connection_read(struct ax_connection *connection, unsigned char *scratch, size_t size,
                         struct ax_arrivals *arrivals)
 {
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock_last(connection);
     read_locked(connection, scratch, size, arrivals);
     pthread_mutex_unlock(&connection->lock);
     if (arrivals->placing)
@@ -201,7 +201,7 @@ static bool read_once(struct ax_connection *connection, bool is_first)
 {
     struct ax_loop *loop = &connection->engine->loop;
     struct ax_arrivals arrivals = {0};
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock_last(connection);
     bool more = read_locked(connection, loop->scratch, sizeof loop->scratch, &arrivals);
     bool offered =
         is_first && !more && connection->lease.state == AX_LEASE_LOOP && is_turn_of_others(connection, &arrivals);
@@ -390,7 +390,7 @@ static void attend(struct ax_connection *connection)
 {
     if (connection->detaching)
         return;
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock_last(connection);
     if (!connection->attached && connection->stream.in_fd >= 0) {
         int error = attach(connection);
         if (error != 0) {

@@ -94,7 +94,7 @@ static void on_guard(uv_timer_t *timer)
     uint64_t now = ax_loop_now();
     while (*link != NULL) {
         struct ax_connection *connection = *link;
-        pthread_mutex_lock(&connection->lock);
+        ax_connection_lock(connection);
         bool stays = look_locked(&connection->lease, now);
         bool wanted = connection->lease.wanted;
         pthread_mutex_unlock(&connection->lock);
@@ -137,7 +137,7 @@ static bool take(struct ax_connection *connection, struct pollfd items[2], bool 
 {
     struct ax_lease *lease = &connection->lease;
     bool taken = false;
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     if (lease->state == AX_LEASE_FREE && !lease->wanted && connection->session.state == AX_STATE_READY &&
         has_waker(lease)) {
         lease->state = AX_LEASE_TAKEN;
@@ -155,7 +155,7 @@ static bool take(struct ax_connection *connection, struct pollfd items[2], bool 
 static int wait_for_others(struct ax_connection *connection, struct ax_waiter *waiter)
 {
     int error = ax_loop_wait(&connection->engine->loop, waiter);
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     connection->waiting--;
     pthread_mutex_unlock(&connection->lock);
     return error;
@@ -165,7 +165,7 @@ static int wait_for_others(struct ax_connection *connection, struct ax_waiter *w
 static void give_back(struct ax_connection *connection, bool waits)
 {
     struct ax_lease *lease = &connection->lease;
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     lease->state = AX_LEASE_FREE;
     lease->since = ax_loop_now();
     if (connection->stream.in_fd < 0)
@@ -182,7 +182,7 @@ static void give_back(struct ax_connection *connection, bool waits)
 /* Whether the loop wants it back. */
 static bool is_wanted(struct ax_connection *connection)
 {
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     bool wanted = connection->lease.wanted;
     pthread_mutex_unlock(&connection->lock);
     return wanted;

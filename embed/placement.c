@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "embed/connection_private.h"
 #include "embed/engine.h"
 
 /* Has the body go on in a block. What has come so far is little: the wish was fulfilled at once. */
@@ -58,14 +59,14 @@ void ax_placement_run(struct ax_job *job)
     struct ax_connection *connection =
         (struct ax_connection *)((char *)job - offsetof(struct ax_connection, place_job));
     struct ax_buffer memory;
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     struct ax_wish wish = connection->wish;
     connection->place_submitted = false;
     pthread_mutex_unlock(&connection->lock);
     if (connection->ops->place(connection, &wish, &memory)) {
         unsigned char *begin = memory.data;
         void *owner = memory.owner;
-        pthread_mutex_lock(&connection->lock);
+        ax_connection_lock(connection);
         int error = ax_session_place(&connection->session, wish.body, &memory);
         pthread_mutex_unlock(&connection->lock);
         sem_post(&connection->place_done);
