@@ -16,8 +16,8 @@
 #define WRITE_SLICES 16
 /* Bytes that one round of writing sends before others get their turn; the rest follows when the stream has room again. */
 #define WRITE_BUDGET (256u * 1024u)
-/* How often who moves much gives way to the same others, who may not get to run at all: some tens of microseconds. */
-#define WAYS_GIVEN 100
+/* How long who moves much gives way to others: to be woken on another core takes them 50 µs and more; they may not get to run at all. */
+#define GIVE_WAY_NS 1000000
 
 /* ---- life ---- */
 
@@ -99,8 +99,11 @@ void ax_connection_lock(struct ax_connection *connection)
 
 void ax_connection_lock_last(struct ax_connection *connection)
 {
-    for (int i = 0; i < WAYS_GIVEN && atomic_load(&connection->knocking) > 0; i++)
-        sched_yield();
+    if (atomic_load(&connection->knocking) > 0) {
+        uint64_t end = uv_hrtime() + GIVE_WAY_NS;
+        while (atomic_load(&connection->knocking) > 0 && uv_hrtime() < end)
+            sched_yield();
+    }
     pthread_mutex_lock(&connection->lock);
 }
 
@@ -227,11 +230,6 @@ static void write_some(struct ax_connection *connection)
     }
 }
 
-static bool has_room(const struct ax_connection *connection)
-{
-    return ax_session_unsent(&connection->session) < connection->session.config.limits.max_queued;
-}
-
 /* No call of ours will have a result any more. */
 static void end_calls(struct ax_connection *connection)
 {
@@ -269,12 +267,9 @@ static void follow_session(struct ax_connection *connection)
 
 void ax_connection_write_locked(struct ax_connection *connection)
 {
-    bool had_room = has_room(connection);
     if (connection->stream.out_fd >= 0)
         write_some(connection);
     tell_wire(connection);
-    if (!had_room && has_room(connection))
-        wake_watchers(connection);
 }
 
 void ax_connection_settle_locked(struct ax_connection *connection)

@@ -179,7 +179,7 @@ struct ax_session {
     uint64_t peer_max_calls; /* likewise */
     uint64_t uncredited;     /* bytes of our large requests that the peer has not read yet */
     uint64_t unread;         /* bytes of the peer's that we have not */
-    bool relieved;           /* a call that was held back by the peer may go now; whoever looks at it sets it back */
+    bool relieved;           /* what was AX_EFULL may go now; whoever looks at it sets it back */
 
     /* Liveness, all absolute times */
     uint64_t handshake_deadline;
@@ -262,8 +262,8 @@ void ax_session_expire(struct ax_session *session, uint64_t now, struct ax_event
 /*
  * Queues a request and stores its id. Takes the cargo's buffers on success only. `within` is not said to a peer that
  * does not understand it. `waiter` is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and
- * not NULL. AX_ESTATE: not READY, or an operation that the peer does not know. AX_EFULL: max_queued bytes wait already,
- * and try again when fewer do (never when none does); or the peer holds us back: try again when `relieved`. A request
+ * not NULL. AX_ESTATE: not READY, or an operation that the peer does not know. AX_EFULL: max_queued bytes wait already
+ * in its lane or before it (never when none does), or the peer holds us back: try again when `relieved`. A request
  * within a call is never held back, for the peer waits for it. AX_ENOMEM: nothing was queued.
  */
 int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_cargo *cargo,

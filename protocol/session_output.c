@@ -54,6 +54,12 @@ static size_t bulk_size(const struct ax_session *session)
     return session->state != AX_STATE_FAILED ? session->bulk_output.size : 0;
 }
 
+/* Whether a message of this size goes into the second lane. */
+static bool is_bulk(const struct ax_session *session, uint64_t size)
+{
+    return session->features & AX_FEATURE_FLOW && size > AX_BULK_MIN;
+}
+
 /* Where something goes that may not overtake what is queued. */
 static struct ax_output *last_output(struct ax_session *session)
 {
@@ -210,8 +216,7 @@ static int queue_large(struct ax_session *session, const struct outgoing *messag
         if (is_copied(&taken))
             ax_buffer_fini(&taken);
     }
-    bool bulk = session->features & AX_FEATURE_FLOW && draft.size > AX_BULK_MIN;
-    ax_output_join(bulk ? &session->bulk_output : &session->output, &draft);
+    ax_output_join(is_bulk(session, draft.size) ? &session->bulk_output : &session->output, &draft);
     return 0;
 }
 
@@ -332,9 +337,10 @@ int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const ch
 
 /* ---- requests ---- */
 
-static bool is_full(const struct ax_session *session)
+/* What is small does not wait until there is room in the second lane. */
+static bool is_full(const struct ax_session *session, uint64_t size)
 {
-    size_t unsent = ax_session_unsent(session);
+    size_t unsent = is_bulk(session, size) ? ax_session_unsent(session) : session->output.size;
 
     return unsent > 0 && unsent >= session->config.limits.max_queued;
 }
@@ -387,7 +393,7 @@ int ax_session_call(struct ax_session *session, const struct ax_operation *opera
     if (!peer_knows(session, AX_FEATURE_NESTED))
         said.within = 0;
     uint64_t size = cargo_size(cargo);
-    if (is_full(session) || is_held_back(session, &said, size))
+    if (is_full(session, size) || is_held_back(session, &said, size))
         return AX_EFULL;
 
     struct outgoing message = {.operation = &said, .call = session->next_call, .cargo = cargo};
@@ -426,7 +432,7 @@ int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_
         return AX_ERANGE;
     if (session->state != AX_STATE_READY || session->calls_in_progress == 0)
         return AX_ESTATE;
-    if (is_full(session))
+    if (is_full(session, cargo_size(cargo)))
         return AX_EFULL;
 
     struct outgoing message = {.call = call, .kind = kind, .cargo = cargo};
@@ -552,10 +558,21 @@ size_t ax_session_pending(struct ax_session *session, struct ax_slice *slices, s
     return ax_output_slices(&session->output, slices, max);
 }
 
+static bool has_now_room(const struct ax_session *session, size_t before, size_t after)
+{
+    uint64_t limit = session->config.limits.max_queued;
+
+    return before >= limit && after < limit;
+}
+
 void ax_session_sent(struct ax_session *session, size_t size, uint64_t now)
 {
     if (size == 0)
         return;
+    size_t first = session->output.size;
+    size_t both = ax_session_unsent(session);
     ax_output_consume(&session->output, size);
     session->sent_at = now;
+    if (has_now_room(session, first, first - size) || has_now_room(session, both, both - size))
+        session->relieved = true;
 }

@@ -115,6 +115,21 @@ static void small_messages_pass_between_chunks(void **state)
     assert_large_call(&acceptor, 0, LARGE, 'a');
 }
 
+/* Nor for room in the second lane; what is large waits for that. */
+static void small_messages_do_not_wait_for_large_ones(void **state)
+{
+    (void)state;
+    opener.session.config.limits.max_queued = LARGE;
+    assert_int_equal(ask(LARGE, 'a', 0), 0);
+    assert_int_equal(ask(LARGE, 'b', 0), AX_EFULL);
+    assert_int_equal(ask(1, 'c', 0), 0);
+    while (!opener.session.relieved)
+        assert_true(pass_some(AX_CHUNK_SIZE) > 0);
+    assert_int_equal(ask(LARGE, 'b', 0), 0);
+    peer_exchange(&opener, &acceptor);
+    wire_free(&acceptor.log);
+}
+
 static void large_messages_keep_their_order(void **state)
 {
     (void)state;
@@ -383,6 +398,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_large_message_arrives_whole_however_it_is_fed),
         TEST(small_messages_pass_between_chunks),
+        TEST(small_messages_do_not_wait_for_large_ones),
         TEST(large_messages_keep_their_order),
         TEST(what_was_released_after_a_large_message_does_not_overtake_it),
         TEST(a_goodbye_waits_for_what_was_queued),
