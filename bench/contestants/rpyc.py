@@ -3,7 +3,7 @@
 RPyC: a service of its own, in a ThreadedServer (mode 'own': a ForkingServer).
 
 TCP_NODELAY is set at both ends. Compression is off, and the chunks of its input and output are 8 MiB, at both ends:
-large values take several times as long with its defaults. Arrays go through pickle, as in its `deliver` and `obtain`.
+it copies what is left of a value behind each chunk. Arrays go through pickle, as in its `deliver` and `obtain`.
 """
 
 from __future__ import annotations
