@@ -56,6 +56,25 @@ static inline int pair_answer(struct ax_request *request, struct ax_buffer *payl
     return ax_request_result(request, AX_RESULT_SUCCESS, &cargo);
 }
 
+/* ---- ops of tests to which an end is nothing special ---- */
+
+static inline void pair_finished(struct ax_connection *connection)
+{
+    (void)connection;
+}
+
+static inline void pair_freed(void *above)
+{
+    (void)above;
+}
+
+/* For objects, of which there are none. */
+static inline void pair_drop(struct ax_connection *connection, struct ax_object *doomed)
+{
+    (void)connection;
+    assert_null(doomed);
+}
+
 /* ---- pairs ---- */
 
 struct pair {

@@ -14,17 +14,11 @@
 
 static sem_t begun, go_on;
 
-static void drop(struct ax_connection *connection, struct ax_object *doomed)
-{
-    (void)connection;
-    assert_null(doomed);
-}
-
 /* Each call waits until it may end. */
 static void serve(struct ax_request *request)
 {
     struct ax_buffer payload = ax_buffer_take(&request->message->buffers[0]);
-    drop(request->connection, ax_request_unpickled(request));
+    pair_drop(request->connection, ax_request_unpickled(request));
     sem_post(&begun);
     wait_for(&go_on, 1);
     pair_answer(request, &payload);
@@ -32,17 +26,8 @@ static void serve(struct ax_request *request)
     ax_request_free(request);
 }
 
-static void finished(struct ax_connection *connection)
-{
-    (void)connection;
-}
-
-static void freed(void *above)
-{
-    (void)above;
-}
-
-static const struct ax_connection_ops ops = {.serve = serve, .drop = drop, .finished = finished, .freed = freed};
+static const struct ax_connection_ops ops = {
+    .serve = serve, .drop = pair_drop, .finished = pair_finished, .freed = pair_freed};
 
 struct caller {
     pthread_t thread;
@@ -63,7 +48,7 @@ static void *call(void *arg)
     }
     await(caller->connection, &pending);
     if (pending.message != NULL) {
-        drop(caller->connection, ax_ticket_done(caller->connection, &pending.ticket));
+        pair_drop(caller->connection, ax_ticket_done(caller->connection, &pending.ticket));
         ax_message_free(pending.message);
     }
     return NULL;

@@ -17,12 +17,6 @@
 static sem_t stuck, unstick;    /* 's': runs until it is told to end */
 static atomic_uint seed_of_all; /* of each thread's random numbers, so that none repeats another's */
 
-static void drop(struct ax_connection *connection, struct ax_object *doomed)
-{
-    (void)connection;
-    assert_null(doomed);
-}
-
 static unsigned random_below(unsigned limit)
 {
     static _Thread_local unsigned seed;
@@ -44,7 +38,7 @@ static bool call(struct ax_connection *connection, const struct ax_request *with
 static void serve(struct ax_request *request)
 {
     struct ax_buffer payload = ax_buffer_take(&request->message->buffers[0]);
-    drop(request->connection, ax_request_unpickled(request));
+    pair_drop(request->connection, ax_request_unpickled(request));
     switch (payload.data[0]) {
     case 'd':
         dawdle();
@@ -64,17 +58,8 @@ static void serve(struct ax_request *request)
     ax_request_free(request);
 }
 
-static void finished(struct ax_connection *connection)
-{
-    (void)connection;
-}
-
-static void freed(void *above)
-{
-    (void)above;
-}
-
-static const struct ax_connection_ops ops = {.serve = serve, .drop = drop, .finished = finished, .freed = freed};
+static const struct ax_connection_ops ops = {
+    .serve = serve, .drop = pair_drop, .finished = pair_finished, .freed = pair_freed};
 
 /* Whether there was an answer, and then the right one. */
 static bool call(struct ax_connection *connection, const struct ax_request *within, const char *text)
@@ -98,7 +83,7 @@ static bool call(struct ax_connection *connection, const struct ax_request *with
         return false;
     assert_int_equal(pending.message->buffers[0].size, size);
     assert_memory_equal(pending.message->buffers[0].data, text, size);
-    drop(connection, ax_ticket_done(connection, &pending.ticket));
+    pair_drop(connection, ax_ticket_done(connection, &pending.ticket));
     ax_message_free(pending.message);
     return true;
 }

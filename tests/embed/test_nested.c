@@ -12,12 +12,6 @@
 static sem_t served, go_on;
 static pthread_t last_server; /* the thread that served the last 't' */
 
-static void drop(struct ax_connection *connection, struct ax_object *doomed)
-{
-    (void)connection;
-    assert_null(doomed);
-}
-
 /* A call of one letter, sent but not waited for. */
 static void send_letter(struct ax_connection *connection, const struct ax_request *within, char letter,
                         struct ax_pending *pending)
@@ -36,7 +30,7 @@ static void receive(struct ax_connection *connection, struct ax_pending *pending
     await(connection, pending);
     if (pending->message == NULL)
         return;
-    drop(connection, ax_ticket_done(connection, &pending->ticket));
+    pair_drop(connection, ax_ticket_done(connection, &pending->ticket));
     ax_message_free(pending->message);
 }
 
@@ -57,7 +51,7 @@ static void serve(struct ax_request *request)
     struct ax_buffer payload = ax_buffer_take(&request->message->buffers[0]);
     struct ax_pending pending;
     char letter = (char)payload.data[0];
-    drop(connection, ax_request_unpickled(request));
+    pair_drop(connection, ax_request_unpickled(request));
     if (letter == 't') {
         last_server = pthread_self();
         sem_post(&served);
@@ -75,17 +69,8 @@ static void serve(struct ax_request *request)
     ax_request_free(request);
 }
 
-static void finished(struct ax_connection *connection)
-{
-    (void)connection;
-}
-
-static void freed(void *above)
-{
-    (void)above;
-}
-
-static const struct ax_connection_ops ops = {.serve = serve, .drop = drop, .finished = finished, .freed = freed};
+static const struct ax_connection_ops ops = {
+    .serve = serve, .drop = pair_drop, .finished = pair_finished, .freed = pair_freed};
 
 static int set_up(void **state)
 {

@@ -310,6 +310,24 @@ void peer_make_ready(struct peer *peer, const struct ax_session_config *config, 
     peer_forget_sent(peer);
 }
 
+void peer_connect(struct peer *opener, struct peer *acceptor, uint32_t features, const struct ax_limits *limits)
+{
+    struct ax_session_config config = peer_config(AX_OPENER);
+
+    config.features = features;
+    peer_init(opener, &config);
+    config = peer_config(AX_ACCEPTOR);
+    config.features = features;
+    if (limits)
+        config.limits = *limits;
+    peer_init(acceptor, &config);
+    peer_exchange(opener, acceptor);
+    assert_log(opener, "ready\n");
+    assert_log(acceptor, "ready\n");
+    peer_forget_sent(opener);
+    peer_forget_sent(acceptor);
+}
+
 struct ax_buffer make_payload(size_t size, int byte)
 {
     struct ax_buffer buffer = {.data = malloc(size ? size : 1), .size = size, .capacity = size};

@@ -65,6 +65,12 @@ void peer_forget_sent(struct peer *peer);
 void peer_exchange(struct peer *a, struct peer *b);
 
 /*
+ * Starts two peers that announce these features and brings them to READY; their logs and sent are empty. `limits` are the
+ * acceptor's; NULL: the default ones.
+ */
+void peer_connect(struct peer *opener, struct peer *acceptor, uint32_t features, const struct ax_limits *limits);
+
+/*
  * Brings a session to READY, opposite a plain peer with this timeout or a peer with these features; log and sent are
  * empty.
  */

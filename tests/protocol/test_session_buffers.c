@@ -10,26 +10,10 @@
 static struct peer opener;
 static struct peer acceptor;
 
-static void connect_peers(uint32_t features)
-{
-    struct ax_session_config config = peer_config(AX_OPENER);
-
-    config.features = features;
-    peer_init(&opener, &config);
-    config = peer_config(AX_ACCEPTOR);
-    config.features = features;
-    peer_init(&acceptor, &config);
-    peer_exchange(&opener, &acceptor);
-    assert_log(&opener, "ready\n");
-    assert_log(&acceptor, "ready\n");
-    peer_forget_sent(&opener);
-    peer_forget_sent(&acceptor);
-}
-
 static int set_up(void **state)
 {
     (void)state;
-    connect_peers(AX_FEATURE_BUFFERS);
+    peer_connect(&opener, &acceptor, AX_FEATURE_BUFFERS, NULL);
     return 0;
 }
 
@@ -392,7 +376,7 @@ static void what_a_plain_peer_sends_has_no_kind(void **state)
 
     (void)state;
     tear_down(NULL);
-    connect_peers(0);
+    peer_connect(&opener, &acceptor, 0, NULL);
     begin_call(BODY, AX_BUFFER_BYTES);
     feed_body(0, BODY / 2);
     assert_true(ax_session_wants_place(&acceptor.session, &wish));

@@ -8,26 +8,10 @@
 static struct peer opener;
 static struct peer acceptor;
 
-static void connect_peers(uint32_t features)
-{
-    struct ax_session_config config = peer_config(AX_OPENER);
-
-    config.features = features;
-    peer_init(&opener, &config);
-    config = peer_config(AX_ACCEPTOR);
-    config.features = features;
-    peer_init(&acceptor, &config);
-    peer_exchange(&opener, &acceptor);
-    assert_log(&opener, "ready\n");
-    assert_log(&acceptor, "ready\n");
-    peer_forget_sent(&opener);
-    peer_forget_sent(&acceptor);
-}
-
 static int set_up(void **state)
 {
     (void)state;
-    connect_peers(AX_FEATURES_ALL);
+    peer_connect(&opener, &acceptor, AX_FEATURES_ALL, NULL);
     return 0;
 }
 
@@ -196,7 +180,7 @@ static void a_plain_peer_hears_nothing_of_it(void **state)
 
     (void)state;
     tear_down(NULL);
-    connect_peers(0);
+    peer_connect(&opener, &acceptor, 0, NULL);
     struct ax_buffer payload = make_payload(1, 'p');
     for (enum ax_message_type type = AX_CREATE; type <= AX_METHOD; type++)
         assert_int_equal(ask((struct ax_operation){.type = type, .name = "x", .name_size = 1}, &payload, 1), AX_ESTATE);
@@ -209,7 +193,7 @@ static void a_plain_peer_cannot_say_it(void **state)
 {
     (void)state;
     tear_down(NULL);
-    connect_peers(0);
+    peer_connect(&opener, &acceptor, 0, NULL);
     struct wire wire = {0};
     wire_frame(&wire, "\x01\x00\x00\x09", 4, true); /* an APPLY, with something behind its ids */
     wire_frame(&wire, "p", 1, false);
@@ -227,7 +211,7 @@ static void a_plain_peer_cannot_answer_with_it(void **state)
 
     (void)state;
     tear_down(NULL);
-    connect_peers(0);
+    peer_connect(&opener, &acceptor, 0, NULL);
     struct ax_buffer payload = make_payload(1, 'p');
     assert_int_equal(ask((struct ax_operation){.type = AX_APPLY}, &payload, 1), 0);
     wire_frame(&wire, "\x02\x00\x05", 3, false);
