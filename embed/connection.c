@@ -611,12 +611,21 @@ static void run_drop(struct ax_job *job)
     ax_connection_unref(connection);
 }
 
+/* The connection over which this thread is about to send something. */
+static _Thread_local const struct ax_connection *speaking;
+
+void ax_connection_speaks_soon(const struct ax_connection *connection)
+{
+    speaking = connection;
+}
+
 void ax_connection_release(struct ax_connection *connection, struct ax_release *release)
 {
     release->next = atomic_load(&connection->releases);
     while (!atomic_compare_exchange_weak(&connection->releases, &release->next, release))
         ;
-    ax_connection_post(connection);
+    if (speaking != connection)
+        ax_connection_post(connection);
 }
 
 void ax_connection_release_unclaimed(struct ax_connection *connection, const struct ax_message *message,

@@ -240,6 +240,12 @@ void ax_request_free(struct ax_request *request);
  * caller to drop. */
 struct ax_object *ax_ticket_done(struct ax_connection *connection, struct ax_ticket *ticket);
 
+/*
+ * What this thread releases from now on goes with what it is about to send over this connection, and nobody is woken for it.
+ * NULL ends that, before the thread sends. It must send indeed, or find that the connection has ended.
+ */
+void ax_connection_speaks_soon(const struct ax_connection *connection);
+
 /* The peer's object is no longer referred to. Takes ownership. Any thread, no lock, never blocks. */
 void ax_connection_release(struct ax_connection *connection, struct ax_release *release);
 

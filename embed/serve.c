@@ -237,7 +237,10 @@ static void serve_subject(struct ax_module *module, struct ax_request *request, 
 {
     PyObject *value = run(module, request, subject);
     enum shape shape = value != NULL ? shape_of(module, request, subject, value) : VALUE;
+    /* Proxies among the arguments are released with the answer. */
+    ax_connection_speaks_soon(request->connection);
     Py_DECREF(subject);
+    ax_connection_speaks_soon(NULL);
     if (value == NULL && module->out_of_memory != NULL && PyErr_ExceptionMatches(PyExc_MemoryError))
         module->out_of_memory();
     if (value == NULL)

@@ -24,6 +24,7 @@ _SPECIAL = frozenset(
 _MAX_METHODS = 2000  # of one object; dir() of the largest classes has some hundred
 _MAX_NAME = 200  # characters of a method's name
 _MAX_NAMES = _MAX_METHODS * (_MAX_NAME + 1)  # bytes of all names of one object, with spaces between them
+_HEAP_TYPE = 1 << 9  # among the flags of a class: it was made at run time, and may change
 _MAX_TYPES = 256  # proxy types that are kept for reuse; a hostile peer could otherwise add them without end
 
 
@@ -97,7 +98,15 @@ def _check_object(obj: Any) -> None:
 
 def get_methods(cls: type) -> list[str]:
     """Return the names that a proxy for an instance of `cls` forwards."""
+    return _find_methods(cls) if cls.__flags__ & _HEAP_TYPE else list(_find_methods_once(cls))
+
+
+def _find_methods(cls: type) -> list[str]:
     return [name for name in dir(cls) if _is_forwarded(name) and not keyword.iskeyword(name) and _has_method(cls, name)]
+
+
+# Of functions, for one, and what else is part of the interpreter: these classes never change.
+_find_methods_once = functools.lru_cache(_MAX_TYPES)(_find_methods)
 
 
 def _is_forwarded(name: str) -> bool:
