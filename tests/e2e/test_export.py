@@ -508,10 +508,10 @@ def test_a_worker_ends_whose_client_goes_in_the_middle_of_an_import(daemon, home
     try:
         assert finder.asked.wait(LIMIT)
         conn.cancel()
-        join([thread])
+        close_broken(conn)
     finally:
-        finder.released.set()
-    close_broken(conn)
+        finder.released.set()  # it is the thread of the call that looks for the module
+    join([thread])
     assert isinstance(errors[0], across.DisconnectError)
     daemon.allow_broken(1)
 
