@@ -265,17 +265,18 @@ def meet(name, parties):
     return threading.get_ident()
 
 
+def _get_event(name):
+    with _lock:
+        return _events.setdefault(name, threading.Event())
+
+
 def wait_for(name):
     """Blocks until `set_event` is called with the same name."""
-    with _lock:
-        event = _events.setdefault(name, threading.Event())
-    return event.wait(60)
+    return _get_event(name).wait(60)
 
 
 def set_event(name):
-    with _lock:
-        event = _events.setdefault(name, threading.Event())
-    event.set()
+    _get_event(name).set()
 
 
 def pass_gate(path):
@@ -293,8 +294,10 @@ def run_until(name, func):
     """Calls back, and runs until `set_event` is called with the same name, or the connection has ended."""
     func()
     conn = across.get_connection()
-    threading.Thread(target=lambda: (conn.wait(), set_event(name)), daemon=True).start()
-    return wait_for(name)
+    event = _get_event(name)
+    while not event.wait(0.05) and conn.is_connected():  # looks for the end itself: no thread outlives its process's end
+        pass
+    return event.is_set()
 
 
 def wait_for_disconnect(path):
