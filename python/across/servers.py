@@ -171,6 +171,7 @@ class _ChildHandler(_Handler):
         super().__init__(options)
         if not sys.executable:
             raise RuntimeError('sys.executable does not say which Python to start')
+        self._told: set[subprocess.Popen[bytes]] = set()  # to end; guarded by _condition
 
     def _make_command(self, fd: int) -> Sequence[str]:
         raise NotImplementedError
@@ -206,12 +207,20 @@ class _ChildHandler(_Handler):
 
     def close(self) -> None:
         for proc in self._finish('closed'):
-            proc.send_signal(signal.SIGINT)
+            self._tell(proc)
         if not self._wait(self._options.timeout):
             for proc in self._finish('closed'):
                 logger.error('killing process %d, which did not end', proc.pid)
                 proc.kill()
             self._wait()
+
+    def _tell(self, proc: subprocess.Popen[bytes]) -> None:
+        """Interrupt a process, once: a second time it might be about to end already, and would complain."""
+        with self._condition:
+            if proc in self._told:
+                return
+            self._told.add(proc)
+        proc.send_signal(signal.SIGINT)
 
 
 class ProcessConnectionHandler(_ChildHandler):
