@@ -295,7 +295,9 @@ def run_until(name, func):
     func()
     conn = across.get_connection()
     event = _get_event(name)
-    while not event.wait(0.05) and conn.is_connected():  # looks for the end itself: no thread outlives its process's end
+    while (
+        not event.wait(0.05) and conn.is_connected()
+    ):  # looks for the end itself: no thread outlives its process's end
         pass
     return event.is_set()
 
