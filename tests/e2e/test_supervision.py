@@ -76,6 +76,7 @@ def test_nothing_of_a_killed_worker_is_left(make_daemon, isolation):
 def test_a_client_whose_worker_died_before_it_began_gets_another_one(make_daemon, isolation):
     daemon = make_daemon(isolation=isolation)
     (worker,) = daemon.find_idle_workers()
+    wait_until(lambda: is_ready(daemon, worker), 'a worker that can be given connections')
     with concurrent.futures.ThreadPoolExecutor(3) as executor:
         with stopped(worker):
             conns = [daemon.connect() for _ in range(3)]
@@ -88,6 +89,11 @@ def test_a_client_whose_worker_died_before_it_began_gets_another_one(make_daemon
     daemon.expect_lost(worker, connections=0)
     for conn in conns:
         conn.close()
+
+
+def is_ready(daemon, worker):
+    found = ask_json(daemon.addresses[0])['workers']
+    return [entry['pid'] for entry in found if entry['state'] != 'starting'] == [worker]
 
 
 def served_by(daemon, worker):
