@@ -2,7 +2,6 @@
 #include "daemon/identity.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/file.h"
 #include "daemon/log.h"
 #include "daemon/sentence.h"
 
@@ -50,23 +50,6 @@ static int check_file(const struct source *source, const struct stat *status, ch
     return source->is_private ? check_private(source, status, error, size) : 0;
 }
 
-/* Reads what there is of so many bytes. How many, or -1 with errno. */
-static ssize_t read_all(int fd, char *bytes, size_t size)
-{
-    size_t got = 0;
-
-    while (got < size) {
-        ssize_t part = read(fd, bytes + got, size - got);
-
-        if (part < 0 && errno != EINTR)
-            return -1;
-        if (part == 0)
-            break;
-        got += part > 0 ? (size_t)part : 0;
-    }
-    return (ssize_t)got;
-}
-
 static int read_open(const struct source *source, int fd, struct ax_tls_text *text, char *error, size_t size)
 {
     struct stat status;
@@ -80,7 +63,7 @@ static int read_open(const struct source *source, int fd, struct ax_tls_text *te
     bytes = malloc((size_t)status.st_size + 1);
     if (bytes == NULL)
         return ax_sentence(error, size, "out of memory");
-    got = read_all(fd, bytes, (size_t)status.st_size);
+    got = ax_file_read(fd, bytes, (size_t)status.st_size);
     if (got < 0) {
         ax_sentence(error, size, "cannot read %s %s: %s", source->option, source->path, strerror(errno));
         free(bytes);
@@ -93,8 +76,7 @@ static int read_open(const struct source *source, int fd, struct ax_tls_text *te
 /* *text is for wipe(). */
 static int read_file(const struct source *source, struct ax_tls_text *text, char *error, size_t size)
 {
-    /* Opening a pipe must not wait for its other end. */
-    int fd = open(source->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = ax_file_open(source->path);
     int result;
 
     if (fd < 0)

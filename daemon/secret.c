@@ -3,13 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/file.h"
 #include "daemon/sentence.h"
 
 /* Of the same length, so that what follows them begins at the same place. */
@@ -39,23 +39,6 @@ static int check_file(const struct stat *status, const char *path, char *error, 
         return ax_sentence(error, size, "the secret file %s is open to others, with mode %03o: chmod 600 %s", path,
                            (unsigned)(status->st_mode & 0777), path);
     return 0;
-}
-
-/* Reads up to `size` bytes. How many there were, or -1 with errno. */
-static ssize_t read_all(int fd, unsigned char *bytes, size_t size)
-{
-    size_t got = 0;
-
-    while (got < size) {
-        ssize_t part = read(fd, bytes + got, size - got);
-
-        if (part < 0 && errno != EINTR)
-            return -1;
-        if (part == 0)
-            break;
-        got += part > 0 ? (size_t)part : 0;
-    }
-    return (ssize_t)got;
 }
 
 static size_t without_line_ends(const unsigned char *bytes, size_t size)
@@ -93,7 +76,7 @@ static int read_open(struct ax_secret *secret, int fd, const char *path, char *e
         return ax_sentence(error, error_size, "cannot look at the secret file %s: %s", path, strerror(errno));
     if (check_file(&status, path, error, error_size) < 0)
         return -1;
-    got = read_all(fd, bytes, sizeof bytes);
+    got = ax_file_read(fd, bytes, sizeof bytes);
     if (got < 0)
         result = ax_sentence(error, error_size, "cannot read the secret file %s: %s", path, strerror(errno));
     else
@@ -104,8 +87,7 @@ static int read_open(struct ax_secret *secret, int fd, const char *path, char *e
 
 struct ax_secret *ax_secret_read(const char *path, char *error, size_t error_size)
 {
-    /* Opening a pipe must not wait for its other end; a socket or a device is told from a file by fstat(). */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = ax_file_open(path);
     struct ax_secret *secret;
 
     if (fd < 0) {
