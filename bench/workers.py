@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from measures import shares
+
 import across
 
 TICKS = os.sysconf('SC_CLK_TCK')
@@ -78,16 +80,6 @@ def serving(acrossd: Path, *options: str) -> Iterator[Server]:
             server.stop()
 
 
-def memory(pids: list[int]) -> int:
-    """Bytes: the proportional share of these processes."""
-    total = 0
-    for pid in pids:
-        for line in Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines():
-            if line.startswith('Pss:'):
-                total += int(line.split()[1]) * 1024
-    return total
-
-
 def cpu_seconds(pids: list[int]) -> float:
     total = 0
     for pid in pids:
@@ -119,10 +111,10 @@ def idle_memory(acrossd: Path, count: int, *options: str) -> float:
         with server.connect() as conn:
             conn.call(os.getpid)
         server.wait_for_rest()
-        before = memory(server.pids())
+        before = shares(server.pids())
         for _ in range(count):
             stack.enter_context(server.connect()).call(os.getpid)
-        return (memory(server.pids()) - before) / count
+        return (shares(server.pids()) - before) / count
 
 
 def idle_cpu(acrossd: Path, count: int, seconds: float, *options: str) -> float:
