@@ -193,7 +193,7 @@ static void submit_behind(struct ax_connection *connection, struct ax_request_qu
     struct ax_request *request;
     while ((request = ax_request_pop(queue)) != NULL)
         if (ax_executor_submit_behind(&engine->executor, &request->job))
-            ax_lease_guard_calls(engine);
+            ax_lease_guard(&engine->loop);
 }
 
 /* One read by the loop, which may leave the next one to others: before anybody who got something can look for it. */

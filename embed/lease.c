@@ -23,7 +23,7 @@ static void on_guard(uv_timer_t *timer);
 
 static_assert(AX_LEASE_FREE_MS == AX_EXECUTOR_BEHIND_MS, "one guard looks after both");
 
-static void start_guard(struct ax_loop *loop)
+void ax_lease_guard(struct ax_loop *loop)
 {
     if (!uv_is_active((uv_handle_t *)&loop->guard))
         uv_timer_start(&loop->guard, on_guard, AX_LEASE_FREE_MS, AX_LEASE_FREE_MS);
@@ -41,12 +41,7 @@ void ax_lease_offer_locked(struct ax_connection *connection)
         lease->next = loop->leased;
         loop->leased = connection;
     }
-    start_guard(loop);
-}
-
-void ax_lease_guard_calls(struct ax_engine *engine)
-{
-    start_guard(&engine->loop);
+    ax_lease_guard(loop);
 }
 
 void ax_lease_forget(struct ax_connection *connection)

@@ -30,7 +30,7 @@
 #include "embed/waiter.h"
 
 struct ax_connection;
-struct ax_engine;
+struct ax_loop;
 struct ax_request;
 
 #define AX_LEASE_FREE_MS 1   /* a message that comes while a call runs waits for so long, and as much again */
@@ -58,8 +58,8 @@ void ax_lease_offer_locked(struct ax_connection *connection);
 /* Takes it back if it is needed here, and nobody has it; asks who has it to give it back. Whether the loop is to poll. */
 bool ax_lease_settle_locked(struct ax_connection *connection);
 
-/* Calls wait behind others: the guard sees to it that they do not for long. */
-void ax_lease_guard_calls(struct ax_engine *engine);
+/* Has the guard look, from now on and as long as there is need: at leases, and at calls that wait behind others. */
+void ax_lease_guard(struct ax_loop *loop);
 
 /* The connection leaves the loop: the guard forgets it. Without the lock. */
 void ax_lease_forget(struct ax_connection *connection);

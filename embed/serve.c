@@ -6,11 +6,6 @@
 
 /* ---- what is asked ---- */
 
-static PyObject *look_up(struct ax_module *module, struct ax_request *request)
-{
-    return ax_look_up(module, request->connection, request->message->object);
-}
-
 /* The arguments of run_method(): object, name, args and kwargs. */
 static PyObject *open_method(struct ax_module *module, struct ax_request *request)
 {
@@ -20,7 +15,7 @@ static PyObject *open_method(struct ax_module *module, struct ax_request *reques
     PyObject *arguments = message->buffer_count > 0 ? ax_unpickle(module, request->connection, message)
                                                     : Py_BuildValue("(()O)", module->no_kwargs);
     if (arguments != NULL)
-        object = look_up(module, request);
+        object = ax_look_up(module, request->connection, message->object);
     if (object != NULL)
         name = PyUnicode_DecodeUTF8((const char *)message->text, (Py_ssize_t)message->text_size, NULL);
     if (name == NULL)
@@ -42,7 +37,7 @@ static PyObject *open_subject(struct ax_module *module, struct ax_request *reque
 {
     switch (request->message->type) {
     case AX_COPY:
-        return look_up(module, request);
+        return ax_look_up(module, request->connection, request->message->object);
     case AX_METHOD:
         return open_method(module, request);
     default:

@@ -141,4 +141,18 @@ static inline void pair_end(struct pair *pair)
     assert_true(ax_engine_wait_quiet(ax_engine_get(), UINT32_MAX));
 }
 
+/* For cmocka: ends the pair that a test's state is, and what a group of tests has left. */
+static inline int pair_tear_down(void **state)
+{
+    pair_end(*state);
+    return 0;
+}
+
+static inline int pair_end_group(void **state)
+{
+    (void)state;
+    ax_engine_stop();
+    return 0;
+}
+
 #endif

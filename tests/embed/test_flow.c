@@ -146,13 +146,6 @@ static int start_group(void **state)
     return 0;
 }
 
-static int end_group(void **state)
-{
-    (void)state;
-    ax_engine_stop();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,5 +153,5 @@ int main(void)
         cmocka_unit_test(an_end_wakes_who_is_held_back),
         cmocka_unit_test(a_signal_interrupts_who_is_held_back),
     };
-    return cmocka_run_group_tests(tests, start_group, end_group);
+    return cmocka_run_group_tests(tests, start_group, pair_end_group);
 }

@@ -96,12 +96,6 @@ static int set_up(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
-{
-    pair_end(*state);
-    return 0;
-}
-
 static enum ax_lease_state state_of(struct ax_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
@@ -233,22 +227,15 @@ static int start_group(void **state)
     return 0;
 }
 
-static int end_group(void **state)
-{
-    (void)state;
-    ax_engine_stop();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_caller_reads_its_own_answers, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_loop_reads_again_when_nobody_calls, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_stuck_call_delays_no_other, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(threads_on_both_sides_get_their_answers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_caller_reads_its_own_answers, set_up, pair_tear_down),
+        cmocka_unit_test_setup_teardown(the_loop_reads_again_when_nobody_calls, set_up, pair_tear_down),
+        cmocka_unit_test_setup_teardown(a_stuck_call_delays_no_other, set_up, pair_tear_down),
+        cmocka_unit_test_setup_teardown(threads_on_both_sides_get_their_answers, set_up, pair_tear_down),
         cmocka_unit_test(an_end_wakes_whoever_reads),
         cmocka_unit_test(an_end_wakes_one_who_waits_for_long),
     };
-    return cmocka_run_group_tests(tests, start_group, end_group);
+    return cmocka_run_group_tests(tests, start_group, pair_end_group);
 }

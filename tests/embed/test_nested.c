@@ -78,12 +78,6 @@ static int set_up(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
-{
-    pair_end(*state);
-    return 0;
-}
-
 /* ---- tests ---- */
 
 static void a_call_back_runs_in_the_thread_that_waits(void **state)
@@ -176,23 +170,16 @@ static int start_group(void **state)
     return 0;
 }
 
-static int end_group(void **state)
-{
-    (void)state;
-    ax_engine_stop();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_call_back_runs_in_the_thread_that_waits, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(calls_back_and_forth_stay_in_their_two_threads, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(other_calls_run_in_other_threads, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_call_back_runs_in_the_thread_that_waits, set_up, pair_tear_down),
+        cmocka_unit_test_setup_teardown(calls_back_and_forth_stay_in_their_two_threads, set_up, pair_tear_down),
+        cmocka_unit_test_setup_teardown(other_calls_run_in_other_threads, set_up, pair_tear_down),
         cmocka_unit_test_setup_teardown(a_call_back_that_waits_is_served_although_its_caller_gives_up, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(a_call_back_of_a_call_that_was_given_up_is_served, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_end_finds_calls_back_that_nobody_has_served, set_up, tear_down),
+                                        pair_tear_down),
+        cmocka_unit_test_setup_teardown(a_call_back_of_a_call_that_was_given_up_is_served, set_up, pair_tear_down),
+        cmocka_unit_test_setup_teardown(an_end_finds_calls_back_that_nobody_has_served, set_up, pair_tear_down),
     };
-    return cmocka_run_group_tests(tests, start_group, end_group);
+    return cmocka_run_group_tests(tests, start_group, pair_end_group);
 }
