@@ -62,10 +62,19 @@ static int split_host(const char *text, const char **start, const char **end, co
     return 0;
 }
 
+/* A number, and maybe a scope (%eth0) behind it, which inet_pton() does not know. */
+static bool is_ipv6(const char *name)
+{
+    char number[AX_HOST_SIZE];
+    struct in6_addr ignored;
+
+    snprintf(number, sizeof number, "%.*s", (int)strcspn(name, "%"), name);
+    return inet_pton(AF_INET6, number, &ignored) == 1;
+}
+
 static int parse_host(struct ax_address *address, const char *scheme, const char *text, char *error, size_t size)
 {
     const char *start, *end, *port;
-    struct in6_addr ignored;
 
     if (split_host(text, &start, &end, &port) < 0)
         return ax_sentence(error, size, "%s:%s has no port: write %s:HOST:PORT, or %s:[ADDRESS]:PORT for IPv6", scheme,
@@ -78,8 +87,7 @@ static int parse_host(struct ax_address *address, const char *scheme, const char
     if (text[0] != '[' && strchr(address->name, ':') != NULL)
         return ax_sentence(error, size, "an IPv6 address stands in brackets: write %s:[%s]:%s", scheme, address->name,
                            port);
-    /* A scope (%eth0) may follow the number, which inet_pton() does not know. */
-    if (text[0] == '[' && strchr(address->name, '%') == NULL && inet_pton(AF_INET6, address->name, &ignored) != 1)
+    if (text[0] == '[' && !is_ipv6(address->name))
         return ax_sentence(error, size, "[%s] is no IPv6 address: only those stand in brackets", address->name);
     if (parse_port(&address->port, port) < 0)
         return ax_sentence(error, size,

@@ -72,6 +72,8 @@ static void test_says_what_to_write_instead(void **state)
     assert_refused("tcp:host:999999999999999999999", "is no port");
     assert_refused("tcp:::1:80", "write tcp:[::1]:80");
     assert_refused("tcp:[localhost]:80", "is no IPv6 address");
+    assert_refused("tcp:[localhost%eth0]:80", "is no IPv6 address");
+    assert_refused("tcp:[[%eth0]:80", "is no IPv6 address");
 }
 
 static void test_bounds_the_path_of_a_unix_socket(void **state)
