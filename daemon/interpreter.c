@@ -138,6 +138,7 @@ struct ax_host_config ax_interpreter_host_config(const struct ax_interpreter *in
         .package_dir = interpreter->package_dir,
         .preload = (const char *const *)options->preload.items,
         .accept_exports = options->use_stdio || options->isolation == AX_ISOLATION_PROCESS,
+        .forks = !options->use_stdio,
         .timeout_ms = options->timeout_ms,
         .handshake_timeout_ms = options->handshake_timeout_ms,
         .max_message = options->max_message,

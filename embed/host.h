@@ -21,6 +21,7 @@ struct ax_host_config {
     const char *package_dir;       /* folder that holds the package `across`; goes first on sys.path */
     const char *const *preload;    /* modules to import; NULL-terminated, or NULL */
     bool accept_exports;           /* peers may export modules to this process: it is the worker of one of them */
+    bool forks;                    /* workers are forked from this process: its memory is prepared to be shared */
     uint32_t timeout_ms;           /* of each connection; 0: none */
     uint32_t handshake_timeout_ms; /* of each connection; 0: none */
     uint64_t max_message;          /* bytes of an incoming message; 0: the default of protocol/session.c */

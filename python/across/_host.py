@@ -18,18 +18,20 @@ REHEARSALS = 20  # calls until CPython 3.11 and later have adapted code to what 
 
 
 def start(modules: Iterable[str], accept_exports: bool = False) -> None:
-    """Import what workers shall find ready, and prepare memory to be shared with them.
-
-    `accept_exports`: peers may export modules to the workers.
-
-    An interpreter writes to code that runs for the first times: better now than in every worker. And the garbage
-    collector need not look again at what is there now.
-    """
+    """Import what calls shall find ready. `accept_exports`: peers may export modules to this process."""
     if accept_exports:
         _connection.accept_exports_of_clients()
         importlib.import_module('across._importer')
     for name in modules:
         importlib.import_module(name)
+
+
+def prepare_to_fork() -> None:
+    """Prepare memory to be shared with workers.
+
+    An interpreter writes to code that runs for the first times: better now than in every worker. And the garbage
+    collector need not look again at what is there now.
+    """
     for _ in range(REHEARSALS):
         warm_up()
         thread = threading.Thread(target=warm_up)

@@ -119,6 +119,19 @@ static void test_a_venv_is_used_by_its_absolute_path(void **state)
     ax_options_fini(&options);
 }
 
+static void test_the_one_process_of_stdio_does_not_prepare_to_fork(void **state)
+{
+    const struct ax_interpreter interpreter = {.python = "python", .package_dir = "/"};
+    struct ax_options options;
+    (void)state;
+
+    ax_options_init(&options);
+    assert_true(ax_interpreter_host_config(&interpreter, &options).forks);
+    options.use_stdio = true;
+    assert_false(ax_interpreter_host_config(&interpreter, &options).forks);
+    ax_options_fini(&options);
+}
+
 static void test_exports_need_a_process_of_their_own(void **state)
 {
     const struct ax_interpreter interpreter = {.python = "python", .package_dir = "/"};
@@ -141,9 +154,13 @@ static void test_exports_need_a_process_of_their_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_accepts_a_venv_of_the_wanted_version), TEST(test_says_which_version_is_needed),
-        TEST(test_a_folder_that_is_no_venv_is_refused),  TEST(test_a_folder_to_run_in_must_be_there),
-        TEST(test_a_venv_is_used_by_its_absolute_path),  TEST(test_exports_need_a_process_of_their_own),
+        TEST(test_accepts_a_venv_of_the_wanted_version),
+        TEST(test_says_which_version_is_needed),
+        TEST(test_a_folder_that_is_no_venv_is_refused),
+        TEST(test_a_folder_to_run_in_must_be_there),
+        TEST(test_a_venv_is_used_by_its_absolute_path),
+        TEST(test_exports_need_a_process_of_their_own),
+        TEST(test_the_one_process_of_stdio_does_not_prepare_to_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
