@@ -203,15 +203,15 @@ static PyObject *load_error(struct ax_module *module, PyObject *record)
     return error;
 }
 
-/* An object of the peer: its id, and the names of its methods. */
+/* An object of the peer: its id, and the names of its methods. It may have none, and NULL would become None. */
 static PyObject *load_reference(struct ax_module *module, const struct ax_message *message)
 {
     const struct ax_buffer *names = &message->buffers[0];
     struct ax_ids ids = message->ids;
     uint64_t id = 0;
     ax_ids_next(&ids, &id);
-    return PyObject_CallFunction(module->make_proxy, "Ky#", (unsigned long long)id, (const char *)names->data,
-                                 (Py_ssize_t)names->size);
+    const char *text = names->size > 0 ? (const char *)names->data : "";
+    return PyObject_CallFunction(module->make_proxy, "Ky#", (unsigned long long)id, text, (Py_ssize_t)names->size);
 }
 
 static PyObject *load_parts(struct ax_module *module, struct ax_binding *binding, PyObject *payload, PyObject *buffers,

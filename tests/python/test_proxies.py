@@ -76,6 +76,12 @@ def test_replicate_copies(conn):
     assert original == [1] and copy.deepcopy(proxy) == [1, 2]
 
 
+@pytest.mark.parametrize('make', [lambda conn: conn.create(object), lambda conn: conn.replicate(None)])
+def test_an_object_without_methods_has_a_proxy(conn, make):
+    proxy = make(conn)
+    assert isinstance(proxy, across.Proxy) and conn.call(operator.is_, proxy, proxy)
+
+
 def test_proxy_passed_home_is_the_object(conn):
     items = conn.create(list)
     conn.call(append_to, items, 'cheddar')
