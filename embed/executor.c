@@ -203,13 +203,16 @@ static void *thread_main(void *arg)
         else if (!wait_for_job(executor, thread))
             break;
     }
+    /* It may take long to leave the interpreter: nobody counts on this thread meanwhile. */
+    executor->threads--;
+    executor->ending++;
     pthread_mutex_unlock(&executor->lock);
     if (executor->hooks.thread_end != NULL)
         executor->hooks.thread_end();
     pthread_mutex_lock(&executor->lock);
     thread->next = executor->spare;
     executor->spare = thread;
-    executor->threads--;
+    executor->ending--;
     pthread_cond_signal(&executor->ended);
     pthread_mutex_unlock(&executor->lock);
     return NULL;
@@ -427,6 +430,12 @@ void ax_executor_wait_end(struct ax_executor *executor)
     atomic_store_explicit(&self->busy_since, now_ns(), memory_order_relaxed);
 }
 
+/* With the lock. */
+static uint32_t count_threads(const struct ax_executor *executor)
+{
+    return executor->threads + executor->ending;
+}
+
 uint32_t ax_executor_stop(struct ax_executor *executor, bool wait_for_jobs, uint32_t timeout_ms)
 {
     struct timespec deadline = ax_deadline_after(timeout_ms);
@@ -435,9 +444,9 @@ uint32_t ax_executor_stop(struct ax_executor *executor, bool wait_for_jobs, uint
     for (struct ax_executor_thread *thread = executor->idle; thread != NULL; thread = thread->next)
         pthread_cond_signal(&thread->given);
     int timed_out = 0;
-    while (executor->threads > (wait_for_jobs ? 0U : executor->in_jobs) && timed_out == 0)
+    while (count_threads(executor) > (wait_for_jobs ? 0U : executor->in_jobs) && timed_out == 0)
         timed_out = pthread_cond_timedwait(&executor->ended, &executor->lock, &deadline);
-    uint32_t left = executor->threads;
+    uint32_t left = count_threads(executor);
     pthread_mutex_unlock(&executor->lock);
     return left;
 }

@@ -66,7 +66,8 @@ struct ax_executor {
     struct ax_executor_thread *idle;  /* the one that was busy last is first */
     struct ax_executor_thread *busy;  /* those that run calls, the newest first */
     struct ax_executor_thread *spare; /* records of threads that have ended */
-    uint32_t threads;                 /* all, including those that are being started */
+    uint32_t threads;                 /* that take jobs, including those that are being started */
+    uint32_t ending;                  /* that take none any more, but are not gone yet */
     uint32_t in_jobs;                 /* that run a job */
     uint32_t in_calls;                /* that run a call */
     uint32_t waiting;                 /* of in_calls: that wait for a peer */

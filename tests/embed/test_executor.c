@@ -356,6 +356,38 @@ static void stopping_leaves_threads_that_run_a_job(void **state)
     open_and_wait(jobs, 2);
 }
 
+static sem_t ending, may_end;
+
+static void end_slowly(void)
+{
+    count_end();
+    sem_post(&ending);
+    wait_for(&may_end, 1);
+}
+
+/* To leave the interpreter a thread needs the GIL, for which it may wait long. */
+static void a_thread_that_is_ending_takes_nobodys_place(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS], service;
+    sem_init(&ending, 0, 0);
+    sem_init(&may_end, 0, 0);
+    fill(jobs, false);
+    executor.hooks.thread_end = end_slowly;
+    ax_executor_stop(&executor, false, 0);
+    open_and_wait(jobs, THREADS);
+    wait_for(&ending, THREADS);
+    assert_int_equal(ax_executor_stop(&executor, false, 0), THREADS); /* they are still there */
+    fill(jobs, false);
+    gated_init(&service, false);
+    ax_executor_submit_service(&executor, &service.job);
+    wait_for(&service.begun, 1);
+    open_and_wait(&service, 1);
+    open_and_wait(jobs, THREADS);
+    for (int i = 0; i < 2 * THREADS + 1; i++)
+        sem_post(&may_end);
+}
+
 #define SUBMITTERS 4
 #define SUBMITS 5000
 
@@ -428,6 +460,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(services_get_through_when_all_threads_are_stuck, set_up, tear_down),
         cmocka_unit_test_setup_teardown(background_work_is_never_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stopping_leaves_threads_that_run_a_job, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_thread_that_is_ending_takes_nobodys_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_job_runs_once, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
