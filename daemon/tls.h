@@ -33,7 +33,10 @@ struct ax_tls_methods {
     /* Goes on with the handshake. BROKEN with the reason; ENDED before the peer has sent anything. */
     enum ax_tls_result (*accept)(struct ax_tls *tls, char *reason, size_t reason_size);
 
-    /* Reads a record or a part of it, into at least AX_TLS_RECORD_MAX bytes. OK: *got > 0. */
+    /*
+     * Reads a record or a part of it, into at least AX_TLS_RECORD_MAX bytes. OK: *got > 0. WANTS_READ is also said after a
+     * record of TLS's own, when others may be there already.
+     */
     enum ax_tls_result (*read)(struct ax_tls *tls, void *data, size_t size, size_t *got);
 
     /*

@@ -145,6 +145,8 @@ static int configure(SSL_CTX *ssl)
     /* Memory for what is on its way only while something is. */
     SSL_CTX_set_mode(ssl,
                      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* A read takes one record, be it of data or not: who updates keys without end is to keep nobody else waiting. */
+    SSL_CTX_clear_mode(ssl, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_verify_depth(ssl, PEER_DEPTH_MAX);
     SSL_CTX_set_max_cert_list(ssl, PEER_CHAIN_MAX);
