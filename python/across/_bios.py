@@ -48,6 +48,9 @@ def get_bios() -> str:
     return _BIOS
 
 
+get_bios.__module__ = _PACKAGE
+
+
 @functools.lru_cache(1)
 def get_source() -> Optional[bytes]:
     """Return what a bare Python is sent: one line of ASCII source. None where the package has no source files."""

@@ -17,7 +17,7 @@ from ._bridge import Bridge, Transport
 from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
 from ._log import logger
-from ._options import Options
+from ._options import Options, take_options
 from ._proxies import _SELF, Local, list_methods, make_proxy
 from ._records import dump_error, load_error
 from ._remote import _apply_ref, _execute, _export, run_call, run_method
@@ -42,7 +42,7 @@ class Connection:
 
     - `connect()`, which may block;
     - `recv_into(buffer) -> int` (0: end of stream) and `send(buffer) -> int`, which block, and have a thread each;
-    - `cancel()`, which makes what blocks return or raise, and is called from any thread;
+    - `cancel()`, which makes what blocks return or raise, and is called from any thread, also at an orderly end;
     - `close()`, called when all others have returned;
     - `set_timeout(seconds)`, called first, unless there is no timeout.
 
@@ -54,7 +54,7 @@ class Connection:
     """
 
     __slots__ = ('_link', '_apply', '_transport', '_label', '_ended', '_failure', '_pid',
-                 '_accepts_exports', '_takes_data', '_asks', '__weakref__')  # fmt: skip
+                 '_accepts_exports', '_takes_data', '_asks', '__dict__', '__weakref__')  # fmt: skip
 
     _is_acceptor = False  # whether the other side speaks first, and says which version is spoken
     _link: _engine.Link
@@ -69,7 +69,7 @@ class Connection:
     _asks: bool  # whether the other side is still to be asked for its pickler
 
     def __init__(self, channel: Any, *, options: Optional[Options] = None) -> None:
-        options = Options() if options is None else options.copy()
+        options = take_options(options)
         takes_data = options.trust == 'data'
         if takes_data and options.accept_exported_modules:
             raise ValueError("accept_exported_modules needs trust='full': modules are code")
@@ -346,7 +346,7 @@ class Connection:
 
 
 def get_connection() -> Connection:
-    """Return the connection whose call, pickling or unpickling is going on in this thread."""
+    """Return the connection whose call, pickling or unpickling is going on in this thread. ValueError if none is."""
     conn = _engine.current()
     if conn is None:
         raise ValueError('No call of a connection is running in this thread')

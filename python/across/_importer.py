@@ -21,6 +21,7 @@ from typing import Any, Optional
 
 from . import _engine, _exporter, _resources
 from ._errors import OperationError, describe_error
+from ._log import set_debug_level as set_debug_level  # where pickles of plain across look for it
 from ._main_module import compile_main
 
 _MARK = '*'  # ends the names of exported files, so that nothing takes them for files of this host

@@ -54,3 +54,6 @@ def set_debug_level(level: int) -> None:
 def get_debug_level() -> int:
     """Return what set_debug_level() was given last."""
     return _level
+
+
+set_debug_level.__module__ = 'across'

@@ -61,6 +61,8 @@ _DEFAULTS: dict[str, Any] = {
     'trusted_types': (),
 }
 
+_PLAIN = ('timeout', 'accept_exported_modules')  # what plain across has, too
+
 
 class Options:
     """How a connection behaves. Pass it as `options=` when a connection is made; later changes have no effect on it.
@@ -122,9 +124,32 @@ class Options:
             raise AttributeError('No option named {!r}'.format(name))
         super().__setattr__(name, check(value))
 
+    # Pickles pass between this class and that of plain across, which knows two of the options and keeps them in a dict.
+    # It refuses what comes as the state of slots: an option that it would not heed.
+
+    def __getstate__(self) -> Any:
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        others = {name: getattr(self, name) for name in _DEFAULTS if name not in _PLAIN}
+        changed = {name: value for name, value in others.items() if value != _DEFAULTS[name]}
+        return (plain, changed) if changed else plain
+
+    def __setstate__(self, state: Any) -> None:
+        self._assign(_DEFAULTS)
+        for part in state if isinstance(state, tuple) else (state,):
+            self._assign(part)
+
     def __repr__(self) -> str:
         changed = ((name, getattr(self, name)) for name, default in _DEFAULTS.items() if getattr(self, name) != default)
         return '{}({})'.format(type(self).__name__, ', '.join('{}={!r}'.format(*item) for item in changed))
 
 
 Options.__module__ = 'across'
+
+
+def take_options(options: Optional[Options]) -> Options:
+    """Return a copy of what a user gave as options, or the defaults."""
+    if options is None:
+        return Options()
+    if not isinstance(options, Options):
+        raise TypeError('options must be an across.Options, not {}'.format(type(options).__name__))
+    return options.copy()

@@ -25,7 +25,7 @@ from typing import Any, Callable, Optional, Union
 from ._channels import SocketChannel, _describe_address
 from ._errors import describe_error
 from ._log import logger
-from ._options import Options
+from ._options import Options, take_options
 from ._served import SIGNALS, ServedConnection, make_command, signals_call, stop
 
 __all__ = [
@@ -71,7 +71,7 @@ class _Handler(ConnectionHandler):
     """What our own handlers have in common: members, one for each connection, of which close() awaits the end."""
 
     def __init__(self, options: Optional[Options]) -> None:
-        self._options = Options() if options is None else options.copy()
+        self._options = take_options(options)
         self._condition = threading.Condition()  # guards what follows, and tells when a member is gone
         self._end: Optional[str] = None  # how it was ended
         self._members: set[Any] = set()

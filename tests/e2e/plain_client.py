@@ -134,6 +134,14 @@ def check_operation_errors(conn):
     assert conn.call(tasks.add, 1, 2) == 3
 
 
+def check_names(conn):
+    """What both packages have for users crosses by names that both find."""
+    assert conn.call(repr, across.Options(timeout=7.5)) == 'Options(timeout=7.5)'
+    assert conn.execute('import across\nacross.Options(timeout=7.5)').timeout == 7.5
+    assert conn.call(across.set_debug_level, 0) is None
+    assert 'ACROSS' in conn.call(across.get_bios)
+
+
 def check_log_records(conn):
     records = []
 
@@ -168,6 +176,7 @@ CHECKS = [
     check_exceptions,
     check_exceptions_of_callbacks,
     check_operation_errors,
+    check_names,
     check_log_records,
 ]
 

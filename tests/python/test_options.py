@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Options of a connection."""
 
+import copy
 import math
+import pickle
 
 import pytest
 
 import across
+import across.servers
 
 
 def test_defaults_and_copy():
@@ -35,6 +38,42 @@ def test_unknown_names():
         across.Options().speed = 1
     with pytest.raises(AttributeError):
         across.Options().copy(speed=1)
+
+
+def test_what_is_no_options():
+    with pytest.raises(TypeError, match='Options, not dict'):
+        across.Connection(object(), options={'timeout': 5})
+    with pytest.raises(TypeError, match='Options, not dict'):
+        across.servers.LocalConnectionHandler(options={'timeout': 5})
+
+
+@pytest.mark.parametrize('changes', [{}, {'timeout': None}, {'trust': 'data', 'protocol_version': (0, 1)}])
+@pytest.mark.parametrize('copy_of', [copy.copy, copy.deepcopy, lambda options: pickle.loads(pickle.dumps(options))])
+def test_copies_are_equal(changes, copy_of):
+    options = across.Options(**changes)
+    copied = copy_of(options)
+    assert copied is not options and repr(copied) == repr(options)
+
+
+class PlainOptions:
+    """Loads a pickle as the class of plain across does."""
+
+    def __setattr__(self, name, value):
+        raise AttributeError(name)
+
+
+def test_pickles_of_plain_across(monkeypatch):
+    pickled = pickle.dumps(across.Options(timeout=5))
+    unheeded = pickle.dumps(across.Options(trust='data'))
+    with monkeypatch.context() as patch:
+        patch.setattr(across, 'Options', PlainOptions)
+        loaded = pickle.loads(pickled)
+        assert vars(loaded) == {'timeout': 5.0, 'accept_exported_modules': False}
+        with pytest.raises(AttributeError, match='trust'):
+            pickle.loads(unheeded)
+        PlainOptions.__module__, PlainOptions.__qualname__ = 'across', 'Options'
+        pickled = pickle.dumps(loaded)
+    assert repr(pickle.loads(pickled)) == 'Options(timeout=5.0)'
 
 
 def test_wrong_versions():
