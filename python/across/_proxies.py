@@ -85,7 +85,7 @@ class Local(ConnectionBound):
 
 
 def get_proxy_connection(proxy: Proxy) -> Any:
-    """Return the connection that a proxy belongs to."""
+    """Return the connection that a proxy belongs to. TypeError when it is no proxy."""
     if not isinstance(proxy, Proxy):
         raise TypeError('Not a proxy: {!r}'.format(proxy))
     return _get_handle(proxy).owner

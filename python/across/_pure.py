@@ -1283,6 +1283,7 @@ class Link:
         self._wait_for(_RUNNING)
         self._loop.post(self._close)
         self._wait_for(_FINISHED)
+        self._is_closed = True  # a link that had finished before did not wait for the loop
 
     def cancel(self) -> None:
         """Break the link now, without blocking."""

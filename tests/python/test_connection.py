@@ -107,6 +107,22 @@ def test_wait_ends_when_the_peer_closes(make_pair):
     one.close()
 
 
+def test_close_after_the_peer_has_closed(make_pair):
+    for _ in range(20):
+        one, other = make_pair()
+        one.__enter__()
+        other.close()
+        one.wait()
+        one.close()
+        with pytest.raises(across.DisconnectError, match=r'^Connection is closed$'):
+            one.call(len, '')
+
+
+def test_programs_may_keep_something_with_a_connection(conn):
+    conn.purpose = 'lab'
+    assert conn.purpose == 'lab'
+
+
 def test_cancel_breaks_a_waiting_call(conn, run_thread):
     called, go_on = threading.Event(), threading.Event()
     _events.update(called=called, go_on=go_on)
