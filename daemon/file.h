@@ -4,6 +4,7 @@
 #define AX_DAEMON_FILE_H
 
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /*
@@ -14,5 +15,13 @@ int ax_file_open(const char *path);
 
 /* Reads what there is, up to `size` bytes. How many there were, or -1 with errno. */
 ssize_t ax_file_read(int fd, void *bytes, size_t size);
+
+/*
+ * Whether a file may hold what others must not know. It belongs to us, and its mode gives nobody else any right; or to root,
+ * who may let a group read it: root cannot give a file to a service's user alone without making it that user's own.
+ * 0, or -1 with a sentence about `what` (an option, or what the file is called) and its path.
+ */
+int ax_file_check_private(const struct stat *status, const char *what, const char *path, char *error,
+                          size_t error_size);
 
 #endif

@@ -23,23 +23,6 @@ struct source {
     bool is_private;
 };
 
-/* Root cannot give a file to a service's user alone without making it that user's own, and so shares it with a group. */
-static int check_private(const struct source *source, const struct stat *status, char *error, size_t size)
-{
-    uid_t own = geteuid();
-    mode_t wrong = status->st_uid == 0 && own != 0 ? S_IWGRP | S_IXGRP | S_IRWXO : S_IRWXG | S_IRWXO;
-
-    if (status->st_uid != own && status->st_uid != 0)
-        return ax_sentence(error, size,
-                           "%s %s belongs to user %lu, and must belong to user %lu, who runs acrossd, or root",
-                           source->option, source->path, (unsigned long)status->st_uid, (unsigned long)own);
-    if ((status->st_mode & wrong) != 0)
-        return ax_sentence(error, size, "%s %s is open to others, with mode %03o: chmod %s %s", source->option,
-                           source->path, (unsigned)(status->st_mode & 0777), wrong & S_IRGRP ? "600" : "640",
-                           source->path);
-    return 0;
-}
-
 static int check_file(const struct source *source, const struct stat *status, char *error, size_t size)
 {
     if (!S_ISREG(status->st_mode))
@@ -47,7 +30,7 @@ static int check_file(const struct source *source, const struct stat *status, ch
     if (status->st_size > AX_IDENTITY_FILE_MAX)
         return ax_sentence(error, size, "%s %s has more than %d bytes: that is another file", source->option,
                            source->path, AX_IDENTITY_FILE_MAX);
-    return source->is_private ? check_private(source, status, error, size) : 0;
+    return source->is_private ? ax_file_check_private(status, source->option, source->path, error, size) : 0;
 }
 
 static int read_open(const struct source *source, int fd, struct ax_tls_text *text, char *error, size_t size)

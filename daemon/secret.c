@@ -32,13 +32,7 @@ static int check_file(const struct stat *status, const char *path, char *error, 
 {
     if (!S_ISREG(status->st_mode))
         return ax_sentence(error, size, "the secret file %s is not a regular file", path);
-    if (status->st_uid != 0 && status->st_uid != geteuid())
-        return ax_sentence(error, size, "the secret file %s belongs to user %lu, and must belong to user %lu or root",
-                           path, (unsigned long)status->st_uid, (unsigned long)geteuid());
-    if ((status->st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        return ax_sentence(error, size, "the secret file %s is open to others, with mode %03o: chmod 600 %s", path,
-                           (unsigned)(status->st_mode & 0777), path);
-    return 0;
+    return ax_file_check_private(status, "the secret file", path, error, size);
 }
 
 static size_t without_line_ends(const unsigned char *bytes, size_t size)

@@ -62,10 +62,12 @@ def _check_file(status: os.stat_result, path: Any) -> None:
                 path, status.st_uid, os.geteuid()
             )
         )
-    if status.st_mode & 0o077:
+    # Root cannot give a file to one user alone without making it that user's own, and so shares it with a group.
+    is_shared = status.st_uid == 0 and os.geteuid() != 0
+    if status.st_mode & (0o037 if is_shared else 0o077):
         raise ValueError(
-            'the secret file {!r} is open to others, with mode {:03o}: it has to be 600'.format(
-                path, stat.S_IMODE(status.st_mode)
+            'the secret file {!r} is open to others, with mode {:03o}: it has to be {}'.format(
+                path, stat.S_IMODE(status.st_mode), '640' if is_shared else '600'
             )
         )
 

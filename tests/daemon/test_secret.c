@@ -119,6 +119,27 @@ static void test_a_file_that_is_open_to_others_is_refused(void **state)
     }
 }
 
+/* As systemd hands out credentials: what root shares, root shares on purpose. */
+static void test_a_file_of_root_may_be_shared_with_a_group(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chmod(folder, 0755), 0);
+    write_file("0123456789abcdef", 16, 0640);
+    assert_int_equal(chown(path, 0, 54321), 0);
+    assert_refused("mode 640: chmod 600");
+    assert_int_equal(setegid(54321), 0);
+    assert_int_equal(seteuid(54321), 0);
+    assert_secret("0123456789abcdef", 16);
+    assert_int_equal(seteuid(0), 0);
+    write_file("0123456789abcdef", 16, 0644);
+    assert_int_equal(seteuid(54321), 0);
+    assert_refused("mode 644: chmod 640");
+    assert_int_equal(seteuid(0), 0);
+    assert_int_equal(setegid(0), 0);
+}
+
 static void test_what_is_no_regular_file_is_refused(void **state)
 {
     (void)state;
@@ -232,6 +253,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_line_ends_are_no_part_of_a_secret, make, drop),
         cmocka_unit_test_setup_teardown(test_a_secret_is_neither_short_nor_long, make, drop),
         cmocka_unit_test_setup_teardown(test_a_file_that_is_open_to_others_is_refused, make, drop),
+        cmocka_unit_test_setup_teardown(test_a_file_of_root_may_be_shared_with_a_group, make, drop),
         cmocka_unit_test_setup_teardown(test_what_is_no_regular_file_is_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_a_file_of_another_user_is_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_proofs_are_those_of_the_documentation, make, drop),

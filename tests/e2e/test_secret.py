@@ -390,6 +390,16 @@ def test_a_file_that_is_no_secret_is_refused(tmp_path, text, mode, message):
         across.Connection.from_tcp('127.0.0.1', 1, secret_file=path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason='makes a file of root')
+def test_a_file_of_root_may_be_shared_with_a_group(tmp_path, monkeypatch):
+    path = write_secret(tmp_path / 'file', 's' * 32, 0o640)
+    monkeypatch.setattr(os, 'geteuid', lambda: 54321)
+    across.Connection.from_tcp('127.0.0.1', 1, secret_file=path).cancel()
+    os.chmod(path, 0o644)
+    with pytest.raises(ValueError, match='with mode 644: it has to be 640'):
+        across.Connection.from_tcp('127.0.0.1', 1, secret_file=path)
+
+
 def test_what_is_no_file_is_refused(tmp_path):
     fifo = str(tmp_path / 'fifo')
     os.mkfifo(fifo, 0o600)
