@@ -12,6 +12,7 @@
 
 #include "daemon/log.h"
 #include "daemon/process.h"
+#include "daemon/rights.h"
 
 #define NOTICE_MS 500u   /* a worker has noticed by then that its client has gone, and said so */
 #define GOODBYE_MS 2500u /* a worker whose calls are cut off has ended by then (drain.c) */
@@ -129,7 +130,10 @@ static void end(struct ax_child *child)
 
 /* ---- messages ---- */
 
-/* The keeper says it, before the worker has run anybody's code: from then on it cannot be said again. */
+/*
+ * The keeper says it, before the worker has run anybody's code: from then on it cannot be said again, nor any descriptor
+ * be sent here.
+ */
 static void take_started(struct ax_child *child, const struct ax_control *message, struct ax_control_fds *fds)
 {
     if (child->pid != 0)
@@ -138,6 +142,7 @@ static void take_started(struct ax_child *child, const struct ax_control *messag
     child->keeper = (pid_t)message->connection;
     child->keeper_fd = fds->fd[0];
     fds->fd[0] = -1;
+    ax_rights_refuse(child->control_fd);
 }
 
 /* Ready is who says so, and is known: its keeper may say that after it. */
@@ -164,6 +169,8 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
         check_ready(child);
         break;
     case AX_CONTROL_ENDED:
+        if (child->state == AX_CHILD_DEAD)
+            break; /* says user code: it has no connections any more */
         child->events->ended(child, message->connection, message->size > 0 ? text : NULL);
         break;
     case AX_CONTROL_FAILED:

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/rights.h"
 #include "daemon/sentence.h"
 
 #define LOCK_TRIES 200     /* of 10 ms each: others hold the lock for less than one, unless somebody means harm */
@@ -144,6 +145,7 @@ static int open_unix_locked(struct ax_listener *listener, mode_t mode, gid_t gro
 
     if (remove_stale(listener, error, size) < 0)
         return -1;
+    ax_rights_refuse(listener->fd);
     code = bind_unix(listener, mode);
     if (code == 0 && group != AX_LISTENER_OWN_GROUP) {
         code = set_group(listener, group);
@@ -414,6 +416,8 @@ enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, 
         ax_sentence(error, error_size, "cannot use the inherited socket %d: %s", fd, strerror(errno));
         return AX_LISTENER_FAILED;
     }
+    if (listener->address.kind == AX_ADDRESS_UNIX)
+        ax_rights_refuse(fd); /* who has connected before acrossd was started could send some, all the same */
     listener->fd = fd;
     return AX_LISTENER_OK;
 }

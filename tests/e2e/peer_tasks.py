@@ -92,7 +92,10 @@ def say(kind, value=0, connection=0, fds=()):
 def claim_to_be_kept_by(pid):
     """Say that another process is this worker's keeper, which is who gets killed at its end."""
     fd = os.pidfd_open(pid)
-    say(STARTED, os.getpid(), pid, [fd])
+    try:
+        say(STARTED, os.getpid(), pid, [fd])
+    except PermissionError:  # newer kernels do not even send the descriptor
+        say(STARTED, os.getpid(), pid)
     os.close(fd)
 
 
@@ -105,6 +108,19 @@ def claim_to_have_died():
     """Say what a keeper says of a worker that has ended in order, and do not end."""
     say(DIED)
     stop()
+
+
+def claim_to_die_again_and_again():
+    """Say what a keeper says of a worker that was killed, and that a connection has ended, by turns."""
+    for _ in range(3):
+        say(DIED, signal.SIGKILL)
+        claim_end_of(1 << 60)
+
+
+def send_descriptor():
+    """Send a descriptor to the supervisor, as if it could do something with it."""
+    with open('/dev/null', 'rb') as file:
+        say(ENDED, connection=1 << 60, fds=[file.fileno()])
 
 
 def stop():

@@ -7,6 +7,7 @@ import platform
 import pwd
 import re
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -24,6 +25,8 @@ from .test_systemd import opener
 from .waiting import LIMIT, is_alive, parent_of, wait_until
 
 __all__ = ['open_folder']
+
+SO_PASSRIGHTS = 83  # which the module socket does not know
 
 both_modes = pytest.mark.parametrize('isolation', ['process', 'shared'])
 
@@ -289,6 +292,51 @@ def test_a_worker_that_says_that_it_is_dead_soon_is(make_peers_daemon):
     close_broken_at_once(conn)
     daemon.expect(LOG + 'worker {} did not end in time, and is killed'.format(pid))
     wait_until(lambda: not is_alive(pid), 'the end of the worker')
+
+
+@needs_root
+def test_a_worker_dies_once(make_peers_daemon):
+    daemon = make_peers_daemon()
+    conn = connect_as(daemon, STRANGER, STRANGER)
+    pid = conn.call(os.getpid)
+    future = call_in_background(conn, peer.claim_to_die_again_and_again)
+    daemon.expect_lost(pid)
+    assert isinstance(future.exception(LIMIT), across.DisconnectError)
+    close_broken_at_once(conn)
+    wait_until(lambda: not is_alive(pid), 'the end of the worker')
+
+
+def refuses_descriptors():
+    """Whether this kernel can keep descriptors from a socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
+        except OSError:
+            return False
+    return True
+
+
+needs_refusal = pytest.mark.skipif(not refuses_descriptors(), reason='needs Linux 6.16 or later')
+
+
+@needs_root
+@needs_refusal
+def test_a_worker_can_send_no_descriptors(make_peers_daemon):
+    daemon = make_peers_daemon()
+    with connect_as(daemon, STRANGER, STRANGER) as conn:
+        with pytest.raises(PermissionError):
+            conn.call(peer.send_descriptor)
+        assert conn.call(os.geteuid) == STRANGER
+
+
+@needs_refusal
+def test_a_peer_can_send_no_descriptors(make_daemon):
+    """Who closes them last may have to wait for whoever sent them."""
+    daemon = make_daemon()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(daemon.addresses[0][5:])
+        with pytest.raises(PermissionError):
+            socket.send_fds(sock, [b'x'], [sock.fileno()])
 
 
 @needs_root
