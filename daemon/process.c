@@ -61,15 +61,20 @@ void ax_process_ignore_write_signals(void)
     signal(SIGXFSZ, SIG_IGN);
 }
 
-void ax_process_reset_signals(void)
+void ax_process_unblock_signals(void)
 {
     sigset_t none;
 
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+void ax_process_reset_signals(void)
+{
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL); /* fails for the few that cannot be caught */
     ax_process_ignore_write_signals();
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    ax_process_unblock_signals();
 }
 
 static int place_fds(int control_fd)
@@ -102,9 +107,26 @@ static void run_child(const struct ax_texts *arguments, char *const *environment
 
 /* ---- the parent's side ---- */
 
+/* A signal that came to the child before it has default dispositions would be taken for one of the parent's. */
+static pid_t fork_quietly(void)
+{
+    sigset_t all, before;
+    pid_t pid;
+    int error;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid = fork();
+    error = errno;
+    if (pid != 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return pid;
+}
+
 pid_t ax_process_start(const struct ax_texts *arguments, char *const *environment, int control_fd, int *pidfd)
 {
-    pid_t pid = fork();
+    pid_t pid = fork_quietly();
 
     if (pid < 0)
         return -errno;

@@ -33,6 +33,9 @@ void ax_process_ignore_write_signals(void);
 /* Default dispositions for all signals but those above, which every Python ignores; and none blocked. */
 void ax_process_reset_signals(void);
 
+/* Whoever started this process may have blocked signals, which is inherited: from now on none is. */
+void ax_process_unblock_signals(void);
+
 /*
  * Has these signals (0 ends the list) read from a descriptor instead of delivered, and no others blocked: a signalfd,
  * close-on-exec and non-blocking, or -1 with errno. For a process of one thread; dead children are to be waited for.

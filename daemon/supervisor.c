@@ -648,6 +648,7 @@ static int watch_signals(struct supervisor *supervisor)
         if (code == 0)
             code = uv_signal_start(&supervisor->signals[i], on_signal, numbers[i]);
     }
+    ax_process_unblock_signals();
     return code;
 }
 

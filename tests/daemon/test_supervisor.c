@@ -667,6 +667,21 @@ static void test_the_second_signal_ends_it_at_once(void **state)
     assert_int_equal(program_wait(&program), 0);
 }
 
+/* Whoever starts it may have blocked signals for its own use. */
+static void test_signals_count_although_they_were_blocked(void **state)
+{
+    sigset_t blocked;
+    (void)state;
+
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
+    start();
+    sigprocmask(SIG_UNBLOCK, &blocked, NULL);
+    stop();
+}
+
 #define BOTH(name)                                                                                                     \
     {#name " (process)", name, set_up_process, tear_down, NULL},                                                       \
     {                                                                                                                  \
@@ -700,6 +715,7 @@ int main(void)
         BOTH(test_a_running_call_may_finish),
         BOTH(test_calls_end_after_the_grace_period),
         BOTH(test_the_second_signal_ends_it_at_once),
+        TEST(test_signals_count_although_they_were_blocked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
