@@ -367,6 +367,17 @@ static void end_reload(struct ax_pool *pool)
         pool->events->reloaded(pool, false);
 }
 
+/* At once, if the one that died was of some use: else its successor may be of none, either. */
+static void replace_dead_nursery(struct ax_pool *pool, bool was_ready)
+{
+    if (!was_ready || pool->failures > 0) {
+        try_later(pool);
+        return;
+    }
+    pool->failures = 1; /* until there is a worker */
+    fill(pool);
+}
+
 static void on_nursery_died(struct ax_nursery *nursery, const char *how)
 {
     struct ax_pool *pool = nursery->owner;
@@ -385,10 +396,8 @@ static void on_nursery_died(struct ax_nursery *nursery, const char *how)
     pool->nursery = NULL;
     if (pool->state == AX_POOL_STARTING)
         pool->events->failed(pool);
-    else if (nursery->is_ready)
-        fill(pool);
     else
-        try_later(pool);
+        replace_dead_nursery(pool, nursery->is_ready);
     finish_if_empty(pool);
 }
 

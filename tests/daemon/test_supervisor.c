@@ -498,6 +498,42 @@ static void test_goes_on_when_no_zygote_starts_any_more(void **state)
     stop();
 }
 
+static void make_interpreters_die(void)
+{
+    int fd = open(switch_off, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+    assert_int_equal(write(fd, "x", 1), 1);
+    close(fd);
+}
+
+static int count_in_log(const char *text)
+{
+    int count = 0;
+
+    for (const char *at = program.log; (at = strstr(at, text)) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* Each attempt costs what it takes to start an interpreter. */
+static void test_zygotes_that_die_again_and_again_are_not_replaced_at_once(void **state)
+{
+    int fd;
+    (void)state;
+
+    START("--spare-workers=0", "--handshake-timeout=0.5", NULL);
+    program_await(&program, "listening on ");
+    make_interpreters_die();
+    assert_int_equal(kill((pid_t)zygote_of(program.pid), SIGKILL), 0);
+    program_await(&program, "was killed by signal 9 (Killed)\n");
+    fd = open_unix();
+    assert_end(fd); /* half a second later */
+    program_await(&program, "was refused: The handshake was not finished within 500 ms\n");
+    assert_true(count_in_log("was killed by signal 14 (Alarm clock)\n") <= 4); /* at 0, 0.2 and 0.6 seconds */
+    unlink(switch_off);
+    stop();
+}
+
 static void test_too_many_connections_are_refused(void **state)
 {
     int fd, other;
@@ -706,6 +742,7 @@ int main(void)
         BOTH(test_a_worker_without_memory_ends),
         BOTH(test_a_zygote_that_dies_is_replaced),
         BOTH(test_goes_on_when_no_zygote_starts_any_more),
+        TEST(test_zygotes_that_die_again_and_again_are_not_replaced_at_once),
         BOTH(test_too_many_connections_are_refused),
         TEST(test_users_who_may_not_connect_are_refused),
         BOTH(test_a_reload_gives_new_connections_new_workers),
