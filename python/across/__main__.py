@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -100,6 +101,8 @@ def _execute(args: argparse.Namespace) -> int:
         try:
             value = conn.execute(args.execute)
         except DisconnectError as error:
+            with contextlib.suppress(Exception):  # what broke it, which this error tells
+                conn.close()
             return _fail('the connection broke', error)
         except KeyboardInterrupt:
             conn.cancel()

@@ -260,6 +260,13 @@ def test_a_server_has_a_process_for_each_connection(server):
         plain_client.check_all(first)
 
 
+def test_execute_says_in_a_line_that_a_server_without_last_words_died(server):
+    status, out, err = run(*to(server), '--execute', 'import os; os._exit(3)')
+    assert (status, out) == (1, '')
+    assert err.startswith('across: the connection broke: across.DisconnectError: ') and err.count('\n') == 1
+    server.lines.expect(LOG + 'process .*, which served a connection, ended with status 3')
+
+
 def test_a_server_serves_plain_clients(server, plain_across):
     finish(run_plain(plain_across, 'plain_client.py', server.addresses[0]), b'ok\n')
 
