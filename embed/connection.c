@@ -512,7 +512,9 @@ void ax_request_fail(struct ax_request *request, const char *text)
 {
     struct ax_connection *connection = request->connection;
     ax_connection_lock(connection);
-    ax_session_result_failed(&connection->session, request->message->call, text, ax_loop_now());
+    int error = ax_session_result_failed(&connection->session, request->message->call, text, ax_loop_now());
+    if (error == AX_ENOMEM) /* rather than leave the peer waiting for an answer that never comes */
+        ax_session_fail(&connection->session, AX_ENOMEM, "Out of memory for a result");
     ax_connection_settle_locked(connection);
     pthread_mutex_unlock(&connection->lock);
 }

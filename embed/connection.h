@@ -229,7 +229,7 @@ struct ax_object *ax_request_unpickled(struct ax_request *request);
 /* Answers. Takes the cargo's buffers on success; AX_ESTATE: nobody waits any more. Blocks while too much waits to be sent. */
 int ax_request_result(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo);
 
-/* Answers with an operation error: a UTF-8 sentence. */
+/* Answers with an operation error: a UTF-8 sentence. Without memory even for that, the connection ends. */
 void ax_request_fail(struct ax_request *request, const char *text);
 
 void ax_request_free(struct ax_request *request);

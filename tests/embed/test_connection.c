@@ -33,6 +33,28 @@ static void drop(struct ax_connection *connection, struct ax_object *doomed)
     }
 }
 
+/* The linker puts this in the place of malloc(). */
+static _Thread_local bool has_no_memory;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    return has_no_memory ? NULL : __real_malloc(size);
+}
+
+/* 'm': not even a refusal can be sent. */
+static void refuse_without_memory(struct ax_request *request)
+{
+    char text[4000]; /* more than fits into what the session has already */
+    memset(text, 'm', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    has_no_memory = true;
+    ax_request_fail(request, text);
+    has_no_memory = false;
+}
+
 static void serve(struct ax_request *request)
 {
     struct ax_buffer payload = ax_buffer_take(&request->message->buffers[0]);
@@ -48,6 +70,8 @@ static void serve(struct ax_request *request)
     }
     if (what == 'f')
         ax_request_fail(request, "as you wish");
+    else if (what == 'm')
+        refuse_without_memory(request);
     else
         pair_answer(request, &payload);
     ax_buffer_fini(&payload);
@@ -125,6 +149,17 @@ static void call(struct ax_connection *connection, const void *data, size_t size
 }
 
 /* ---- calls ---- */
+
+static void nobody_waits_for_an_answer_that_there_was_no_memory_for(void **state)
+{
+    struct pair *pair = *state;
+    struct ax_pending pending;
+    send_call(pair->near, "m", 1, &pending);
+    assert_int_equal(await(pair->near, &pending), 0);
+    assert_null(pending.message);
+    assert_int_equal(wait_phase(pair->far, AX_PHASE_STOPPING), 0);
+    assert_int_equal(pair->far->session.error, AX_ENOMEM);
+}
 
 static void a_call_is_answered_in_both_directions(void **state)
 {
@@ -540,6 +575,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_SOCKETS(a_call_is_answered_in_both_directions),
         ON_PIPES(a_call_is_answered_in_both_directions),
+        ON_SOCKETS(nobody_waits_for_an_answer_that_there_was_no_memory_for),
         ON_SOCKETS(large_payloads_cross_unchanged),
         ON_PIPES(large_payloads_cross_unchanged),
         ON_SOCKETS(a_stuck_call_delays_no_other),
