@@ -72,8 +72,13 @@ PyObject *ax_fatal_error(struct ax_module *module, struct ax_connection *connect
     struct ending ending = ending_of(connection);
     if (ending.end != AX_END_FAILED)
         return Py_NewRef(Py_None);
-    if (binding->error == NULL)
-        binding->error = make_fatal_error(module, &ending);
+    if (binding->error == NULL) {
+        PyObject *error = make_fatal_error(module, &ending);
+        if (binding->error != NULL) /* another thread was faster */
+            Py_XDECREF(error);
+        else
+            binding->error = error;
+    }
     return Py_XNewRef(binding->error);
 }
 

@@ -126,6 +126,7 @@ pid_t ax_host_fork(void (*first)(pid_t parent))
     PyEval_RestoreThread(main_thread);
     PyOS_BeforeFork();
     pid_t pid = fork();
+    int error = errno;
     if (pid == 0) {
         first(parent);
         PyOS_AfterFork_Child();
@@ -134,6 +135,7 @@ pid_t ax_host_fork(void (*first)(pid_t parent))
         PyOS_AfterFork_Parent();
     }
     main_thread = PyEval_SaveThread();
+    errno = error; /* Python's hooks are anybody's */
     return pid;
 }
 

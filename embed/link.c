@@ -59,21 +59,32 @@ static void pin(struct ax_link *link)
         binding->link = Py_NewRef((PyObject *)link);
 }
 
+/* Makes the link of a connection that the daemon added, and pins it. 0; or -1 with an exception set. */
+static int make_link(struct ax_connection *connection)
+{
+    struct ax_binding *binding = connection->above;
+    struct ax_link *link = (struct ax_link *)binding->module->link_type->tp_alloc(binding->module->link_type, 0);
+    if (link == NULL)
+        return -1;
+    /* Garbage may have been looked for: then another thread may have made one meanwhile, or the connection finished. */
+    if (binding->link == NULL && !binding->finished) {
+        ax_connection_ref(connection);
+        link->connection = connection;
+        pin(link);
+    }
+    Py_DECREF((PyObject *)link);
+    return 0;
+}
+
 struct ax_link *ax_binding_link(struct ax_connection *connection)
 {
     struct ax_binding *binding = connection->above;
+    if (binding->link == NULL && !binding->finished && make_link(connection) != 0)
+        return NULL;
     struct ax_link *link = (struct ax_link *)binding->link;
     if (link == NULL) {
-        if (binding->finished) {
-            PyErr_SetString(binding->module->disconnect_error, "Connection is closed");
-            return NULL;
-        }
-        link = (struct ax_link *)binding->module->link_type->tp_alloc(binding->module->link_type, 0);
-        if (link == NULL)
-            return NULL;
-        ax_connection_ref(connection);
-        link->connection = connection;
-        binding->link = (PyObject *)link;
+        PyErr_SetString(binding->module->disconnect_error, "Connection is closed");
+        return NULL;
     }
     if (link->owner == NULL) {
         PyObject *owner = PyObject_CallFunctionObjArgs(binding->module->make_connection, link, NULL);
