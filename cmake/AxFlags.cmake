@@ -27,6 +27,11 @@ endif()
 if(AX_SANITIZE)
     add_compile_options("-fsanitize=${AX_SANITIZE}" -fno-sanitize-recover=all -fno-omit-frame-pointer)
     add_link_options("-fsanitize=${AX_SANITIZE}")
+    if(AX_SANITIZE STREQUAL "thread")
+        # Else thread-locals of a module are in memory that libc frees, when it has seen what the sanitizer does not: that
+        # their thread has ended.
+        add_compile_options(-ftls-model=initial-exec)
+    endif()
 else()
     add_compile_options(-fstack-protector-strong)
     add_compile_options("$<$<CONFIG:Release,RelWithDebInfo>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>")

@@ -166,7 +166,8 @@ class Daemon:
             options = [*authority.options(), '--max-connections', '1000', *options]  # with room for relays
         self.authority = authority  # whose certificates connections over TLS show
         self.secret_file = secret_file  # which connections over TCP prove that they know
-        self._idle_workers = spare if isolation == 'process' else 1
+        self._is_shared = isolation == 'shared'
+        self._idle_workers = 1 if self._is_shared else spare
         self.process = subprocess.Popen(
             [*command, *options],
             stdin=subprocess.DEVNULL,
@@ -183,12 +184,16 @@ class Daemon:
         self._allowed = None
         self._is_over = False  # the test has seen to its end
         try:
-            self.addresses = [self.expect('listening on (.*)').group(1) for _ in range(listens)]
-            workers = self.find_idle_workers()
+            self._begin(listens, warm)
         except BaseException:
             self.kill()
             raise
-        self.worker = workers[0] if isolation == 'shared' else None
+
+    def _begin(self, listens, warm):
+        """Wait until it serves, and look at what there is then."""
+        self.addresses = [self.expect('listening on (.*)').group(1) for _ in range(listens)]
+        workers = self.find_idle_workers()
+        self.worker = workers[0] if self._is_shared else None
         self._children = self.count_children()
         sockets = {pid: count_sockets(pid) for pid in (self.process.pid, self.worker) if pid}
         if warm:  # the engine's loop opens descriptors of its own with the first connection

@@ -18,7 +18,7 @@ from . import deadly_tasks as deadly
 from . import remote_tasks as tasks
 from .daemon import LOG, RunningCall, bystanders, close_broken, environment
 from .test_bad_input import Raw, apply
-from .waiting import LIMIT, is_alive, wait_until
+from .waiting import LIMIT, SLACK, is_alive, wait_until
 
 CORE = '(, and left a core dump)?'
 DIED = 'Connection was remotely closed: The worker, process {}, {}'
@@ -102,8 +102,10 @@ def test_an_exit_from_a_call_is_no_death(make_daemon, isolation):
 
 MEMORY = ('--worker-memory', '256M')
 OUT_OF_MEMORY = 'ran out of the memory that --worker-memory allows'
+limits_memory = pytest.mark.skipif(SLACK > 1, reason='AddressSanitizer needs more than the limit')
 
 
+@limits_memory
 def test_a_worker_without_memory_costs_its_own_connection_only(make_daemon):
     daemon = make_daemon(*MEMORY)
     with bystanders(daemon):
@@ -117,6 +119,7 @@ def test_a_worker_without_memory_costs_its_own_connection_only(make_daemon):
         check_new_connections(daemon)
 
 
+@limits_memory
 def test_a_memory_error_of_the_shared_worker_is_its_calls(make_daemon):
     daemon = make_daemon(*MEMORY, isolation='shared')
     with bystanders(daemon), daemon.connect() as conn:
@@ -125,6 +128,7 @@ def test_a_memory_error_of_the_shared_worker_is_its_calls(make_daemon):
         assert conn.call(tasks.add, 1, 2) == 3
 
 
+@limits_memory
 def test_a_memory_error_that_a_call_handles_is_no_matter(make_daemon, isolation):
     daemon = make_daemon(*MEMORY, isolation=isolation)
     with daemon.connect() as conn:

@@ -114,6 +114,8 @@ def find_problem(shim):
     if not os.path.exists(shim):
         return 'there is no {}: build the tests'.format(shim)
     libraries = subprocess.check_output(['ldd', daemons.ACROSSD]).decode()
+    if 'libasan' in libraries or 'libtsan' in libraries:
+        return 'a sanitizer has put functions of its own in the place of those that are to fail'
     for name in ('libpython', 'libuv'):
         if name not in libraries:
             return 'acrossd has to use {} as a shared library'.format(name)
