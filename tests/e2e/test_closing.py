@@ -359,6 +359,9 @@ conn.close()
     assert run_client(daemon, FORKING + source) == ['5', 'True']
 
 
+@pytest.mark.skipif(
+    'tsan' in os.environ.get('LD_PRELOAD', ''), reason='ThreadSanitizer takes no threads of a child that was forked'
+)
 def test_a_forked_child_can_open_a_connection_of_its_own(daemon):
     source = """
 assert conn.call(tasks.add, 1, 2) == 3
