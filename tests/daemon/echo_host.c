@@ -52,7 +52,7 @@ int ax_host_init(const struct ax_host_config *config)
     if (fail != NULL && stat(fail, &status) == 0) {
         const struct itimerval soon = {.it_value.tv_usec = 1000};
 
-        if (status.st_size > 0)
+        if (S_ISREG(status.st_mode) && status.st_size > 0)
             return setitimer(ITIMER_REAL, &soon, NULL);
         fputs("Traceback: the echo host was told to fail\n", stderr);
         return -1;
