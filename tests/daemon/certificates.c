@@ -51,7 +51,7 @@ static void begin(struct holder *holder, const char *name, long lasts)
     assert_non_null(holder->key);
     subject = X509_get_subject_name(holder->certificate);
     assert_int_equal(RAND_bytes(serial, sizeof serial), 1);
-    serial[0] &= 0x7f;
+    serial[0] = (serial[0] & 0x3f) | 0x40; /* neither negative nor with a zero in front, which is no number in DER */
     ASN1_STRING_set(X509_get_serialNumber(holder->certificate), serial, sizeof serial);
     X509_set_version(holder->certificate, X509_VERSION_3);
     X509_gmtime_adj(X509_getm_notBefore(holder->certificate), -HOUR);
