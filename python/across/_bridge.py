@@ -73,7 +73,7 @@ class Bridge(Transport):
         self._patience = _MAX_PATIENCE
         self._connected = threading.Event()  # connect() and what belongs to it has returned, for better or worse
         self._connected.set()
-        self._lock = threading.Lock()  # guards _cancelled
+        self._lock = threading.RLock()  # guards _cancelled; a signal handler may cancel what its thread is cancelling
         self._cancelled = False
         self._sock: Optional[socket.socket] = None  # our end
         self._reader: Optional[threading.Thread] = None

@@ -51,7 +51,8 @@ class SocketChannel(Transport):
         self._sock = sock
         self._secret = secret
         self._timeout: Optional[float] = None
-        self._lock = threading.Lock()  # guards _sock, _cancelled and _wake
+        # Guards _sock, _cancelled and _wake. A signal handler may cancel what its thread is cancelling, or connecting.
+        self._lock = threading.RLock()
         self._cancelled = False
         self._wake: Optional[tuple[socket.socket, socket.socket]] = None  # while a connecting thread waits
         self._label = (

@@ -104,6 +104,18 @@ def test_nonsense_from_a_channel_is_refused(ends, method, size):
         across.Connection(channel).close()
 
 
+@pytest.mark.parametrize('wrap', [across._channels.SocketChannel, SocketChannel])
+def test_a_signal_handler_may_cancel_what_its_thread_is_cancelling(ends, wrap):
+    conn = across.Connection(wrap(sock=ends[0]))
+    lock = conn._transport._lock
+    with lock:  # the signal comes here
+        assert lock.acquire(blocking=False)
+        lock.release()
+        conn.cancel()
+    conn.close()
+    assert ends[0].fileno() == -1
+
+
 def test_cancel_while_a_channel_connects(ends):
     channel = SocketChannel(ends[0])
     connecting, cancelled = threading.Event(), threading.Event()
