@@ -7,9 +7,9 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 
 #include "daemon/openssl/context.h"
+#include "daemon/openssl/names.h"
 #include "daemon/openssl/reason.h"
 #include "daemon/sentence.h"
 
@@ -123,62 +123,12 @@ static enum ax_tls_result do_accept(struct ax_tls *tls, char *reason, size_t siz
 
 /* ---- names ---- */
 
-/* What a certificate holds is its maker's choice: no control characters, and no NUL that hides what follows it. */
-static bool is_plain(const unsigned char *text, int size)
-{
-    for (int i = 0; i < size; i++)
-        if (text[i] < ' ' || text[i] == 0x7f)
-            return false;
-    return size > 0;
-}
-
-static void tell(const ASN1_STRING *string, enum ax_tls_name_kind kind, ax_tls_name_fn *take, void *arg)
-{
-    unsigned char *text = NULL;
-    int size = ASN1_STRING_to_UTF8(&text, string);
-
-    if (size > 0 && is_plain(text, size))
-        take(arg, kind, (const char *)text); /* which OpenSSL ends with a NUL */
-    OPENSSL_free(text);
-}
-
-static void tell_alternative(const GENERAL_NAME *name, ax_tls_name_fn *take, void *arg)
-{
-    if (name->type == GEN_DNS)
-        tell(name->d.dNSName, AX_TLS_DNS, take, arg);
-    else if (name->type == GEN_URI)
-        tell(name->d.uniformResourceIdentifier, AX_TLS_URI, take, arg);
-    else if (name->type == GEN_EMAIL)
-        tell(name->d.rfc822Name, AX_TLS_EMAIL, take, arg);
-}
-
-/* Of several, the last one counts: it is the most special. */
-static void tell_common_name(const X509 *certificate, ax_tls_name_fn *take, void *arg)
-{
-    const X509_NAME *subject = X509_get_subject_name(certificate);
-    int last = -1;
-
-    for (int i = -1; (i = X509_NAME_get_index_by_NID(subject, NID_commonName, i)) >= 0;)
-        last = i;
-    if (last >= 0)
-        tell(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, last)), AX_TLS_COMMON_NAME, take, arg);
-}
-
 static void do_tell_names(struct ax_tls *tls, ax_tls_name_fn *take, void *arg)
 {
     const X509 *certificate = SSL_get0_peer_certificate(stream_of(tls)->ssl);
-    GENERAL_NAMES *names;
 
-    if (certificate == NULL)
-        return;
-    if (X509_get_ext_by_NID(certificate, NID_subject_alt_name, -1) < 0) {
-        tell_common_name(certificate, take, arg);
-        return;
-    }
-    names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
-    for (int i = 0; names != NULL && i < sk_GENERAL_NAME_num(names); i++)
-        tell_alternative(sk_GENERAL_NAME_value(names, i), take, arg);
-    GENERAL_NAMES_free(names);
+    if (certificate != NULL)
+        ax_openssl_tell_names(certificate, take, arg);
 }
 
 /* ---- life ---- */
