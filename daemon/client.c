@@ -6,9 +6,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <uv.h>
+
 #include "daemon/log.h"
 
 #define FIRST_BUCKETS 64
+
+/* Lines about connections that are refused: when many come at once, each has its own, but not when that goes on and on. */
+#define REFUSALS_AT_ONCE 2000
+#define REFUSALS_EVERY_MS 100
 
 /* ---- the lists of states ---- */
 
@@ -106,7 +112,10 @@ struct ax_client *ax_clients_find(const struct ax_clients *all, uint64_t id)
 
 int ax_clients_init(struct ax_clients *all)
 {
-    *all = (struct ax_clients){.bucket_count = FIRST_BUCKETS};
+    *all = (struct ax_clients){
+        .bucket_count = FIRST_BUCKETS,
+        .refusals = {.at_once = REFUSALS_AT_ONCE, .every_ms = REFUSALS_EVERY_MS},
+    };
     all->buckets = calloc(FIRST_BUCKETS, sizeof(struct ax_client *));
     return all->buckets != NULL ? 0 : -1;
 }
@@ -149,7 +158,21 @@ struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64
 
 /* ---- states ---- */
 
-static void log_move(const struct ax_client *client, enum ax_client_state state, const char *reason)
+static void log_refusal(struct ax_quota *quota, const struct ax_client *client, const char *reason)
+{
+    char others[64] = "";
+
+    if (!ax_quota_take(quota, uv_hrtime() / 1000000))
+        return;
+    if (quota->omitted > 0)
+        snprintf(others, sizeof others, "; %llu before it have no line", (unsigned long long)quota->omitted);
+    quota->omitted = 0;
+    ax_log(AX_LOG_WARNING, "connection %llu from %s was refused: %s%s", (unsigned long long)client->id, client->peer,
+           reason, others);
+}
+
+static void log_move(struct ax_clients *all, const struct ax_client *client, enum ax_client_state state,
+                     const char *reason)
 {
     unsigned long long id = client->id;
 
@@ -158,15 +181,16 @@ static void log_move(const struct ax_client *client, enum ax_client_state state,
                state == AX_CLIENT_SERVED ? "is served" : "waits for a worker");
     else if (reason == NULL)
         ax_log(AX_LOG_DEBUG, "connection %llu from %s ended", id, client->peer);
+    else if (client->state == AX_CLIENT_SERVED)
+        ax_log(AX_LOG_WARNING, "connection %llu from %s broke: %s", id, client->peer, reason);
     else
-        ax_log(AX_LOG_WARNING, "connection %llu from %s %s: %s", id, client->peer,
-               client->state == AX_CLIENT_SERVED ? "broke" : "was refused", reason);
+        log_refusal(&all->refusals, client, reason);
 }
 
 void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_client_state state, const char *reason)
 {
     assert(state > client->state);
-    log_move(client, state, reason);
+    log_move(all, client, state, reason);
     delist(all, client);
     if (state == AX_CLIENT_ENDED) {
         if (client->fd >= 0)
@@ -185,7 +209,7 @@ void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_cl
 void ax_client_return(struct ax_clients *all, struct ax_client *client)
 {
     assert(client->state == AX_CLIENT_SERVED);
-    log_move(client, AX_CLIENT_WAITING, NULL);
+    log_move(all, client, AX_CLIENT_WAITING, NULL);
     delist(all, client);
     client->state = AX_CLIENT_WAITING;
     client->child = NULL;

@@ -138,14 +138,48 @@ static void test_a_reason_is_always_logged(void **state)
     close(fds[0]);
 }
 
+/* Whoever reaches a socket could fill a disk. */
+static void test_not_each_of_many_refusals_is_logged(void **state)
+{
+    static char text[1 << 20];
+    char path[] = "/tmp/acrossd-test-client-XXXXXX";
+    int fd = mkstemp(path);
+    int lines = 0;
+    ssize_t size;
+    (void)state;
+
+    unlink(path);
+    assert_true(fd >= 0);
+    ax_log_init(fd, AX_LOG_INFO);
+    for (int i = 0; i < 6000; i++)
+        ax_client_move(&all, ax_client_new(&all, "peer", 0), AX_CLIENT_ENDED, "It says nothing");
+    all.refusals.spent_until = 0; /* time passes */
+    ax_client_move(&all, ax_client_new(&all, "peer", 0), AX_CLIENT_ENDED, "It says nothing");
+    ax_log_fini();
+    size = pread(fd, text, sizeof text - 1, 0);
+    assert_true(size > 0);
+    for (ssize_t i = 0; i < size; i++)
+        lines += text[i] == '\n';
+    assert_true(lines >= 2001 && lines < 6000);
+    assert_contains(text, "connection 1 from peer was refused: It says nothing\n");
+    assert_contains(text, "connection 6001 from peer was refused: It says nothing; ");
+    assert_contains(text, " before it have no line\n");
+    assert_int_equal(all.refused, 6001);
+    close(fd);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_moves_forward_and_counts), TEST(test_a_descriptor_is_closed_when_it_is_not_needed_any_more),
-        TEST(test_waits_in_order),           TEST(test_one_that_returns_is_first),
-        TEST(test_finds_each_of_many),       TEST(test_a_reason_is_always_logged),
+        TEST(test_moves_forward_and_counts),
+        TEST(test_a_descriptor_is_closed_when_it_is_not_needed_any_more),
+        TEST(test_waits_in_order),
+        TEST(test_one_that_returns_is_first),
+        TEST(test_finds_each_of_many),
+        TEST(test_a_reason_is_always_logged),
+        TEST(test_not_each_of_many_refusals_is_logged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
