@@ -46,6 +46,8 @@ class SocketChannel(Transport):
         if sock is not None and (not isinstance(sock, socket.socket) or type(sock).recv is not socket.socket.recv):
             # A TLS socket, for one: its descriptor carries what only its methods can read.
             raise TypeError('a plain socket is needed, not {!r}; wrap others in a channel'.format(sock))
+        if address is not None and family != socket.AF_UNIX:
+            check_port(address[1])
         self._family = family
         self._address = address
         self._sock = sock
@@ -449,6 +451,12 @@ def _describe_address(family: int, address: Any, scheme: str = 'tcp') -> str:
         return 'unix:' + (path if path.isprintable() else ascii(path)[1:-1])
     host, port = address
     return ('{}:[{}]:{}' if ':' in str(host) else '{}:{}:{}').format(scheme, host, port)
+
+
+def check_port(port: Any) -> None:
+    """ValueError when a port is too large: looking up an address takes it for another one."""
+    if (isinstance(port, int) or str(port).isdecimal()) and not 0 <= int(port) < 65536:
+        raise ValueError('a port must be between 0 and 65535, not {}'.format(port))
 
 
 def timed_out() -> OSError:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional, Union
 
-from ._channels import SocketChannel, _describe_address
+from ._channels import SocketChannel, _describe_address, check_port
 from ._errors import describe_error
 from ._log import logger
 from ._options import Options, take_options
@@ -312,6 +312,7 @@ def run_unix(path: Any, *, handler: Optional[ConnectionHandler] = None) -> None:
 
 def _listen_tcp(host: str, port: Union[int, str]) -> socket.socket:
     """Listen at the first address of a host that allows it."""
+    check_port(port)
     found = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     for number, (family, _, _, _, address) in enumerate(found, 1):
         try:

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 import across
+import across.servers
 
 SERVE = 'import across\nwith across.Connection.from_stdio() as conn: conn.wait()'
 
@@ -185,6 +186,14 @@ def test_tcp_refused():
         port = closed.getsockname()[1]
         with pytest.raises(ConnectionRefusedError, match='tcp:127.0.0.1:{}'.format(port)):
             across.Connection.from_tcp('127.0.0.1', port).close()
+
+
+@pytest.mark.parametrize('port', [65536, '65536', -1, 2**40])
+def test_ports_that_no_host_has(port):
+    with pytest.raises(ValueError, match='port'):
+        across.Connection.from_tcp('127.0.0.1', port)
+    with pytest.raises(ValueError, match='port'):
+        across.servers.run_tcp('127.0.0.1', port)
 
 
 def test_tcp_passes_over_families_that_the_host_lacks(monkeypatch):
