@@ -30,23 +30,11 @@
 #include "daemon/relay.h"
 #include "daemon/reply.h"
 #include "daemon/report.h"
+#include "daemon/room.h"
 #include "daemon/secret.h"
 #include "daemon/sentence.h"
 #include "daemon/sockets.h"
 #include "daemon/status.h"
-
-/* Connections at a time, where --max-connections does not say: a worker takes a megabyte, a connection kilobytes. */
-#define CONNECTIONS_PROCESS 1024u
-#define CONNECTIONS_SHARED 16384u
-
-/*
- * Descriptors: of a connection (its own, its worker's control socket, its keeper), of its relay where it may have one,
- * and of the supervisor itself.
- */
-#define FILES_PROCESS 3u
-#define FILES_SHARED 1u
-#define FILES_RELAY 2u
-#define FILES_OWN 32u
 
 #define STATUS_MS 1000u /* between two that the service manager is told */
 
@@ -664,35 +652,6 @@ static void start_timers(struct supervisor *supervisor)
         uv_timer_start(&supervisor->watchdog_timer, on_watchdog_timer, interval, interval);
 }
 
-/* How many connections and handshakes there is room for: what the options say, and the descriptors allow. */
-struct room {
-    size_t connections;
-    size_t handshakes;
-};
-
-static struct room find_room(const struct ax_options *options, bool has_tls)
-{
-    bool is_shared = options->isolation == AX_ISOLATION_SHARED;
-    size_t each = (is_shared ? FILES_SHARED : FILES_PROCESS) + (has_tls ? FILES_RELAY : 0);
-    size_t most = is_shared ? CONNECTIONS_SHARED : CONNECTIONS_PROCESS;
-    size_t files = ax_process_raise_file_limit();
-    size_t handshakes = options->max_handshakes < files / 4 ? options->max_handshakes : files / 4;
-    size_t left = files > handshakes + FILES_OWN ? files - handshakes - FILES_OWN : 0;
-    struct room room = {.handshakes = handshakes};
-
-    if (options->max_connections > 0)
-        most = options->max_connections;
-    room.connections = left / each;
-    if (room.connections >= most)
-        room.connections = most;
-    else
-        ax_log(AX_LOG_WARNING, "connections are limited to %zu, since this process may have only %zu open files",
-               room.connections, files);
-    if (room.connections == 0)
-        room.connections = 1;
-    return room;
-}
-
 /* Everything that the loop holds. 0, or a negative errno. */
 static int init(struct supervisor *supervisor, struct ax_listener *listeners, size_t count)
 {
@@ -707,7 +666,7 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         .empty = on_empty,
     };
     const struct ax_options *options = supervisor->options;
-    struct room room = find_room(options, supervisor->identity != NULL);
+    struct ax_room room = ax_room_find(options, supervisor->identity != NULL);
     int code = uv_loop_init(&supervisor->loop);
 
     if (code < 0)

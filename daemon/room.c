@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/room.h"
+
+#include "daemon/log.h"
+#include "daemon/process.h"
+
+/* Connections at a time, where --max-connections does not say: a worker takes a megabyte, a connection kilobytes. */
+#define CONNECTIONS_PROCESS 1024u
+#define CONNECTIONS_SHARED 16384u
+
+/*
+ * Descriptors: of a connection (its own, its worker's control socket, its keeper), of its relay where it may have one,
+ * and of the supervisor itself.
+ */
+#define FILES_PROCESS 3u
+#define FILES_SHARED 1u
+#define FILES_RELAY 2u
+#define FILES_OWN 32u
+
+struct ax_room ax_room_find(const struct ax_options *options, bool has_tls)
+{
+    bool is_shared = options->isolation == AX_ISOLATION_SHARED;
+    size_t each = (is_shared ? FILES_SHARED : FILES_PROCESS) + (has_tls ? FILES_RELAY : 0);
+    size_t most = is_shared ? CONNECTIONS_SHARED : CONNECTIONS_PROCESS;
+    size_t files = ax_process_raise_file_limit();
+    size_t handshakes = options->max_handshakes < files / 4 ? options->max_handshakes : files / 4;
+    size_t left = files > handshakes + FILES_OWN ? files - handshakes - FILES_OWN : 0;
+    struct ax_room room = {.handshakes = handshakes};
+
+    if (options->max_connections > 0)
+        most = options->max_connections;
+    room.connections = left > each ? left / each : 1;
+    if (room.connections >= most)
+        room.connections = most;
+    else
+        ax_log(AX_LOG_WARNING, "connections are limited to %zu, since this process may have only %zu open files",
+               room.connections, files);
+    return room;
+}
