@@ -478,6 +478,18 @@ int ax_handshakes_init(struct ax_handshakes *set, uv_loop_t *loop, uint32_t time
     return code;
 }
 
+/* The list stays in the order of its deadlines. */
+void ax_handshakes_set_timeout(struct ax_handshakes *set, uint32_t timeout_ms)
+{
+    uint64_t latest = uv_now(set->loop) + timeout_ms;
+
+    for (struct ax_handshake *handshake = set->first; handshake != NULL; handshake = handshake->next)
+        if (set->timeout_ms == 0 || handshake->deadline > latest)
+            handshake->deadline = latest;
+    set->timeout_ms = timeout_ms;
+    schedule(set);
+}
+
 void ax_handshakes_fail_all(struct ax_handshakes *set, const char *reason)
 {
     while (set->first != NULL)

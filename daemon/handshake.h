@@ -40,8 +40,8 @@ typedef int ax_handshake_secured_fn(struct ax_handshakes *set, void *arg, int fd
 struct ax_handshake;
 
 struct ax_handshakes {
-    uv_loop_t *loop; /* borrowed */
-    uint32_t timeout_ms;
+    uv_loop_t *loop;     /* borrowed */
+    uint32_t timeout_ms; /* 0: none */
     size_t limit;
     const struct ax_secret *secret; /* borrowed, and the owner's to set and replace; NULL: nobody can prove anything */
     size_t count;                   /* <= limit, and the length of the list */
@@ -57,6 +57,9 @@ struct ax_handshakes {
 /* timeout_ms 0: none. The limit is at least 1. 0, or a negative errno. */
 int ax_handshakes_init(struct ax_handshakes *handshakes, uv_loop_t *loop, uint32_t timeout_ms, size_t limit,
                        ax_handshake_done_fn *done, ax_handshake_failed_fn *failed);
+
+/* Another limit, from now on. Who has begun has no more time than who begins now. */
+void ax_handshakes_set_timeout(struct ax_handshakes *handshakes, uint32_t timeout_ms);
 
 /*
  * Takes over an accepted, non-blocking socket, and the TLS that is spoken there, or NULL. Ends in exactly one callback

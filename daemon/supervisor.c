@@ -494,7 +494,7 @@ static void on_reloaded(struct ax_pool *pool, bool done)
         set_secret(supervisor, supervisor->next_secret);
         free_options(supervisor->reloaded);
         supervisor->options = supervisor->reloaded = supervisor->reloading;
-        supervisor->handshakes.timeout_ms = supervisor->options->handshake_timeout_ms;
+        ax_handshakes_set_timeout(&supervisor->handshakes, supervisor->options->handshake_timeout_ms);
         ax_log(AX_LOG_INFO, "reloaded: new connections get new workers");
     } else {
         ax_secret_free(supervisor->next_secret);

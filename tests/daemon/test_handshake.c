@@ -92,6 +92,46 @@ static void assert_failed(intptr_t number, const char *reason)
     assert_string_equal(results[number].reason, reason);
 }
 
+/* The oldest has to go first, or nobody behind it would. */
+static void test_a_shorter_time_is_for_those_too_who_have_begun(void **state)
+{
+    static const uint32_t before[] = {86400000, 0};
+    int peers[2];
+    (void)state;
+
+    for (size_t i = 0; i < COUNT_OF(before); i++) {
+        start(before[i], 4);
+        peers[0] = add(1, "", 0);
+        ax_handshakes_set_timeout(&set, 20);
+        peers[1] = add(2, "", 0);
+        assert_int_equal(results[1].outcome, PENDING);
+        uv_ref((uv_handle_t *)&set.timer);
+        run_until_ended(2);
+        assert_failed(1, "The handshake was not finished within 20 ms");
+        assert_failed(2, "The handshake was not finished within 20 ms");
+        close(peers[0]);
+        close(peers[1]);
+        finish();
+    }
+}
+
+static void test_a_longer_time_is_for_new_ones_alone(void **state)
+{
+    int peers[2];
+    (void)state;
+
+    start(20, 4);
+    peers[0] = add(1, "", 0);
+    ax_handshakes_set_timeout(&set, 86400000);
+    peers[1] = add(2, "", 0);
+    uv_ref((uv_handle_t *)&set.timer);
+    run_until_ended(1);
+    assert_int_equal(results[2].outcome, PENDING);
+    close(peers[0]);
+    close(peers[1]);
+    finish();
+}
+
 static void test_a_superblock_that_is_there_is_done_at_once(void **state)
 {
     int peer;
@@ -525,6 +565,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_superblock_that_is_there_is_done_at_once),
+        cmocka_unit_test(test_a_shorter_time_is_for_those_too_who_have_begun),
+        cmocka_unit_test(test_a_longer_time_is_for_new_ones_alone),
         cmocka_unit_test(test_a_superblock_may_come_byte_by_byte),
         cmocka_unit_test(test_a_premature_end_is_an_error),
         cmocka_unit_test(test_a_wrong_magic_ends_it_as_soon_as_it_is_known),
