@@ -60,9 +60,14 @@ static void on_timer(uv_timer_t *timer)
     end(timer->data);
 }
 
+bool ax_replies_are_full(const struct ax_replies *replies)
+{
+    return replies->count >= AX_REPLIES_MAX;
+}
+
 void ax_reply_send(struct ax_replies *replies, int fd, char *text, size_t size)
 {
-    struct ax_reply *reply = replies->count < AX_REPLIES_MAX ? calloc(1, sizeof *reply) : NULL;
+    struct ax_reply *reply = !ax_replies_are_full(replies) ? calloc(1, sizeof *reply) : NULL;
 
     if (reply == NULL || uv_poll_init(replies->loop, &reply->poll, fd) < 0) {
         free(reply);

@@ -5,6 +5,7 @@
 #ifndef AX_DAEMON_REPLY_H
 #define AX_DAEMON_REPLY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <uv.h>
@@ -18,6 +19,9 @@ struct ax_replies {
 
 #define AX_REPLIES_MAX 16u /* each may hold megabytes; those beyond it are dropped */
 #define AX_REPLY_MS 10000u /* for a peer that does not read */
+
+/* Whether one more would be dropped: what it would say is not worth finding out. */
+bool ax_replies_are_full(const struct ax_replies *replies);
 
 /* Takes over the descriptor and the text, which came from malloc(). */
 void ax_reply_send(struct ax_replies *replies, int fd, char *text, size_t size);

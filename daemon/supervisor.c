@@ -227,7 +227,8 @@ static void send_status(struct supervisor *supervisor, int fd, const unsigned ch
     char *text;
     size_t size;
 
-    if (ax_status_request_decode(&format, request, unused, sizeof unused) == 0 &&
+    if (!ax_replies_are_full(&supervisor->replies) &&
+        ax_status_request_decode(&format, request, unused, sizeof unused) == 0 &&
         ax_report_make(&source, format, &text, &size) == 0)
         ax_reply_send(&supervisor->replies, fd, text, size);
     else
