@@ -12,6 +12,7 @@ import across
 
 from . import remote_tasks as tasks
 from .clients import run_client
+from .daemon import close_broken
 from .waiting import LIMIT, SLACK, wait_until
 
 MIB = 1024 * 1024
@@ -215,15 +216,16 @@ growth_here(len, bytearray(data))
 
 def test_a_peer_that_dies_in_the_middle_gives_the_memory_back(daemon):
     data = bytearray(pattern(PAYLOAD))
-    with daemon.connect() as conn:
-        worker = daemon.find_worker()
-        os.kill(worker, signal.SIGSTOP)
-        with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            result = executor.submit(conn.call, len, data)
-            os.kill(worker, signal.SIGKILL)
-            with pytest.raises(across.DisconnectError):
-                result.result(LIMIT)
-        daemon.expect_lost(worker)
+    conn = daemon.connect()
+    worker = conn.call(os.getpid)
+    os.kill(worker, signal.SIGSTOP)
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        result = executor.submit(conn.call, len, data)
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(across.DisconnectError):
+            result.result(LIMIT)
+    close_broken(conn)
+    daemon.expect_lost(worker)
     wait_until(lambda: may_grow(data), 'the end of the lock on the bytearray')
 
 
