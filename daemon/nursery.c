@@ -89,7 +89,8 @@ static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
     (void)events;
     uv_poll_stop(&nursery->control_poll);
     ax_control_take_all(nursery->control_fd, take_message, nursery); /* what it said last */
-    if (waitpid(nursery->pid, &status, 0) == nursery->pid)
+    /* One that was dismissed may have been buried with others already, and a debugger may have it first. */
+    if (waitpid(nursery->pid, &status, WNOHANG) == nursery->pid)
         ax_process_describe_end(status, how, sizeof how);
     uv_close((uv_handle_t *)&nursery->exit_poll, on_closed);
     uv_close((uv_handle_t *)&nursery->control_poll, on_closed);
