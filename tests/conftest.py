@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What holds for all tests that are written in Python."""
 
+import signal
+
 import across
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so would its children
 
 
 def pytest_report_header():
