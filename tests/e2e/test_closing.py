@@ -17,7 +17,7 @@ import across
 from . import remote_tasks as tasks
 from .clients import run_client, start_client
 from .daemon import ACROSSD, LOG, close_broken
-from .waiting import LIMIT, is_alive, join, wait_until
+from .waiting import LIMIT, PRELOADED, is_alive, join, wait_until
 
 CLOSED = 'Connection is closed'
 CANCELLED = 'Connection was cancelled'
@@ -359,9 +359,7 @@ conn.close()
     assert run_client(daemon, FORKING + source) == ['5', 'True']
 
 
-@pytest.mark.skipif(
-    'tsan' in os.environ.get('LD_PRELOAD', ''), reason='ThreadSanitizer takes no threads of a child that was forked'
-)
+@pytest.mark.skipif('tsan' in PRELOADED, reason='ThreadSanitizer takes no threads of a child that was forked')
 def test_a_forked_child_can_open_a_connection_of_its_own(daemon):
     source = """
 assert conn.call(tasks.add, 1, 2) == 3
