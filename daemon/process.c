@@ -184,26 +184,23 @@ struct last_resort {
 
 static void *wait_and_exit(void *arg)
 {
-    struct last_resort resort = *(struct last_resort *)arg;
+    struct last_resort *resort = arg;
 
-    free(arg);
-    while (nanosleep(&resort.time, &resort.time) < 0 && errno == EINTR)
+    while (nanosleep(&resort->time, &resort->time) < 0 && errno == EINTR)
         continue;
-    _exit(resort.status);
+    _exit(resort->status);
 }
 
 void ax_process_exit_within(uint32_t milliseconds, int status)
 {
-    struct last_resort *resort = malloc(sizeof *resort);
+    static struct last_resort resort; /* the thread may begin when this function has long returned */
     pthread_t thread;
 
-    if (resort == NULL)
-        _exit(status);
-    *resort = (struct last_resort){
+    resort = (struct last_resort){
         .time = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000},
         .status = status,
     };
-    if (pthread_create(&thread, NULL, wait_and_exit, resort) != 0)
+    if (pthread_create(&thread, NULL, wait_and_exit, &resort) != 0)
         _exit(status);
     pthread_detach(thread);
 }

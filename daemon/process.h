@@ -48,7 +48,7 @@ int ax_process_signal(int pidfd, int number);
 /* What waitpid() says, for the log: "was killed by signal 9 (Killed)", "exited with status 3". */
 void ax_process_describe_end(int status, char *how, size_t size);
 
-/* Ends the process with this status when it has not ended by itself before; for ends that run other people's code. */
+/* Ends the process with this status when it has not ended by itself before; for ends of other people's code. Once. */
 void ax_process_exit_within(uint32_t milliseconds, int status);
 
 #endif

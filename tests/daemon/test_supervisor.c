@@ -380,27 +380,12 @@ static void test_what_a_worker_leaves_behind_is_killed(void **state)
     stop();
 }
 
-/* AddressSanitizer needs terabytes of address space that count as data. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
-static bool memory_can_be_limited(void)
-{
-#ifdef __SANITIZE_ADDRESS__
-    return false;
-#else
-    return true;
-#endif
-}
-
 static void test_a_worker_without_memory_ends(void **state)
 {
     int fd;
     (void)state;
 
-    if (!memory_can_be_limited())
+    if (has_sanitizer())
         skip();
     START("--worker-memory=512M", NULL);
     program_await(&program, "listening on ");

@@ -14,6 +14,23 @@
 
 #include <cmocka.h>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SANITIZER true
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SANITIZER true
+#endif
+#ifndef HAS_SANITIZER
+#define HAS_SANITIZER false
+#endif
+
+/* Whether a sanitizer watches: then much memory is not ours, and there are terabytes of addresses, which nothing can limit. */
+static inline bool has_sanitizer(void)
+{
+    return HAS_SANITIZER;
+}
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* A new, empty folder; the caller frees the name. */
