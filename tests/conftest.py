@@ -6,7 +6,9 @@ import signal
 import across
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so would its children
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background would have its children ignore it
 
 
 def pytest_report_header():

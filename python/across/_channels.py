@@ -53,9 +53,11 @@ class SocketChannel(Transport):
         self._sock = sock
         self._secret = secret
         self._timeout: Optional[float] = None
-        # Guards _sock, _cancelled and _wake. A signal handler may cancel what its thread is cancelling, or connecting.
+        # Guards what follows, and _sock. A signal handler may cancel what its thread is cancelling, or connecting.
         self._lock = threading.RLock()
         self._cancelled = False
+        self._is_connecting = False  # a thread is, and closes the socket itself: nobody else knows when that is unused
+        self._is_finished = False
         self._wake: Optional[tuple[socket.socket, socket.socket]] = None  # while a connecting thread waits
         self._label = (
             _describe_address(family, address, self._SCHEME) if sock is None else 'socket {}'.format(sock.fileno())
@@ -69,8 +71,10 @@ class SocketChannel(Transport):
             if self._sock is not None:
                 self._start(link, self._sock)
             elif self._family != socket.AF_UNIX or not self._connect_unix_now(link):
+                self._is_connecting = True
                 _engine.spawn(lambda: self._connect_and_start(link))
         except Exception as error:
+            self._is_connecting = False
             link.fail(self._name_peer(error))
 
     def _name_peer(self, error: BaseException) -> BaseException:
@@ -122,6 +126,12 @@ class SocketChannel(Transport):
                     self._start(link, sock)
         except BaseException as error:
             link.fail(self._name_peer(error))
+        finally:
+            with self._lock:
+                self._is_connecting = False
+                is_finished = self._is_finished
+            if is_finished:
+                self._close()
 
     def _connect_unix_later(self) -> None:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -221,8 +231,15 @@ class SocketChannel(Transport):
             self._sock.close()
 
     def finish(self, error: Optional[BaseException]) -> None:
-        # A thread may still look up a name, which nothing can interrupt. It gives up when it comes back.
         self.cancel()
+        with self._lock:
+            self._is_finished = True
+            is_connecting = self._is_connecting
+        # The thread that connects may look up a name, which nothing can interrupt. It gives up when it comes back.
+        if not is_connecting:
+            self._close()
+
+    def _close(self) -> None:
         with self._lock:
             sock, self._sock = self._sock, None
         if sock is not None:

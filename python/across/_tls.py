@@ -114,6 +114,7 @@ class TlsChannel(SocketChannel):
             self._bridge.cancel()
 
     def finish(self, error: Optional[BaseException]) -> None:
+        super().cancel()  # now there is a bridge, or none will be made
         if self._bridge is not None:
             self._bridge.finish(error)
         super().finish(error)

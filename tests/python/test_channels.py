@@ -117,6 +117,30 @@ def test_a_signal_handler_may_cancel_what_its_thread_is_cancelling(ends, wrap):
     assert ends[0].fileno() == -1
 
 
+def test_a_socket_that_a_thread_is_at_work_with_is_not_closed():
+    entered, released, closed, descriptors = threading.Event(), threading.Event(), threading.Event(), []
+
+    class Slow(across._channels.SocketChannel):
+        def _secure(self):
+            sock = self._sock
+            entered.set()
+            assert released.wait(10)
+            descriptors.append(sock.fileno())
+
+        def _close(self):
+            super()._close()
+            closed.set()
+
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        conn = across.Connection(Slow(address=listener.getsockname()))
+        assert entered.wait(10)
+        conn.cancel()
+        conn.close()
+        released.set()
+        assert closed.wait(10)
+    assert descriptors[0] >= 0
+
+
 def test_cancel_while_a_channel_connects(ends):
     channel = SocketChannel(ends[0])
     connecting, cancelled = threading.Event(), threading.Event()
