@@ -6,9 +6,7 @@ import signal
 import across
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a job in the background would have its children ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background passes on as ignored
 
 
 def pytest_report_header():

@@ -127,6 +127,8 @@ class _Stream(Channel):
         self._sock = sock
         self._lock = threading.Lock()  # OpenSSL wants one thread at a time to use a connection, for reading or writing
         self._wake, self._waker = socket.socketpair()
+        # Guards closing those two. A signal handler may cancel what its thread is cancelling, or closing.
+        self._wake_lock = threading.RLock()
 
     def recv_into(self, buffer: memoryview) -> int:
         while True:
@@ -163,13 +165,14 @@ class _Stream(Channel):
             raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
 
     def cancel(self) -> None:
-        with contextlib.suppress(OSError):  # it has ended already
+        with self._wake_lock, contextlib.suppress(OSError):  # it has ended already
             self._waker.send(b'\0')
 
     def close(self) -> None:
         self._say_goodbye()
-        self._wake.close()
-        self._waker.close()
+        with self._wake_lock:
+            self._wake.close()
+            self._waker.close()
 
     def _say_goodbye(self) -> None:
         """Send what TLS ends with, if the peer can take it now. It has no other use than that of an end."""
