@@ -75,8 +75,7 @@ struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64
 /*
  * Moves a client to a later state; `reason` is for the log and may be NULL. A refused or broken connection has a
  * reason; a connection that comes and goes in order is logged at debug level. Of many that are refused not each has its
- * line: whoever reaches a socket could fill a disk. In ENDED its descriptor is closed and the
- * record is freed.
+ * line: whoever reaches a socket could fill a disk. In ENDED its descriptor is closed and the record is freed.
  */
 void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_client_state state, const char *reason);
 

@@ -20,6 +20,7 @@ import pytest
 
 import across
 
+from . import authority
 from .daemon import LOG, RunningCall, environment
 from .test_bad_input import (
     APPLY,
@@ -53,7 +54,6 @@ BARE = 0xE54E6D01
 STATUS_REQUEST = bytes.fromhex('5bb58a44 00 01 00000000000000000000')
 ALL = 0xFFFFFFFF  # every feature that there ever may be
 LATER_TYPES = range(6, 16)  # of messages that the extension has, or may have
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 class _Trap:
@@ -300,7 +300,7 @@ needs_openssl = pytest.mark.skipif(shutil.which('openssl') is None, reason='no o
 
 @needs_openssl
 def test_it_does_not_fire_where_tls_is_spoken(canary, make_daemon, tmp_path, isolation):
-    subprocess.run([os.path.join(ROOT, 'dev', 'make-ca'), str(tmp_path)], check=True, stdout=subprocess.DEVNULL)
+    authority.make(str(tmp_path))
     files = {'--tls-cert': 'server.pem', '--tls-key': 'server.key', '--tls-client-ca': 'ca.pem'}
     options = [word for name, file in files.items() for word in (name, str(tmp_path / file))]
     daemon = make_daemon(*options, isolation=isolation, listen=['tls:127.0.0.1:0'], warm=False)
