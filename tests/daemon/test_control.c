@@ -159,7 +159,7 @@ static void test_a_busy_receiver_makes_it_wait_even_with_few_files(void **state)
         count++;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     assert_int_equal(code, -EAGAIN);
-    assert_in_range(count, 4, 60);
+    assert_true(count >= 4 && count <= 60);
     assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
     while (ax_control_receive(fds[1], &message, &got_fds) == 1) {
         count--;

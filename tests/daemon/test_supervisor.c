@@ -64,13 +64,13 @@ static int tear_down(void **state)
 #define START(...)                                                                                                     \
     program_start(&program, WITH_NULL, (const char *const[]){"--listen", address, isolation, __VA_ARGS__})
 
-static void start(void)
+static void start_daemon(void)
 {
     START(NULL);
     program_await(&program, "listening on ");
 }
 
-static void stop(void)
+static void stop_daemon(void)
 {
     program_signal(&program, SIGTERM);
     assert_int_equal(program_wait(&program), 0);
@@ -170,7 +170,7 @@ static void test_serves_every_address(void **state)
     fd = handshake_on(open_tcp("tcp:localhost:"));
     assert_served(fd, "three");
     close(fd);
-    stop();
+    stop_daemon();
     assert_int_equal(access(path, F_OK), -1);
 }
 
@@ -196,7 +196,7 @@ static void test_a_socket_in_use_is_left_alone(void **state)
     int fd;
     (void)state;
 
-    start();
+    start_daemon();
     first = program;
     START(NULL);
     assert_int_equal(program_wait(&program), 1);
@@ -206,7 +206,7 @@ static void test_a_socket_in_use_is_left_alone(void **state)
     fd = open_client();
     assert_served(fd, "still here");
     close(fd);
-    stop();
+    stop_daemon();
 }
 
 static void test_addresses_that_others_can_reach_are_refused(void **state)
@@ -225,7 +225,7 @@ static void test_addresses_that_others_can_reach_are_refused(void **state)
     program_await(&program, "tcp:0.0.0.0:");
     program_await(&program, "without encryption (--insecure): whoever connects may run anything\n");
     program_await(&program, "listening on tcp:0.0.0.0:");
-    stop();
+    stop_daemon();
 }
 
 static void test_wrong_arguments_are_one_line(void **state)
@@ -256,7 +256,7 @@ static void test_a_peer_that_fails_its_handshake_is_logged(void **state)
     int other, fd;
     (void)state;
 
-    start();
+    start_daemon();
     other = open_client();
     fd = open_unix();
     send_bytes(fd, "GET / HTTP/1.0\r\n\r\n", 18);
@@ -273,7 +273,7 @@ static void test_a_peer_that_fails_its_handshake_is_logged(void **state)
     program_await(&program, "was refused: Incomplete superblock\n");
     assert_served(other, "unharmed");
     close(other);
-    stop();
+    stop_daemon();
 }
 
 static void test_a_slow_handshake_is_ended(void **state)
@@ -287,7 +287,7 @@ static void test_a_slow_handshake_is_ended(void **state)
     send_bytes(fd, SUPERBLOCK, 3);
     assert_end(fd);
     program_await(&program, "was refused: The handshake was not finished within 50 ms\n");
-    stop();
+    stop_daemon();
 }
 
 static uint64_t cpu_time_ms(void)
@@ -323,7 +323,7 @@ static void test_waits_when_descriptors_run_out(void **state)
     close(fd);
     for (size_t i = 0; i < COUNT_OF(silent); i++)
         close(silent[i]);
-    stop();
+    stop_daemon();
 }
 
 /* ---- workers ---- */
@@ -339,7 +339,7 @@ static void test_a_worker_that_dies_is_logged_and_replaced(void **state)
     int fd, other;
     (void)state;
 
-    start();
+    start_daemon();
     fd = open_client();
     other = open_client();
     send_bytes(fd, "K", 1);
@@ -359,16 +359,16 @@ static void test_a_worker_that_dies_is_logged_and_replaced(void **state)
     fd = open_client();
     assert_served(fd, "again");
     close(fd);
-    stop();
+    stop_daemon();
 }
 
-/* What it leaves behind has the log open: program_wait() in stop() would not return. */
+/* What it leaves behind has the log open: program_wait() in stop_daemon() would not return. */
 static void test_what_a_worker_leaves_behind_is_killed(void **state)
 {
     int fd;
     (void)state;
 
-    start();
+    start_daemon();
     fd = open_client();
     assert_served(fd, "G");
     send_bytes(fd, "K", 1);
@@ -377,7 +377,7 @@ static void test_what_a_worker_leaves_behind_is_killed(void **state)
     fd = open_client();
     assert_served(fd, "G");
     close(fd);
-    stop();
+    stop_daemon();
 }
 
 static void test_a_worker_without_memory_ends(void **state)
@@ -398,7 +398,7 @@ static void test_a_worker_without_memory_ends(void **state)
         assert_end(fd);
         program_await(&program, "ran out of the memory that --worker-memory allows; connections lost: 1\n");
     }
-    stop();
+    stop_daemon();
 }
 
 static long zygote_of(pid_t supervisor)
@@ -433,7 +433,7 @@ static void test_a_zygote_that_dies_is_replaced(void **state)
     int fd, other;
     (void)state;
 
-    start();
+    start_daemon();
     other = open_client();
     assert_int_equal(kill((pid_t)zygote_of(program.pid), SIGKILL), 0);
     program_await(&program, "the zygote, process ");
@@ -445,7 +445,7 @@ static void test_a_zygote_that_dies_is_replaced(void **state)
         close(fd);
     }
     close(other);
-    stop();
+    stop_daemon();
 }
 
 /* Peers wait for as long as a handshake may take, and others are served on. */
@@ -480,7 +480,7 @@ static void test_goes_on_when_no_zygote_starts_any_more(void **state)
     } while (true);
     close(fd);
     close(other);
-    stop();
+    stop_daemon();
 }
 
 static void make_interpreters_die(void)
@@ -516,7 +516,7 @@ static void test_zygotes_that_die_again_and_again_are_not_replaced_at_once(void 
     program_await(&program, "was refused: The handshake was not finished within 500 ms\n");
     assert_true(count_in_log("was killed by signal 14 (Alarm clock)\n") <= 4); /* at 0, 0.2 and 0.6 seconds */
     unlink(switch_off);
-    stop();
+    stop_daemon();
 }
 
 static void test_too_many_connections_are_refused(void **state)
@@ -533,7 +533,7 @@ static void test_too_many_connections_are_refused(void **state)
     close(fd);
     assert_served(other, "unharmed");
     close(other);
-    stop();
+    stop_daemon();
 }
 
 static void test_users_who_may_not_connect_are_refused(void **state)
@@ -549,7 +549,7 @@ static void test_users_who_may_not_connect_are_refused(void **state)
     snprintf(expected, sizeof expected, "was refused: User %ld may not connect\n", (long)getuid());
     program_await(&program, expected);
     close(fd);
-    stop();
+    stop_daemon();
 }
 
 static void test_a_reload_gives_new_connections_new_workers(void **state)
@@ -558,7 +558,7 @@ static void test_a_reload_gives_new_connections_new_workers(void **state)
     int fd, other;
     (void)state;
 
-    start();
+    start_daemon();
     other = open_client();
     zygote = zygote_of(program.pid);
     program_signal(&program, SIGHUP);
@@ -571,7 +571,7 @@ static void test_a_reload_gives_new_connections_new_workers(void **state)
     assert_served(other, "old");
     close(fd);
     close(other);
-    stop();
+    stop_daemon();
 }
 
 static void test_a_reload_that_fails_changes_nothing(void **state)
@@ -580,7 +580,7 @@ static void test_a_reload_that_fails_changes_nothing(void **state)
     int fd;
     (void)state;
 
-    start();
+    start_daemon();
     zygote = zygote_of(program.pid);
     make_interpreters_fail();
     program_signal(&program, SIGHUP);
@@ -589,7 +589,7 @@ static void test_a_reload_that_fails_changes_nothing(void **state)
     fd = open_client();
     assert_served(fd, "as before");
     close(fd);
-    stop();
+    stop_daemon();
 }
 
 static void test_a_broken_connection_is_logged(void **state)
@@ -597,7 +597,7 @@ static void test_a_broken_connection_is_logged(void **state)
     int fd, other;
     (void)state;
 
-    start();
+    start_daemon();
     other = open_client();
     fd = open_client();
     send_bytes(fd, "E", 1);
@@ -605,7 +605,7 @@ static void test_a_broken_connection_is_logged(void **state)
     program_await(&program, " broke: broken on purpose\n");
     assert_served(other, "unharmed");
     close(other);
-    stop();
+    stop_daemon();
 }
 
 /* The worker's end shows at its connection; the socket's file stays behind, and is no obstacle. */
@@ -614,17 +614,17 @@ static void test_workers_end_with_their_supervisor(void **state)
     int fd;
     (void)state;
 
-    start();
+    start_daemon();
     fd = open_client();
     program_signal(&program, SIGKILL);
     assert_end(fd);
     assert_int_equal(program_wait(&program), 128 + SIGKILL);
     assert_int_equal(access(path, F_OK), 0);
-    start();
+    start_daemon();
     fd = open_client();
     assert_served(fd, "replaced");
     close(fd);
-    stop();
+    stop_daemon();
 }
 
 /* ---- stopping ---- */
@@ -698,9 +698,9 @@ static void test_signals_count_although_they_were_blocked(void **state)
     sigaddset(&blocked, SIGTERM);
     sigaddset(&blocked, SIGCHLD);
     sigprocmask(SIG_BLOCK, &blocked, NULL);
-    start();
+    start_daemon();
     sigprocmask(SIG_UNBLOCK, &blocked, NULL);
-    stop();
+    stop_daemon();
 }
 
 #define BOTH(name)                                                                                                     \

@@ -120,7 +120,7 @@ static void a_caller_reads_its_own_answers(void **state)
         assert_true(call(pair->near, NULL, "hello"));
         leased += state_of(pair->near) != AX_LEASE_LOOP;
     }
-    assert_in_range(leased, 100, 1000); /* nearly all, unless the machine is busy with something else */
+    assert_true(leased >= 100); /* nearly all, unless the machine is busy with something else */
 }
 
 static void the_loop_reads_again_when_nobody_calls(void **state)
@@ -132,7 +132,7 @@ static void the_loop_reads_again_when_nobody_calls(void **state)
     assert_true(call(pair->far, NULL, "from the other side"));
 }
 
-static void *call_once(void *connection)
+static void *make_one_call(void *connection)
 {
     assert_true(call(connection, NULL, "s"));
     return NULL;
@@ -145,7 +145,7 @@ static void a_stuck_call_delays_no_other(void **state)
     pthread_t thread;
     for (int i = 0; i < 20; i++) {
         make_hot(pair);
-        pthread_create(&thread, NULL, call_once, pair->near);
+        pthread_create(&thread, NULL, make_one_call, pair->near);
         wait_for(&stuck, 1);
         assert_true(call(pair->near, NULL, "not stuck"));
         assert_true(call(pair->far, NULL, "nor this"));

@@ -172,7 +172,7 @@ static void starts_or_fails_with_few_descriptors_and_does_not_end_the_process(vo
     for (unsigned few = 0; few < 16; few++) {
         status = start_with_few(few);
         assert_true(WIFEXITED(status));
-        assert_in_range(WEXITSTATUS(status), 0, 1);
+        assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 1);
     }
     assert_int_equal(WEXITSTATUS(status), 0);
 }
