@@ -141,7 +141,7 @@ static bool read_locked(struct ax_connection *connection, unsigned char *scratch
                         struct ax_arrivals *arrivals)
 {
     void *memory;
-    if (connection->stream.in_fd < 0)
+    if (connection->stream.in_fd < 0 || !ax_session_wants_read(&connection->session))
         return false;
     size_t space = ax_session_space(&connection->session, &memory);
     if (space > BODY_READ_MAX)
@@ -372,19 +372,6 @@ static void watch(struct ax_connection *connection, bool reading, bool writing)
         set_poll(&connection->poll_out, wanted & UV_WRITABLE);
 }
 
-/* Whether nothing more is to come or go. A peer that was told GOODBYE gets all that is queued; a broken one what fits. */
-static bool is_over(const struct ax_connection *connection)
-{
-    switch (connection->session.state) {
-    case AX_STATE_FAILED:
-        return true;
-    case AX_STATE_CLOSED:
-        return !connection->writes_blocked;
-    default:
-        return false;
-    }
-}
-
 /* Brings poll, timer and phase in line with the session. On the loop, without the lock. */
 static void attend(struct ax_connection *connection)
 {
@@ -403,11 +390,13 @@ static void attend(struct ax_connection *connection)
     if (connection->writes_blocked)
         ax_connection_write_locked(connection);
     ax_connection_settle_locked(connection);
-    bool over = is_over(connection);
+    bool wants_read = ax_session_wants_read(&connection->session);
+    /* After a write error nothing is blocked: the stream takes nothing more. */
+    bool writing = connection->writes_blocked && ax_session_wants_write(&connection->session);
+    bool over = !wants_read && !writing;
     if (over)
         ax_connection_register_locked(connection); /* it may end before it began */
-    bool writing = connection->writes_blocked;
-    bool reading = ax_lease_settle_locked(connection);
+    bool reading = ax_lease_settle_locked(connection) && wants_read;
     uint64_t due = ax_session_deadline(&connection->session);
     pthread_mutex_unlock(&connection->lock);
     if (over) {

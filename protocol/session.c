@@ -173,6 +173,18 @@ void ax_session_report(const struct ax_session *session, enum ax_session_state b
         *event = (struct ax_event){.type = AX_EVENT_FAILED};
 }
 
+/* ---- what to wait for ---- */
+
+bool ax_session_wants_read(const struct ax_session *session)
+{
+    return !ax_session_ended(session);
+}
+
+bool ax_session_wants_write(const struct ax_session *session)
+{
+    return session->state != AX_STATE_FAILED && ax_session_unsent(session) > 0;
+}
+
 /* ---- what is left ---- */
 
 const char *ax_session_reason(const struct ax_session *session)

@@ -230,6 +230,21 @@ size_t ax_session_feed(struct ax_session *session, const void *data, size_t size
 /* The stream has ended. FAILED with AX_EEOF, except in CLOSED; in CLOSING, where the peer may just go, CLOSED. */
 void ax_session_feed_eof(struct ax_session *session, struct ax_event *event);
 
+/* ---- what to wait for ---- */
+
+/*
+ * What the owner polls the stream for, and nothing else. Both change with every call on this session. When both are
+ * false, the owner closes the stream.
+ *
+ * wants_read: bytes, or their end, can still make a difference. False in CLOSED and FAILED: there the end of the stream
+ * is not news, and polling would report it again and again.
+ *
+ * wants_write: something has to be sent before the stream may be closed. False in FAILED, where the owner sends what the
+ * stream takes at once and does not wait for more.
+ */
+bool ax_session_wants_read(const struct ax_session *session);
+bool ax_session_wants_write(const struct ax_session *session);
+
 /* ---- output ---- */
 
 /* What to send next, at most `max` slices; 0 when there is nothing. Valid until the next call on this session. */

@@ -228,6 +228,38 @@ static void the_end_of_the_stream_in_every_state(void **state)
     }
 }
 
+/* What the owner polls for: with nothing to send, and with something. */
+static void what_is_polled_for_in_every_state(void **state)
+{
+    (void)state;
+    for (enum stage stage = 0; stage < STAGES; stage++) {
+        reach(stage);
+        assert_int_equal(ax_session_wants_read(&peer.session), stage < CLOSED);
+        assert_false(ax_session_wants_write(&peer.session));
+        peer_fini(&peer);
+    }
+    for (enum stage stage = READY; stage < STAGES; stage++) {
+        struct wire wire = {0};
+        uint64_t id;
+        reach(READY);
+        assert_int_equal(peer_call(&peer, "queued", 43, &id), 0);
+        if (stage == CLOSING)
+            ax_session_close(&peer.session, NULL, peer.now);
+        wire_goodbye(&wire, NULL);
+        if (stage == CLOSED)
+            peer_feed(&peer, wire.data, wire.size);
+        if (stage == FAILED)
+            ax_session_fail(&peer.session, AX_EEOF, "on purpose");
+        assert_int_equal(peer.session.state, states[stage]);
+        assert_int_equal(ax_session_wants_read(&peer.session), stage < CLOSED);
+        assert_int_equal(ax_session_wants_write(&peer.session), stage != FAILED);
+        while (ax_session_next_waiter(&peer.session))
+            ;
+        wire_free(&wire);
+        peer_fini(&peer);
+    }
+}
+
 #define TEST(function) cmocka_unit_test_teardown(function, tear_down)
 
 int main(void)
@@ -240,6 +272,7 @@ int main(void)
         TEST(time_alone_does_nothing_in_any_state),
         TEST(closing_in_every_state),
         TEST(the_end_of_the_stream_in_every_state),
+        TEST(what_is_polled_for_in_every_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
