@@ -338,15 +338,28 @@ void ax_connection_close(struct ax_connection *connection, const char *reason)
     pthread_mutex_unlock(&connection->lock);
 }
 
+/* Both sides have said GOODBYE, or there was no handshake: nothing is left to fail, but something may wait to be sent. */
+static void end_closed_locked(struct ax_connection *connection)
+{
+    if (!connection->writes_blocked)
+        return; /* the loop is about to close the stream, or has done so */
+    ax_session_drop_output(&connection->session);
+    connection->writes_blocked = false;
+    ax_connection_post(connection);
+}
+
 static bool end_now(struct ax_connection *connection, enum ax_end end, int error, int io_error, const char *reason)
 {
     ax_connection_lock(connection);
-    bool first = atomic_load(&connection->phase) < AX_PHASE_STOPPING || connection->session.state == AX_STATE_CLOSING;
+    enum ax_session_state state = connection->session.state;
+    bool first = state < AX_STATE_CLOSED;
     if (first) {
         connection->end = end;
         connection->io_error = io_error;
         ax_session_fail(&connection->session, error, reason);
         ax_connection_settle_locked(connection);
+    } else if (state == AX_STATE_CLOSED) {
+        end_closed_locked(connection);
     }
     pthread_mutex_unlock(&connection->lock);
     return first;

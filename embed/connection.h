@@ -188,11 +188,16 @@ int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd,
 /* Says GOODBYE when the handshake is done, else ends at once; with a reason for peers that understand one, or NULL. */
 void ax_connection_close(struct ax_connection *connection, const char *reason);
 
-/* Ends now. Never blocks. */
+/*
+ * Ends now, whatever state it is in: nothing more is read, what waits to be sent is dropped. Never blocks. When both sides have
+ * said GOODBYE already, the connection still counts as closed in an orderly way.
+ */
 void ax_connection_cancel(struct ax_connection *connection);
 
-/* Ends now, because of something that happened outside: `reason` is for the error text, io_error an errno or 0. Returns whether
- * that is now the reason of the end: not when it had ended already. */
+/*
+ * The same, because of something that happened outside: `reason` is for the error text, io_error an errno or 0. Returns whether
+ * that is now the reason of the end: not when it had ended already, or when both sides had said GOODBYE.
+ */
 bool ax_connection_fail(struct ax_connection *connection, int io_error, const char *reason);
 
 /* ---- waiting; without the GIL, and not in the loop's thread ---- */

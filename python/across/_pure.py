@@ -1522,11 +1522,12 @@ class Link:
         self._is_cancelled = self._break(_Broken(ConnectionAbortedError(reason), reason)) or self._is_cancelled
 
     def _break(self, broken: _Broken) -> bool:
-        """Break, unless it has ended; return whether it had not."""
-        if self._phase >= _STOPPING and self._session.state != _CLOSING:
+        """End now; return whether `broken` is why: not when both sides have said GOODBYE, or the session has failed."""
+        self._loop.touch(self)
+        if self._session.state >= _CLOSED:
+            self._session.drop_output()  # it would be waited for
             return False
         self._session.fail(broken)
-        self._loop.touch(self)
         return True
 
     def _set_finished(self) -> None:
