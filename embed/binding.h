@@ -25,6 +25,7 @@
     X(run_method, "run_method")                                                                                        \
     X(list_methods, "list_methods")                                                                                    \
     X(make_proxy, "make_proxy")                                                                                        \
+    X(lend, "lend")                                                                                                    \
     X(same_object, "same_object")                                                                                      \
     X(create_by_name, "create_by_name")                                                                                \
     X(replicate_by_name, "replicate_by_name")
@@ -45,7 +46,8 @@ struct ax_module {
     PyObject *buffers_kw;     /* ("buffers",) */
     PyObject *dump_name;
     PyObject *finished_name;
-    PyObject *iter_name; /* "__iter__" */
+    PyObject *iter_name;     /* "__iter__" */
+    PyObject *reversed_name; /* "__reversed__" */
 #define X(field, name) PyObject *field;
     AX_HOOKS(X)
 #undef X

@@ -508,6 +508,14 @@ static PyObject *link_operations(PyObject *object, void *closure)
                            ax_has_operations(connection));
 }
 
+static PyObject *link_described(PyObject *object, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    return PyBool_FromLong(connection != NULL && atomic_load(&connection->was_running) &&
+                           (connection->session.features & AX_FEATURE_DESCRIBED) != 0);
+}
+
 static PyMethodDef link_methods[] = {
     {"start", link_start, METH_VARARGS, "Begins the handshake over two descriptors, which are duplicated."},
     {"fail", link_fail, METH_O, "Breaks the link because of an exception."},
@@ -528,6 +536,7 @@ static PyGetSetDef link_getset[] = {
     {"error", link_error, NULL, "The fatal error, or None.", NULL},
     {"minor", link_minor, NULL, "The protocol version 0.minor, once the handshake has succeeded; else None.", NULL},
     {"operations", link_operations, NULL, "Whether handles can call and copy their objects.", NULL},
+    {"described", link_described, NULL, "Whether the peer takes the descriptions of objects.", NULL},
     {"owner", link_owner, NULL, "The Connection.", NULL},
     {"dumps", link_function, link_set_function, "What pickles in place of pickle.dumps, or None.",
      (void *)offsetof(struct ax_binding, dumps)},

@@ -243,11 +243,12 @@ static int module_exec(PyObject *self)
     module->dump_name = PyUnicode_InternFromString("dump");
     module->finished_name = PyUnicode_InternFromString("_link_finished");
     module->iter_name = PyUnicode_InternFromString("__iter__");
+    module->reversed_name = PyUnicode_InternFromString("__reversed__");
     if (module->link_type == NULL || module->handle_type == NULL || module->payload_type == NULL ||
         module->sink_type == NULL || module->no_kwargs == NULL || module->protocol == NULL ||
         module->protocol_kw == NULL || module->protocol_apart == NULL || module->buffers_kw == NULL ||
         module->dump_name == NULL || module->finished_name == NULL || module->iter_name == NULL ||
-        import_pickle(module) != 0)
+        module->reversed_name == NULL || import_pickle(module) != 0)
         return -1;
     return PyModule_AddStringConstant(self, "name", "native");
 }
@@ -282,6 +283,7 @@ static int module_clear(PyObject *self)
     Py_CLEAR(module->dump_name);
     Py_CLEAR(module->finished_name);
     Py_CLEAR(module->iter_name);
+    Py_CLEAR(module->reversed_name);
     for (size_t i = 0; i < HOOK_COUNT; i++)
         Py_CLEAR(*hook(module, i));
     return 0;

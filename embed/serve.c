@@ -194,6 +194,14 @@ static void answer_failure(struct ax_module *module, struct ax_request *request,
 
 enum shape { VALUE, REFERENCE, SAME };
 
+/* Whether the value of a method stays here because of the method's name. */
+static bool makes_iterator(struct ax_module *module, PyObject *name)
+{
+    if (PyUnicode_GET_LENGTH(name) == 0 || PyUnicode_READ_CHAR(name, 0) != '_')
+        return false;
+    return PyUnicode_Compare(name, module->iter_name) == 0 || PyUnicode_Compare(name, module->reversed_name) == 0;
+}
+
 /* How the value of a request goes back. */
 static enum shape shape_of(struct ax_module *module, struct ax_request *request, PyObject *subject, PyObject *value)
 {
@@ -204,10 +212,31 @@ static enum shape shape_of(struct ax_module *module, struct ax_request *request,
     case AX_METHOD:
         if (value == PyTuple_GET_ITEM(subject, 0))
             return SAME;
-        return PyUnicode_Compare(PyTuple_GET_ITEM(subject, 1), module->iter_name) == 0 ? REFERENCE : VALUE;
+        return makes_iterator(module, PyTuple_GET_ITEM(subject, 1)) ? REFERENCE : VALUE;
     default:
         return VALUE;
     }
+}
+
+/*
+ * Answers with a value that could not be pickled, which the exception that is set says, and whose iterators and views stay
+ * here. 0; or -1 with the same exception set when that does not help.
+ */
+static int answer_lent(struct ax_module *module, struct ax_request *request, PyObject *value)
+{
+    if (request->message->type == AX_COPY || !PyErr_ExceptionMatches(module->operation_error))
+        return -1;
+    PyObject *error = ax_error_take();
+    PyObject *lent = PyObject_CallFunctionObjArgs(module->lend, value, NULL);
+    bool answered = lent != NULL && lent != value && answer(module, request, AX_RESULT_SUCCESS, lent) == 0;
+    Py_XDECREF(lent);
+    if (answered) {
+        Py_DECREF(error);
+        return 0;
+    }
+    PyErr_Clear();
+    ax_error_restore(error);
+    return -1;
 }
 
 /* Answers with the value of a request; when that fails, with why. */
@@ -217,7 +246,7 @@ static void answer_value(struct ax_module *module, struct ax_request *request, e
     if (shape == SAME) {
         send_answer(request, AX_RESULT_SELF, &nothing, 0);
     } else if (shape == VALUE) {
-        if (answer(module, request, AX_RESULT_SUCCESS, value) != 0)
+        if (answer(module, request, AX_RESULT_SUCCESS, value) != 0 && answer_lent(module, request, value) != 0)
             answer_failure(module, request, false);
     } else {
         PyObject *names = PyObject_CallFunctionObjArgs(module->list_methods, value, NULL);

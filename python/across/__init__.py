@@ -11,7 +11,7 @@ from ._connection import Connection, get_connection
 from ._errors import DisconnectError, OperationError, ProtocolError, RemoteError
 from ._log import set_debug_level
 from ._options import Options
-from ._proxies import _SELF, Local, Proxy, _apply_method, _get_obj, _make_proxy, get_proxy_connection
+from ._proxies import _SELF, Local, Proxy, _apply_method, _get_obj, _make_proxy, get_proxy_connection, same_object
 from ._remote import _apply_ref, _execute, _export
 
 __version__ = '0.2.0'
@@ -36,5 +36,6 @@ __all__ = [
     'get_connection',
     'get_proxy_connection',
     'ref',
+    'same_object',
     'set_debug_level',
 ]

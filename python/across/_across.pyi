@@ -22,6 +22,7 @@ def install(
     run_method: Callable[..., Any],
     list_methods: Callable[[object], bytes],
     make_proxy: Callable[[int, bytes], object],
+    lend: Callable[[object], object],
     same_object: object,
     create_by_name: Callable[..., Any],
     replicate_by_name: Callable[..., Any],
@@ -75,5 +76,7 @@ class Link:
     def minor(self) -> Optional[int]: ...
     @property
     def operations(self) -> bool: ...
+    @property
+    def described(self) -> bool: ...
     @property
     def owner(self) -> Connection: ...

@@ -16,11 +16,12 @@ from . import _bios, _engine, _exporter, _picklers
 from ._bridge import Bridge, Transport
 from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
+from ._lending import lend
 from ._log import logger
 from ._options import Options, take_options
-from ._proxies import _SELF, Local, list_methods, make_proxy
+from ._proxies import _SELF, Local, list_methods, make_proxy, run_method
 from ._records import dump_error, load_error
-from ._remote import _apply_ref, _execute, _export, run_call, run_method
+from ._remote import _apply_ref, _execute, _export, run_call
 from ._ssh import SshChannel
 
 if TYPE_CHECKING:
@@ -408,6 +409,7 @@ _engine.install(
     run_method=run_method,
     list_methods=list_methods,
     make_proxy=make_proxy,
+    lend=lend,
     same_object=_SELF,
     create_by_name=_apply_ref,
     replicate_by_name=Local,

@@ -8,35 +8,36 @@ whatever the version of the peer: these names and parameters are part of the wir
 from __future__ import annotations
 
 import functools
-import keyword
+import operator
 import types
 from collections.abc import Collection
 from typing import Any, Callable, NoReturn, Optional
 
-from . import _engine
-from ._errors import RemoteError
+from . import _engine, _methods
+from ._errors import OperationError, RemoteError
+from ._forwarding import make_forwarder, make_lazy_lookup, refuse_descriptor
+from ._methods import LAZY, MAX_LABEL, MAX_METHODS, MAX_NAME, MAX_TYPES, clean_label, get_label, get_methods
 from ._portable import ConnectionBound, portable
 
-# Special methods that cross a connection. All other names with a leading underscore stay local.
-_SPECIAL = frozenset(
-    '__len__ __contains__ __getitem__ __setitem__ __delitem__ __call__ __iter__ __next__ __enter__ __exit__'.split()
-)
-_MAX_METHODS = 2000  # of one object; dir() of the largest classes has some hundred
-_MAX_NAME = 200  # characters of a method's name
-_MAX_NAMES = _MAX_METHODS * (_MAX_NAME + 1)  # bytes of all names of one object, with spaces between them
-_HEAP_TYPE = 1 << 9  # among the flags of a class: it was made at run time, and may change
-_MAX_TYPES = 256  # proxy types that are kept for reuse; a hostile peer could otherwise add them without end
+_MAX_NAMES = MAX_METHODS * (MAX_NAME + 1) + 4 * MAX_LABEL  # bytes of what a peer tells of an object
+_UNKNOWN = ''  # the label of an object whose process does not tell what it is: plain across
 
 
 class Proxy(ConnectionBound):
     """Stands for an object in the peer's process, and forwards method calls to it.
 
     Forwarded are public methods and `__len__`, `__contains__`, `__getitem__`, `__setitem__`, `__delitem__`,
-    `__call__`, `__iter__`, `__next__`, `__enter__`, `__exit__`, as far as the object's class has them. The object
-    lives at least as long as the proxy. `copy.deepcopy(proxy)` fetches a copy of it. Sent back over its own
-    connection, a proxy becomes the object itself; no other connection can send it.
+    `__call__`, `__iter__`, `__next__`, `__reversed__`, `__bool__`, `__enter__`, `__exit__`, as far as the object's
+    class has them, and public callables of the object itself: functions of a module or a class, attributes of an instance.
+    `fileno` is not: it raises io.UnsupportedOperation, for a descriptor means nothing in another process. Other
+    attributes are read with `conn.call(getattr, proxy, name)`.
 
-    Proxies come from :meth:`Connection.create`, :meth:`Connection.replicate` and :class:`Local`.
+    The object lives at least as long as the proxy. `copy.deepcopy(proxy)` fetches a copy of it. Sent back over its own
+    connection, a proxy becomes the object itself; no other connection can send it. `==` tells whether two names mean
+    one proxy, and :func:`same_object` whether two proxies mean one object.
+
+    Proxies come from :meth:`Connection.create`, :meth:`Connection.replicate` and :class:`Local`. Iterators, generators
+    and views of mappings that a call returns become proxies, too, where pickle can do nothing with them.
     """
 
     # Both names are mangled: no forwarded method can be called like that.
@@ -44,13 +45,17 @@ class Proxy(ConnectionBound):
 
     __handle: _engine.Handle
     __reach: Callable[..., Any]  # what methods go through: the handle's invoke, or the connection's apply
+    __label = _UNKNOWN  # of the class, in subclasses: what the object is
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         raise TypeError('proxies are made by connections')
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         link = self.__handle.owner._link
-        return self.__handle.copy() if link.operations else link.apply(_get_obj, (self.__handle.id,), {})
+        copied = self.__handle.copy() if link.operations else link.apply(_get_obj, (self.__handle.id,), {})
+        if isinstance(copied, Proxy):
+            raise OperationError('{!r} has no copy: its object cannot be pickled'.format(self))
+        return copied
 
     def __copy__(self) -> NoReturn:
         raise TypeError('a proxy has no shallow copy; copy.deepcopy() fetches a copy of its object')
@@ -58,11 +63,23 @@ class Proxy(ConnectionBound):
     def __reduce__(self) -> Any:
         conn = _engine.pickling()
         if conn is not self.__handle.owner:
-            raise RuntimeError('{!r} can be sent over its own connection alone'.format(self))
+            text = '{!r} can be sent over its own connection alone; copy.deepcopy() fetches a copy that any can send'
+            raise RuntimeError(text.format(self))
         return _get_obj, (self.__handle.id,)
 
     def __repr__(self) -> str:
-        return '<across.Proxy for object {} of {!r}>'.format(self.__handle.id, self.__handle.owner)
+        what = ' of {},'.format(self.__label) if self.__label else ' for'
+        return '<across.Proxy{} object {} of {!r}>'.format(what, self.__handle.id, self.__handle.owner)
+
+    # Called for names that are not forwarded.
+    def __getattr__(self, name: str) -> Any:
+        raise _no_attribute(self, name, 'to read an attribute, use conn.call(getattr, proxy, {!r})'.format(name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise _no_attribute(self, name, 'to set an attribute, use conn.call(setattr, proxy, {!r}, value)'.format(name))
+
+    def __delattr__(self, name: str) -> None:
+        raise _no_attribute(self, name, 'to delete an attribute, use conn.call(delattr, proxy, {!r})'.format(name))
 
 
 class Local(ConnectionBound):
@@ -75,10 +92,13 @@ class Local(ConnectionBound):
         self.__obj = obj
 
     def __reduce__(self) -> Any:
-        if _engine.pickling() is None:
+        conn = _engine.pickling()
+        if conn is None:
             raise RuntimeError('{!r} can only be pickled by a connection'.format(self))
-        methods = get_methods(type(self.__obj))
-        return _make_proxy, (_engine.register(self.__obj), methods)
+        if not conn._link.described:
+            return _make_proxy, (_engine.register(self.__obj), get_methods(self.__obj, False))
+        methods = get_methods(self.__obj, True)
+        return _make_proxy, (_engine.register(self.__obj), methods, get_label(self.__obj))
 
     def __repr__(self) -> str:
         return 'across.Local({!r})'.format(self.__obj)
@@ -91,92 +111,89 @@ def get_proxy_connection(proxy: Proxy) -> Any:
     return _get_handle(proxy).owner
 
 
+def same_object(first: Proxy, second: Proxy) -> bool:
+    """Return whether two proxies are of one object. The other side is asked, if they may be.
+
+    TypeError when one of them is no proxy.
+    """
+    conn = get_proxy_connection(first)
+    if first is second or conn is not get_proxy_connection(second):
+        return first is second
+    return bool(conn._apply(operator.is_, (first, second), {}))
+
+
+def _no_attribute(proxy: Proxy, name: str, hint: str) -> AttributeError:
+    label = proxy._Proxy__label
+    of = ' of {}'.format(label) if label else ''
+    error = AttributeError(
+        "'Proxy' object{} has no attribute {!r}: proxies forward public methods; {}".format(of, name, hint)
+    )
+    vars(error).update(name=name, obj=proxy)
+    return error
+
+
 def _check_object(obj: Any) -> None:
     if isinstance(obj, (Proxy, Local)):
         raise TypeError('a {} cannot be passed as a proxy: {!r}'.format(type(obj).__name__, obj))
 
 
-def get_methods(cls: type) -> list[str]:
-    """Return the names that a proxy for an instance of `cls` forwards."""
-    return _find_methods(cls) if cls.__flags__ & _HEAP_TYPE else list(_find_methods_once(cls))
-
-
-def _find_methods(cls: type) -> list[str]:
-    return [name for name in dir(cls) if _is_forwarded(name) and not keyword.iskeyword(name) and _has_method(cls, name)]
-
-
-# Of functions, for one, and what else is part of the interpreter: these classes never change.
-_find_methods_once = functools.lru_cache(_MAX_TYPES)(_find_methods)
-
-
-def _is_forwarded(name: str) -> bool:
-    return name.isidentifier() and (not name.startswith('_') or name in _SPECIAL)
-
-
-def _has_method(cls: type, name: str) -> bool:
-    try:
-        return callable(getattr(cls, name))
-    except Exception:  # a descriptor may raise anything when it is looked up on the class
-        return False
-
-
 def list_methods(obj: Any) -> bytes:
-    """Return what `get_methods` does for the type of an object that is to get a proxy, separated by spaces."""
+    """Return what the peer is told of an object that is to get a proxy."""
     _check_object(obj)
-    return ' '.join(get_methods(type(obj))).encode()
+    return _methods.list_methods(obj)
 
 
 def make_proxy(id: int, names: bytes) -> Proxy:
     """Make a proxy for object `id` of the peer's table, with methods as `list_methods` gives them."""
     if len(names) > _MAX_NAMES:
         raise ValueError('invalid methods of a proxy')
-    return _new_proxy(id, _split_names(names))
+    return _new_proxy(id, *_split(names))
 
 
-def _make_proxy(id: int, methods: list[str]) -> Proxy:
+def _make_proxy(id: int, methods: list[str], label: str = _UNKNOWN) -> Proxy:
     """Make a proxy for object `id` of the peer's table; what a Local unpickles to."""
-    if not isinstance(methods, (list, tuple, set, frozenset)):
+    if not isinstance(methods, (list, tuple, set, frozenset)) or not isinstance(label, str):
         raise ValueError('invalid methods of a proxy')
-    return _new_proxy(id, _check_methods(methods))
+    return _new_proxy(id, _check_methods(methods), clean_label(label))
 
 
-@functools.lru_cache(_MAX_TYPES)
-def _split_names(names: bytes) -> frozenset[str]:
-    return _check_methods(names.decode().split())
+@functools.lru_cache(MAX_TYPES)
+def _split(text: bytes) -> tuple[frozenset[str], str]:
+    names, _, label = text.decode().partition('\n')
+    return _check_methods(names.split()), clean_label(label)
 
 
 # The names come from the peer. Nothing is claimed before they are known to be harmless.
 def _check_methods(methods: Collection[str]) -> frozenset[str]:
-    if len(methods) > _MAX_METHODS:
+    if len(methods) > MAX_METHODS:
         raise ValueError('invalid methods of a proxy')
     for name in methods:
-        if not isinstance(name, str) or len(name) > _MAX_NAME or not _is_forwarded(name):
+        if not isinstance(name, str) or len(name) > MAX_NAME or not _methods.is_forwarded(name):
             raise ValueError('invalid method of a proxy: {!r:.200}'.format(name))
     return frozenset(methods)
 
 
-def _new_proxy(id: int, methods: frozenset[str]) -> Proxy:
+def _new_proxy(id: int, methods: frozenset[str], label: str) -> Proxy:
     handle = _engine.claim(id)
     conn = handle.owner
     by_name = not conn._link.operations
-    proxy: Proxy = object.__new__(_get_proxy_type(methods, by_name))
+    proxy: Proxy = object.__new__(_get_proxy_type(methods, by_name, label))
     _set_handle(proxy, handle)
     _set_reach(proxy, conn._apply if by_name else conn._get_invoke(handle))
     return proxy
 
 
-@functools.lru_cache(_MAX_TYPES)
-def _get_proxy_type(methods: frozenset[str], by_name: bool) -> type[Proxy]:
+@functools.lru_cache(MAX_TYPES)
+def _get_proxy_type(methods: frozenset[str], by_name: bool, label: str) -> type[Proxy]:
     make_method = _make_method_by_name if by_name else _make_method
-    scope: dict[str, Any] = {'__slots__': (), '__module__': 'across', '__doc__': Proxy.__doc__}
-    for name in methods:
-        method = make_method(name)
-        if name in _WRAPPERS:
-            method = _WRAPPERS[name](method)
-        method.__name__ = name
-        method.__qualname__ = 'Proxy.' + name
-        method.__module__ = 'across'
-        scope[name] = method
+    scope: dict[str, Any] = {
+        '__slots__': (), '__module__': 'across', '__doc__': Proxy.__doc__, '_Proxy__label': label,
+    }  # fmt: skip
+    for name in methods.difference([LAZY]):
+        method = refuse_descriptor if name == 'fileno' else make_method(name)
+        scope[name] = make_forwarder(_WRAPPERS.get(name, _keep)(method), name, label)
+    if LAZY in methods:
+        scope[LAZY] = make_lazy_lookup(make_method, Proxy.__getattr__)
     return types.new_class('Proxy', (Proxy,), exec_body=lambda namespace: namespace.update(scope))
 
 
@@ -227,6 +244,10 @@ def _make_exit(forward: types.FunctionType) -> types.FunctionType:
     return method
 
 
+def _keep(forward: types.FunctionType) -> types.FunctionType:
+    return forward
+
+
 _WRAPPERS = {'__next__': _make_next, '__exit__': _make_exit}  # of methods that need more than forwarding
 
 
@@ -239,12 +260,19 @@ def _get_obj(id: int) -> Any:
     return _engine.lookup(id)
 
 
+def run_method(obj: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a method. Special ones of a class are its metaclass's: the class may define them for its instances."""
+    if name[:1] == '_' and isinstance(obj, type):
+        return getattr(type(obj), name)(obj, *args, **kwargs)
+    return getattr(obj, name)(*args, **kwargs)
+
+
 def _apply_method(obj: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a method for a proxy."""
-    result = getattr(obj, name)(*args, **kwargs)
+    result = run_method(obj, name, args, kwargs)
     if result is obj:
         return _SELF
-    if name == '__iter__':
+    if name in ('__iter__', '__reversed__'):
         return Local(result)
     return result
 
@@ -253,7 +281,7 @@ _get_handle: Callable[[Proxy], _engine.Handle] = Proxy.__dict__['_Proxy__handle'
 _set_handle: Callable[[Proxy, _engine.Handle], None] = Proxy.__dict__['_Proxy__handle'].__set__
 _set_reach: Callable[[Proxy, Callable[..., Any]], None] = Proxy.__dict__['_Proxy__reach'].__set__
 
-for _obj in (Proxy, Local, get_proxy_connection, _make_proxy, _SELF, _get_obj, _apply_method):
+for _obj in (Proxy, Local, get_proxy_connection, same_object, _make_proxy, _SELF, _get_obj, _apply_method):
     _obj.__module__ = 'across'
 del _obj
 Local.__qualname__ = 'ref'  # the name under which pickles find it

@@ -43,6 +43,7 @@ _MAGIC = 0xE35B9E78
 _MAGIC_BOOTSTRAP = 0xE54E6D01
 _LEVEL = 1  # of the extension
 _REASON = 1  # feature: GOODBYE says why
+_DESCRIBED = 32  # feature: what becomes a proxy may say more than its methods
 _OLDEST_MINOR, _NEWEST_MINOR = 1, 2
 
 _GREETING, _APPLY, _RESULT, _GOODBYE, _DEL_OBJS, _IDLE = range(6)
@@ -286,7 +287,7 @@ class _Session:
             text = 'Local across 0.{}.0 is not compatible with remote {}.{}.{}'
             raise _breach(text, self.minor, major, minor, patch)
         self._queue(_put_uints(_GREETING, round(self._timeout * 1000)))
-        self.features = features & _REASON if level else 0
+        self.features = features & (_REASON | _DESCRIBED) if level else 0
         self.state = _GREET
 
     def _send_bootstrap(self, needed: tuple[int, int, int]) -> None:
@@ -406,7 +407,7 @@ class _Session:
 
     def _queue_superblock(self) -> None:
         self._has_spoken = True
-        self._send(struct.pack('>IBBBBII', _MAGIC, 0, self.minor, 0, _LEVEL, _REASON, 0))
+        self._send(struct.pack('>IBBBBII', _MAGIC, 0, self.minor, 0, _LEVEL, _REASON | _DESCRIBED, 0))
 
     def _queue_goodbye(self, reason: str) -> None:
         data = reason.encode() if self.features & _REASON else b''
@@ -1308,6 +1309,11 @@ class Link:
         return self._session.minor if self._was_running else None
 
     @property
+    def described(self) -> bool:
+        """Whether the peer takes the descriptions of objects."""
+        return self._was_running and bool(self._session.features & _DESCRIBED)
+
+    @property
     def dumps(self) -> Optional[Callable[..., bytes]]:
         """What pickles in place of pickle.dumps, or None."""
         return None if self._dumps is pickle.dumps else self._dumps
@@ -1416,7 +1422,7 @@ class Link:
                 value = _run(call)
             from_call = False
             del call
-            answer = self._make_answer(message.call, _SUCCESS, value)
+            answer = self._make_value_answer(message.call, value)
         except BaseException as error:
             self._answer_failure(message.call, error, from_call)
         else:
@@ -1433,6 +1439,15 @@ class Link:
                 self._loop.post(self._refuse, call, _describe(dump_error))
                 return
         self._loop.post(self._send, answer)
+
+    def _make_value_answer(self, call: int, value: object) -> _Answer:
+        try:
+            return self._make_answer(call, _SUCCESS, value)
+        except _hooks.OperationError:
+            lent = _hooks.lend(value)
+            if lent is value:
+                raise
+        return self._make_answer(call, _SUCCESS, lent)
 
     def _make_answer(self, call: int, kind: int, value: object) -> _Answer:
         ids: list[int] = []

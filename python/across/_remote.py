@@ -19,11 +19,6 @@ def run_call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     return func(*args, **kwargs)
 
 
-def run_method(obj: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a method for the peer, likewise."""
-    return getattr(obj, name)(*args, **kwargs)
-
-
 def _apply_ref(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Local:
     """Call a function and keep its result here."""
     return Local(func(*args, **kwargs))

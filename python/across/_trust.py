@@ -121,7 +121,8 @@ def _make_defaultdict(m: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _make_proxy(m: Any, args: tuple[Any, ...]) -> Any:
-    _check(_proxies.Proxy, len(args) == 2 and type(args[0]) is int and 0 <= args[0] <= _MAX_ID)
+    is_right = len(args) == 2 or (len(args) == 3 and type(args[2]) is str)
+    _check(_proxies.Proxy, is_right and type(args[0]) is int and 0 <= args[0] <= _MAX_ID)
     _check(_proxies.Proxy, type(args[1]) in (list, tuple, set, frozenset))
     proxy = _proxies._make_proxy(*args)
     m._foreign[id(proxy)] = proxy

@@ -181,6 +181,17 @@ CHECKS = [
 ]
 
 
+def check_ours(conn):
+    """What a server of the new package does for plain clients."""
+    table = conn.call_ref(dict, a=1, b=2)
+    assert sorted(table.items()) == [('a', 1), ('b', 2)] and dict(table) == {'a': 1, 'b': 2}
+    assert list(conn.call(tasks.generate, 3)) == [0, 1, 2]
+    assert conn.call_ref(int, 1) and not conn.call_ref(int, 0)
+    assert list(reversed(conn.call_ref(list, 'ab'))) == ['b', 'a']
+    file = conn.call_ref(open, os.devnull)
+    assert not hasattr(file, 'fileno') and file.read() == ''
+
+
 def connect(address):
     kind, _, rest = address.partition(':')
     if kind == 'unix':
@@ -194,4 +205,5 @@ def connect(address):
 if __name__ == '__main__':
     with connect(sys.argv[1]) as conn:
         check_all(conn)
+        check_ours(conn)
     print('ok')
