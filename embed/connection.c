@@ -72,6 +72,7 @@ void ax_connection_unref(struct ax_connection *connection)
     ax_lease_end_locked(connection);
     ax_session_fini(&connection->session);
     ax_objects_fini(&connection->objects);
+    free(connection->end_reason);
     sem_destroy(&connection->place_done);
     pthread_mutex_destroy(&connection->order_lock);
     pthread_mutex_destroy(&connection->lock);
@@ -373,6 +374,18 @@ void ax_connection_cancel(struct ax_connection *connection)
 bool ax_connection_fail(struct ax_connection *connection, int io_error, const char *reason)
 {
     return end_now(connection, AX_END_FAILED, AX_EPROTOCOL, io_error, reason);
+}
+
+int ax_connection_fail_at_end(struct ax_connection *connection, const char *reason)
+{
+    int error = 0;
+    ax_connection_lock(connection);
+    if (connection->end_reason == NULL) {
+        connection->end_reason = strdup(reason);
+        error = connection->end_reason != NULL ? 0 : AX_ENOMEM;
+    }
+    pthread_mutex_unlock(&connection->lock);
+    return error;
 }
 
 static void drop_all(struct ax_connection *connection)

@@ -126,6 +126,8 @@ struct ax_connection {
     enum ax_end end;
     bool close_called;   /* ax_connection_close() was called, whatever else happened */
     int io_error;        /* errno of the stream behind AX_END_FAILED, or 0 */
+    char *end_reason;    /* owned: why the stream is going to end; ax_connection_fail_at_end(); or NULL */
+    bool ended_for_it;   /* the stream did end, and that is the reason of AX_END_FAILED */
     int write_error;     /* errno of the first write that failed, or 0: then the peer may still have something to say */
     bool registered;     /* with the engine, which is since it started, or ended without a start */
     bool writes_blocked; /* the stream was full: the loop waits for room, and writes */
@@ -199,6 +201,13 @@ void ax_connection_cancel(struct ax_connection *connection);
  * that is now the reason of the end: not when it had ended already, or when both sides had said GOODBYE.
  */
 bool ax_connection_fail(struct ax_connection *connection, int io_error, const char *reason);
+
+/*
+ * Something happened outside that is about to end the stream, and whoever carries its bytes has passed on all that came before.
+ * The connection reads those first. Then the end of the stream is a failure for this reason, unless both sides have said GOODBYE by
+ * then. The first reason stays. AX_ENOMEM: nothing was noted.
+ */
+int ax_connection_fail_at_end(struct ax_connection *connection, const char *reason);
 
 /* ---- waiting; without the GIL, and not in the loop's thread ---- */
 

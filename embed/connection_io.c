@@ -113,12 +113,22 @@ void ax_connection_submit(struct ax_connection *connection, struct ax_request_qu
 
 /* ---- reading ---- */
 
+/* The stream has ended, and somebody has said why it would. */
+static void fail_for_end_reason(struct ax_connection *connection)
+{
+    connection->ended_for_it = true;
+    connection->end = AX_END_FAILED;
+    ax_session_fail(&connection->session, AX_EEOF, connection->end_reason);
+}
+
 /* Acts on what a read returned: bytes, the end of the stream or an error. */
 static void take_in_locked(struct ax_connection *connection, ssize_t got, size_t space, const unsigned char *scratch,
                            struct ax_arrivals *arrivals)
 {
     struct ax_event event = {.type = AX_EVENT_NONE};
-    if (got < 0 && connection->session.state != AX_STATE_CLOSING) {
+    if (got <= 0 && connection->end_reason != NULL) {
+        fail_for_end_reason(connection);
+    } else if (got < 0 && connection->session.state != AX_STATE_CLOSING) {
         connection->io_error = (int)-got;
         if (connection->end == AX_END_NONE)
             connection->end = AX_END_FAILED;

@@ -11,6 +11,7 @@ struct ending {
     bool close_called;
     int error;
     int io_error;
+    bool ended_for_it; /* the reason is that of the link's fail_at_end() */
     char reason[AX_REASON_SIZE];
 };
 
@@ -22,6 +23,7 @@ static struct ending ending_of(struct ax_connection *connection)
     ending.close_called = connection->close_called;
     ending.error = connection->session.error;
     ending.io_error = connection->io_error;
+    ending.ended_for_it = connection->ended_for_it;
     snprintf(ending.reason, sizeof ending.reason, "%s", ax_session_reason(&connection->session));
     pthread_mutex_unlock(&connection->lock);
     return ending;
@@ -72,6 +74,8 @@ PyObject *ax_fatal_error(struct ax_module *module, struct ax_connection *connect
     struct ending ending = ending_of(connection);
     if (ending.end != AX_END_FAILED)
         return Py_NewRef(Py_None);
+    if (binding->error == NULL && ending.ended_for_it)
+        binding->error = Py_XNewRef(binding->end_error);
     if (binding->error == NULL) {
         PyObject *error = make_fatal_error(module, &ending);
         if (binding->error != NULL) /* another thread was faster */

@@ -237,6 +237,7 @@ static int link_traverse(PyObject *object, visitproc visit, void *arg)
     if (self->connection != NULL) {
         Py_VISIT(binding_of(self)->dumps);
         Py_VISIT(binding_of(self)->loads);
+        Py_VISIT(binding_of(self)->end_error);
         Py_VISIT(binding_of(self)->error); /* raised, it leads to frames, and from there to this link */
     }
     return 0;
@@ -249,6 +250,7 @@ static int link_clear(PyObject *object)
     if (self->connection != NULL) {
         Py_CLEAR(binding_of(self)->dumps);
         Py_CLEAR(binding_of(self)->loads);
+        Py_CLEAR(binding_of(self)->end_error);
         Py_CLEAR(binding_of(self)->error);
     }
     return 0;
@@ -325,23 +327,28 @@ static PyObject *link_start(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* The text of an exception that fail() or fail_at_end() was given, and its UTF-8; NULL with an exception set. */
+static PyObject *describe_failure(PyObject *object, PyObject *error, const char **reason)
+{
+    if (!PyExceptionInstance_Check(error)) {
+        PyErr_SetString(PyExc_TypeError, "fail() and fail_at_end() take an exception");
+        return NULL;
+    }
+    PyObject *text = ax_describe(PyType_GetModuleState(Py_TYPE(object)), error);
+    *reason = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
+    if (*reason == NULL)
+        Py_CLEAR(text);
+    return text;
+}
+
 static PyObject *link_fail(PyObject *object, PyObject *error)
 {
     struct ax_connection *connection = usable(object);
-    if (connection == NULL)
+    const char *reason;
+    PyObject *text = connection != NULL ? describe_failure(object, error, &reason) : NULL;
+    if (text == NULL)
         return NULL;
-    if (!PyExceptionInstance_Check(error)) {
-        PyErr_SetString(PyExc_TypeError, "fail() takes an exception");
-        return NULL;
-    }
-    struct ax_module *module = PyType_GetModuleState(Py_TYPE(object));
     struct ax_binding *binding = connection->above;
-    PyObject *text = ax_describe(module, error);
-    const char *reason = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
-    if (reason == NULL) {
-        Py_XDECREF(text);
-        return NULL;
-    }
     pin((struct ax_link *)object);
     bool noted = binding->error == NULL;
     if (noted)
@@ -353,6 +360,27 @@ static PyObject *link_fail(PyObject *object, PyObject *error)
     if (noted && !first && binding->error == error)
         Py_CLEAR(binding->error);
     Py_DECREF(text);
+    Py_RETURN_NONE;
+}
+
+static PyObject *link_fail_at_end(PyObject *object, PyObject *error)
+{
+    struct ax_connection *connection = usable(object);
+    const char *reason;
+    PyObject *text = connection != NULL ? describe_failure(object, error, &reason) : NULL;
+    if (text == NULL)
+        return NULL;
+    struct ax_binding *binding = connection->above;
+    int code = 0;
+    if (binding->end_error == NULL) {
+        binding->end_error = Py_NewRef(error);
+        Py_BEGIN_ALLOW_THREADS
+        code = ax_connection_fail_at_end(connection, reason);
+        Py_END_ALLOW_THREADS
+    }
+    Py_DECREF(text);
+    if (code != 0)
+        return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
@@ -519,6 +547,7 @@ static PyObject *link_described(PyObject *object, void *closure)
 static PyMethodDef link_methods[] = {
     {"start", link_start, METH_VARARGS, "Begins the handshake over two descriptors, which are duplicated."},
     {"fail", link_fail, METH_O, "Breaks the link because of an exception."},
+    {"fail_at_end", link_fail_at_end, METH_O, "Says which exception the end of the stream will be due to."},
     {"apply", (PyCFunction)(void (*)(void))link_apply, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      "Runs a function at the peer and returns its value."},
     {"create", (PyCFunction)(void (*)(void))link_create, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,

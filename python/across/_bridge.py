@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from typing import Any, Optional
@@ -118,12 +119,12 @@ class Bridge(Transport):
             try:
                 size = _check_size(self._channel.recv_into(buffer), 0, len(buffer))
             except BaseException as error:
-                link.fail(error)
+                self._end(link, sock, socket.SHUT_WR, error)
+                return
+            if size == 0:
+                self._end(link, sock, socket.SHUT_WR)
                 return
             try:
-                if size == 0:
-                    sock.shutdown(socket.SHUT_WR)
-                    return
                 sock.sendall(buffer[:size])
             except OSError:  # the link has ended
                 return
@@ -141,9 +142,21 @@ class Bridge(Transport):
             try:
                 while data:
                     data = data[_check_size(self._channel.send(data), 1, len(data)) :]
-            except BaseException as error:
-                link.fail(error)
+            except (BrokenPipeError, ConnectionResetError):  # what the peer said before it went is still to be read
+                self._end(link, sock, socket.SHUT_RD)
                 return
+            except BaseException as error:
+                self._end(link, sock, socket.SHUT_RD, error)
+                self.cancel()  # the peer may be there, and would wait: recv_into() is to come to its end
+                return
+
+    @staticmethod
+    def _end(link: _engine.Link, sock: socket.socket, how: int, error: Optional[BaseException] = None) -> None:
+        """No more bytes go this way: the link finds that, and why, when it has taken all that came before."""
+        if error is not None:
+            link.fail_at_end(error)
+        with contextlib.suppress(OSError):  # the link has ended
+            sock.shutdown(how)
 
     def cancel(self) -> None:
         with self._lock:

@@ -1219,6 +1219,7 @@ class Link:
         self._is_closed = False  # close() was called
         self._is_cancelled = False
         self._error: Optional[BaseException] = None
+        self._end_error: Optional[_Broken] = None  # what the end of the stream will be due to
         self._is_detached = False
         self._dumps: Callable[..., bytes] = pickle.dumps
         self.loads: Optional[Callable[..., Any]] = None  # what unpickles in place of pickle.loads
@@ -1236,6 +1237,13 @@ class Link:
         if not isinstance(exc, BaseException):
             raise TypeError('fail() takes an exception')
         self._loop.post(self._break, _Broken(exc, _hooks.describe_error(exc)))
+
+    def fail_at_end(self, exc: BaseException, /) -> None:
+        """Say which exception the end of the stream will be due to, when all that came before has been read."""
+        self._check()
+        if not isinstance(exc, BaseException):
+            raise TypeError('fail_at_end() takes an exception')
+        self._loop.post(self._note_end, _Broken(exc, _hooks.describe_error(exc)))
 
     def apply(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any:
         """Run a function at the peer and return its value."""
@@ -1545,6 +1553,9 @@ class Link:
         self._session.fail(broken)
         return True
 
+    def _note_end(self, broken: _Broken) -> None:
+        self._end_error = self._end_error or broken
+
     def _set_finished(self) -> None:
         self._loop.links.discard(self)
         self._set_phase(_FINISHED)
@@ -1595,15 +1606,21 @@ class Link:
             return False
         except OSError as error:
             if self._session.state == _CLOSING:  # a reset is as good as an end
-                self._session.feed_end()
+                self._end_input()
             else:
                 self._session.fail(_Broken(error, error.strerror))
             return False
         if size == 0:
-            self._session.feed_end()
+            self._end_input()
             return False
         self._session.feed(scratch[:size])
         return size == len(scratch) and self._session.state < _CLOSED
+
+    def _end_input(self) -> None:
+        if self._end_error is not None and self._session.state < _CLOSED:
+            self._session.fail(self._end_error)
+        else:
+            self._session.feed_end()
 
     def _on_time(self) -> None:
         """Something is due. We may have been away for long: what waits to be read, or to be written, counts first."""

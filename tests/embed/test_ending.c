@@ -248,6 +248,26 @@ static void closing_in_every_state_can_be_cancelled(void **state)
     in_every_state(close_in);
 }
 
+/* What came before the end still counts: here a GOODBYE, behind which nothing is left to fail. */
+static void the_end_of_the_stream_may_have_a_reason(void **state)
+{
+    (void)state;
+    for (int with_goodbye = 0; with_goodbye < 2; with_goodbye++) {
+        struct peer peer;
+        reach(&peer, READY, false);
+        assert_int_equal(ax_connection_fail_at_end(peer.connection, "the channel broke"), 0);
+        assert_int_equal(ax_connection_fail_at_end(peer.connection, "the second one"), 0);
+        assert_int_equal(state_of(peer.connection), AX_STATE_READY);
+        if (with_goodbye)
+            say(&peer, goodbye, sizeof goodbye);
+        end_stream(&peer);
+        assert_int_equal(wait_phase(peer.connection, AX_PHASE_FINISHED), 0);
+        assert_int_equal(peer.connection->end, with_goodbye ? AX_END_REMOTE : AX_END_FAILED);
+        assert_string_equal(ax_session_reason(&peer.connection->session), with_goodbye ? "" : "the channel broke");
+        leave(&peer);
+    }
+}
+
 /* Nothing is lost when the peer reads on after it has ended its own side. */
 static void what_is_queued_is_sent_before_the_stream_is_closed(void **state)
 {
@@ -308,6 +328,7 @@ int main(void)
         cmocka_unit_test(cancelling_ends_at_once_in_every_state),
         cmocka_unit_test(a_failure_ends_at_once_in_every_state),
         cmocka_unit_test(closing_in_every_state_can_be_cancelled),
+        cmocka_unit_test(the_end_of_the_stream_may_have_a_reason),
         cmocka_unit_test(what_is_queued_is_sent_before_the_stream_is_closed),
         cmocka_unit_test(a_closed_connection_polls_for_writing_alone),
     };

@@ -3,8 +3,10 @@
 
 import contextlib
 import os
+import pickle
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -94,6 +96,162 @@ def test_error_in_a_channel_is_the_fatal_error(ends, method):
     with contextlib.suppress(EOFError, OSError):  # the other end may notice
         other.close()
     assert get_threads() == []
+
+
+class Pipe:
+    """Bytes on their way from one thread to another; once closed, its ends raise as soon as it is empty."""
+
+    def __init__(self):
+        self.condition = threading.Condition()
+        self.data = bytearray()
+        self.is_closed = False
+
+    def write(self, data):
+        with self.condition:
+            if self.is_closed:
+                raise LookupError('pipe is closed')
+            self.data += data
+            self.condition.notify_all()
+        return len(data)
+
+    def read_into(self, buffer):
+        with self.condition:
+            self.condition.wait_for(lambda: self.data or self.is_closed)
+            if not self.data:
+                raise LookupError('pipe is closed')
+            size = min(len(buffer), len(self.data))
+            buffer[:size] = self.data[:size]
+            del self.data[:size]
+        return size
+
+    def close(self):
+        with self.condition:
+            self.is_closed = True
+            self.condition.notify_all()
+
+
+class MemoryChannel(across._bridge.Channel):
+    """One end of a channel without descriptors. Its cancel() ends both directions."""
+
+    def __init__(self, in_pipe, out_pipe):
+        self.recv_into = in_pipe.read_into
+        self.send = out_pipe.write
+        self.pipes = in_pipe, out_pipe
+
+    def cancel(self):
+        for pipe in self.pipes:
+            pipe.close()
+
+
+def make_memory_channels():
+    there, back = Pipe(), Pipe()
+    return MemoryChannel(there, back), MemoryChannel(back, there)
+
+
+@pytest.mark.parametrize('first', [0, 1, None])
+def test_a_channel_that_raises_at_the_end_closes_in_order(run_thread, first):
+    for _ in range(30):
+        conns = [across.Connection(channel, options=across.Options(timeout=20)) for channel in make_memory_channels()]
+        data = os.urandom(100000)
+        assert [conn.call(bytes, data) for conn in conns] == [data] * 2
+        errors = []
+
+        def close(conn):
+            try:
+                conn.close()
+            except Exception as error:
+                errors.append(error)
+
+        if first is None:
+            threads = [run_thread(lambda conn=conn: close(conn)) for conn in conns]
+            for thread in threads:
+                thread.join(20)
+        else:
+            close(conns[first])
+            close(conns[not first])
+        assert errors == []
+
+
+def test_an_error_of_a_channel_counts_where_nobody_has_said_goodbye():
+    conns = [across.Connection(channel) for channel in make_memory_channels()]
+    assert conns[0].call(len, 'ab') == 2
+    conns[0]._transport._channel.cancel()  # and nobody has told the links
+    for conn in conns:
+        conn.wait()
+        with pytest.raises(LookupError, match='pipe is closed'):
+            conn.close()
+
+
+HELLO = bytes.fromhex('e35b9e78 00020000 00000000 00000000  0000000000000004 0000')
+GOODBYE = bytes.fromhex('0000000000000002 03')
+
+
+def make_result(value):
+    """The frames of a RESULT of call 0."""
+    data = pickle.dumps(value, 4)
+    return struct.pack('>Q4sQ', 4 * 2 + 1, b'\x02\x00\x02\x00', len(data) * 2) + data
+
+
+class ScriptedChannel(across._bridge.Channel):
+    """A peer that has said all of this when the first call comes; then recv_into() raises, or send(), or both do."""
+
+    def __init__(self, script, raising):
+        self.script = [HELLO, script] if script else [HELLO]
+        self.raising = raising
+        self.called = threading.Event()
+        self.cancelled = threading.Event()
+        self.sent = 0
+
+    def recv_into(self, buffer):
+        if not self.script and 'recv_into' not in self.raising:
+            assert self.cancelled.wait(20)
+            return 0
+        if not self.script:
+            raise LookupError('nothing more')
+        if self.script[0][:1] != HELLO[:1]:
+            assert self.called.wait(20)
+        data = self.script[0]
+        size = min(len(data), len(buffer))
+        buffer[:size] = data[:size]
+        self.script[0] = data[size:]
+        if not self.script[0]:
+            del self.script[0]
+        return size
+
+    def send(self, buffer):
+        self.sent += len(buffer)
+        if self.sent > len(HELLO) + 50:  # this is a call
+            self.called.set()
+            if 'send' in self.raising:
+                raise (BrokenPipeError if 'reset' in self.raising else LookupError)('nothing more')
+        return len(buffer)
+
+    def cancel(self):
+        self.cancelled.set()
+
+
+@pytest.mark.parametrize('ends', ['goodbye', 'stream'])
+@pytest.mark.parametrize('raising', ['recv_into', 'recv_into and send with a reset'])
+def test_what_came_before_an_error_of_a_channel_counts(raising, ends):
+    value = os.urandom(3 << 20)
+    script = make_result(value) + (GOODBYE if ends == 'goodbye' else b'')
+    conn = across.Connection(ScriptedChannel(script, raising), options=across.Options(timeout=20))
+    assert conn.call(len, 'x' * 100) == value
+    conn.wait()
+    if ends == 'goodbye':
+        conn.close()
+    else:
+        with pytest.raises(LookupError, match='nothing more'):
+            conn.close()
+    assert get_threads() == []
+
+
+def test_an_error_of_sending_ends_a_channel_whose_peer_says_nothing_more():
+    conn = across.Connection(ScriptedChannel(b'', 'send'), options=across.Options(timeout=None))
+    with pytest.raises(across.DisconnectError, match='nothing more'):
+        conn.call(len, 'x' * 100)
+    with pytest.raises(LookupError, match='nothing more'):
+        conn.close()
 
 
 @pytest.mark.parametrize('method', ['recv_into', 'send'])
