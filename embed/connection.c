@@ -108,6 +108,12 @@ void ax_connection_lock_last(struct ax_connection *connection)
     pthread_mutex_lock(&connection->lock);
 }
 
+/* Whether this process was forked from the connection's: then its locks may be held by nobody, and nothing is done with it. */
+static bool is_past(const struct ax_connection *connection)
+{
+    return ax_engine_is_past(connection->engine);
+}
+
 /* ---- phases ---- */
 
 static void wake_watchers(struct ax_connection *connection)
@@ -153,6 +159,8 @@ static int watch_locked(struct ax_connection *connection)
 int ax_connection_wait(struct ax_connection *connection, enum ax_phase phase)
 {
     int error = 0;
+    if (is_past(connection))
+        return 0;
     ax_connection_lock(connection);
     while (atomic_load(&connection->phase) < (int)phase && error == 0)
         error = watch_locked(connection);
@@ -162,7 +170,7 @@ int ax_connection_wait(struct ax_connection *connection, enum ax_phase phase)
 
 enum ax_phase ax_connection_phase(struct ax_connection *connection)
 {
-    return (enum ax_phase)atomic_load(&connection->phase);
+    return is_past(connection) ? AX_PHASE_FINISHED : (enum ax_phase)atomic_load(&connection->phase);
 }
 
 /* ---- writing, and moving on ---- */
@@ -332,6 +340,8 @@ int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd,
 
 void ax_connection_close(struct ax_connection *connection, const char *reason)
 {
+    if (is_past(connection))
+        return;
     ax_connection_lock(connection);
     connection->close_called = true;
     ax_session_close(&connection->session, reason, ax_loop_now());
@@ -351,6 +361,8 @@ static void end_closed_locked(struct ax_connection *connection)
 
 static bool end_now(struct ax_connection *connection, enum ax_end end, int error, int io_error, const char *reason)
 {
+    if (is_past(connection))
+        return false;
     ax_connection_lock(connection);
     enum ax_session_state state = connection->session.state;
     bool first = state < AX_STATE_CLOSED;
@@ -416,6 +428,8 @@ static void run_finish(struct ax_job *job)
 int ax_connection_call(struct ax_connection *connection, const struct ax_operation *operation, struct ax_cargo *cargo,
                        struct ax_pending *pending)
 {
+    if (is_past(connection))
+        return AX_ESTATE;
     ax_waiter_init(&pending->waiter);
     pending->requests = (struct ax_request_queue){0};
     pending->done = false;
@@ -436,6 +450,8 @@ int ax_connection_call(struct ax_connection *connection, const struct ax_operati
 int ax_connection_await(struct ax_connection *connection, struct ax_pending *pending, struct ax_request **request)
 {
     *request = NULL;
+    if (is_past(connection))
+        return 0;
     ax_executor_wait_begin(&connection->engine->executor);
     int error = ax_lease_wait(connection, &pending->waiter);
     ax_executor_wait_end(&connection->engine->executor);
@@ -451,6 +467,8 @@ int ax_connection_await(struct ax_connection *connection, struct ax_pending *pen
 
 void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *pending)
 {
+    if (is_past(connection))
+        return;
     ax_connection_lock(connection);
     if (!pending->done)
         ax_session_forget(&connection->session, pending->id);
@@ -581,6 +599,8 @@ void ax_ticket_take(struct ax_connection *connection, struct ax_ticket *ticket)
 
 struct ax_object *ax_ticket_done(struct ax_connection *connection, struct ax_ticket *ticket)
 {
+    if (is_past(connection))
+        return NULL;
     pthread_mutex_lock(&connection->order_lock);
     struct ax_object *doomed = ticket->doomed;
     ticket->prev->next = ticket->next;
@@ -649,6 +669,10 @@ void ax_connection_speaks_soon(const struct ax_connection *connection)
 
 void ax_connection_release(struct ax_connection *connection, struct ax_release *release)
 {
+    if (is_past(connection)) {
+        free(release);
+        return;
+    }
     release->next = atomic_load(&connection->releases);
     while (!atomic_compare_exchange_weak(&connection->releases, &release->next, release))
         ;

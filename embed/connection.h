@@ -13,6 +13,9 @@
  * unpickled holds a *ticket*, and objects that a later DEL_OBJS releases are handed, by ax_ticket_done(), to whoever gives back
  * the last ticket before it.
  *
+ * Forks. In a process that was forked from the connection's (fork.h) all functions are harmless: it has ended there, calls of
+ * it fail, and what is given to it is freed or stays. Requests must not be answered there: their thread ends the process.
+ *
  * Life. Reference-counted: the creator has one, the engine has one from start to finish, and whoever else keeps a pointer.
  */
 #ifndef AX_EMBED_CONNECTION_H

@@ -273,6 +273,10 @@ PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection
 
 int ax_register(struct ax_module *module, struct ax_connection *connection, PyObject *object, uint64_t *id)
 {
+    if (ax_engine_is_past(connection->engine)) {
+        ax_raise_disconnected(module, connection);
+        return -1;
+    }
     int error = ax_objects_put(&connection->objects, object, id);
     if (error == 0) {
         Py_INCREF(object); /* the table's */
@@ -287,7 +291,8 @@ int ax_register(struct ax_module *module, struct ax_connection *connection, PyOb
 
 PyObject *ax_look_up(struct ax_module *module, struct ax_connection *connection, uint64_t id)
 {
-    PyObject *object = ax_objects_get(&connection->objects, id);
+    bool is_past = ax_engine_is_past(connection->engine);
+    PyObject *object = is_past ? NULL : ax_objects_get(&connection->objects, id);
     if (object != NULL)
         return Py_NewRef(object);
     if (ax_connection_phase(connection) >= AX_PHASE_STOPPING) /* they all are gone */
@@ -301,6 +306,8 @@ PyObject *ax_look_up(struct ax_module *module, struct ax_connection *connection,
 
 void ax_unregister(struct ax_connection *connection, uint64_t id)
 {
+    if (ax_engine_is_past(connection->engine))
+        return;
     struct ax_object *object = ax_objects_take_id(&connection->objects, id);
     if (object != NULL)
         object->next = NULL;

@@ -7,7 +7,6 @@
 #include "embed/connection.h"
 #include "embed/deadline.h"
 #include "embed/tally.h"
-#include "embed/waiter.h"
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the four below; taken before any other lock */
 static struct ax_engine *engine_of_process;
@@ -41,6 +40,7 @@ static struct ax_engine *engine_new(void)
     struct ax_engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL)
         return NULL;
+    engine->generation = ax_fork_generation;
     pthread_mutex_init(&engine->lock, NULL);
     ax_deadline_cond_init(&engine->quiet);
     engine->tally = configured_tally;
@@ -73,32 +73,36 @@ struct ax_engine *ax_engine_get(void)
 
 bool ax_engine_is_current(const struct ax_engine *engine)
 {
-    return engine == engine_of_process; /* changes in a fork's only thread; see ax_engine_after_fork_in_child() */
+    return engine == engine_of_process; /* changes in a fork's only thread; see ax_engine_forget_parent() */
 }
 
-void ax_engine_before_fork(void)
+void ax_engine_lock(void)
 {
     pthread_mutex_lock(&start_lock);
     if (engine_of_process != NULL)
         pthread_mutex_lock(&engine_of_process->lock);
 }
 
-void ax_engine_after_fork_in_parent(void)
+void ax_engine_unlock(void)
 {
     if (engine_of_process != NULL)
         pthread_mutex_unlock(&engine_of_process->lock);
     pthread_mutex_unlock(&start_lock);
 }
 
-/* The parent's memory is left as it is: a lock in it may be held by nobody. Its list of connections is whole. */
-void ax_engine_after_fork_in_child(void)
+/* The parent's memory is left as it is, but for what the child would tell others with it. Its list of connections is whole. */
+void ax_engine_forget_parent(void)
 {
-    if (engine_of_process != NULL)
-        for (struct ax_connection *at = engine_of_process->connections; at != NULL; at = at->engine_next)
+    if (engine_of_process != NULL) {
+        for (struct ax_connection *at = engine_of_process->connections; at != NULL; at = at->engine_next) {
             ax_stream_close(&at->stream);
+            at->wire = NULL;
+        }
+        engine_of_process->tally = NULL;
+    }
     engine_of_process = NULL;
+    configured_tally = NULL;
     pthread_mutex_init(&start_lock, NULL);
-    ax_waiter_after_fork();
 }
 
 /* The counts have changed: for those who wait, and those who look. */

@@ -14,12 +14,14 @@
 
 #include "embed/blocks.h"
 #include "embed/executor.h"
+#include "embed/fork.h"
 #include "embed/loop.h"
 
 struct ax_connection;
 struct ax_tally;
 
 struct ax_engine {
+    unsigned generation; /* of the process that it belongs to (fork.h) */
     struct ax_loop loop;
     struct ax_executor executor;
     struct ax_blocks blocks;
@@ -45,13 +47,21 @@ struct ax_engine *ax_engine_get(void);
 /* Whether this is the engine of the present process, and not of one that it was forked from. */
 bool ax_engine_is_current(const struct ax_engine *engine);
 
+/* For fork.c. Around a fork, in the parent: nobody starts an engine, or changes its list of connections. */
+void ax_engine_lock(void);
+void ax_engine_unlock(void);
+
 /*
- * For pthread_atfork(). The child, before it has other threads, closes its copies of the connections' descriptors, so that
- * a peer hears of its parent's end, and forgets the parent's engine.
+ * In the child, in place of ax_engine_unlock(): closes its copies of the connections' descriptors, has no tally any more, and
+ * forgets the parent's engine.
  */
-void ax_engine_before_fork(void);
-void ax_engine_after_fork_in_parent(void);
-void ax_engine_after_fork_in_child(void);
+void ax_engine_forget_parent(void);
+
+/* Whether it is the engine of a process that this one was forked from: nothing of it may be used but its memory (fork.h). */
+static inline bool ax_engine_is_past(const struct ax_engine *engine)
+{
+    return ax_fork_is_past(engine->generation);
+}
 
 /* Keeps the list and the counts; for connection.c. The list takes a reference, and gives it back. */
 void ax_engine_add(struct ax_engine *engine, struct ax_connection *connection);

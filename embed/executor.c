@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "embed/deadline.h"
+#include "embed/fork.h"
 
 struct ax_executor_thread {
     struct ax_executor *executor;
@@ -75,10 +76,12 @@ int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hoo
 {
     *executor = (struct ax_executor){
         .hooks = *hooks,
+        .generation = ax_fork_generation,
         .max_threads = max_threads != 0 ? max_threads : AX_EXECUTOR_MAX_THREADS,
         .max_queued = AX_EXECUTOR_MAX_QUEUED,
         .behind_ns = AX_EXECUTOR_BEHIND_MS * 1000000,
     };
+    ax_fork_watch();
     pthread_sigmask(SIG_SETMASK, NULL, &executor->blocked);
     pthread_mutex_init(&executor->lock, NULL);
     ax_deadline_cond_init(&executor->ended);
@@ -177,6 +180,8 @@ static void run_job(struct ax_executor *executor, struct ax_executor_thread *thr
         pthread_cond_signal(&executor->ended);
     pthread_mutex_unlock(&executor->lock);
     job->run(job); /* which may free the job */
+    if (ax_fork_is_past(executor->generation))
+        ax_fork_end();
     pthread_mutex_lock(&executor->lock);
     executor->in_jobs--;
     if (is_call)
@@ -393,6 +398,8 @@ void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *
 void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job)
 {
     struct ax_executor_thread *wake;
+    if (ax_fork_is_past(executor->generation))
+        return; /* a forked child has no threads for it: what the job was to free stays */
     job->kind = AX_JOB_SERVICE;
     pthread_mutex_lock(&executor->lock);
     /* Without a thread for it now, the next one that ends a job takes it: services are looked at first. */

@@ -35,7 +35,7 @@ enum ax_job_kind { AX_JOB_CALL, AX_JOB_SERVICE, AX_JOB_BACKGROUND };
 
 /* Work for a thread. Embedded in what it is about; owned by the executor from submit to run or refuse. */
 struct ax_job {
-    void (*run)(struct ax_job *job);    /* in a thread of the executor, without any lock */
+    void (*run)(struct ax_job *job);    /* in a thread of the executor, without any lock; a child that it forks ends */
     void (*refuse)(struct ax_job *job); /* instead of run, in any thread, without the executor's lock; calls only */
     enum ax_job_kind kind;              /* set by the submit functions */
     uint64_t queued_at;                 /* ns; of one that waits behind another */
@@ -58,7 +58,8 @@ struct ax_executor_thread;
 /* All fields but hooks, blocked and limits are guarded by lock, which is a leaf: nothing else is locked or called under it. */
 struct ax_executor {
     struct ax_executor_hooks hooks;
-    sigset_t blocked; /* signals in its threads, and so in processes that calls start: as where it was started */
+    unsigned generation; /* of the process that it was started in (fork.h) */
+    sigset_t blocked;    /* signals in its threads, and so in processes that calls start: as where it was started */
     uint32_t max_threads;
     uint32_t max_queued;
     uint64_t behind_ns; /* a call that began less than this ago is expected to end soon */
@@ -101,7 +102,7 @@ bool ax_executor_spread(struct ax_executor *executor);
 bool ax_executor_rest_begin(struct ax_executor *executor);
 void ax_executor_rest_end(void);
 
-/* Runs a service, soon. */
+/* Runs a service, soon; never in a process that was forked since the executor was started. */
 void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job);
 
 /* Runs background work, when there is a thread for it. */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "embed/engine.h"
+
 /* How a connection ended, copied out of it so that no lock is held while Python runs. */
 struct ending {
     enum ax_end end;
@@ -88,6 +90,8 @@ PyObject *ax_fatal_error(struct ax_module *module, struct ax_connection *connect
 
 static PyObject *disconnect_text(struct ax_module *module, struct ax_connection *connection)
 {
+    if (ax_engine_is_past(connection->engine)) /* whose lock may be held by nobody */
+        return PyUnicode_FromString("The connection belongs to the process that this one was forked from");
     struct ending ending = ending_of(connection);
     if (ending.close_called)
         return PyUnicode_FromString("Connection is closed");

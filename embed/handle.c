@@ -2,7 +2,6 @@
 
 #include "embed/binding.h"
 #include "embed/call.h"
-#include "embed/engine.h"
 
 struct handle {
     PyObject_HEAD
@@ -39,11 +38,7 @@ static void handle_dealloc(PyObject *object)
     struct handle *self = (struct handle *)object;
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
-    struct ax_connection *connection = self->link->connection;
-    if (ax_engine_is_current(connection->engine))
-        ax_connection_release(connection, self->release);
-    else
-        free(self->release);
+    ax_connection_release(self->link->connection, self->release);
     Py_DECREF((PyObject *)self->link);
     type->tp_free(object);
     Py_DECREF(type);

@@ -99,11 +99,12 @@ struct ax_link *ax_binding_link(struct ax_connection *connection)
 
 static void drop(struct ax_connection *connection, struct ax_object *doomed)
 {
-    (void)connection;
     if (doomed == NULL)
         return;
     PyGILState_STATE gil = PyGILState_Ensure();
     ax_drop_objects(doomed);
+    if (ax_engine_is_past(connection->engine))
+        ax_fork_end();
     PyGILState_Release(gil);
 }
 
@@ -125,6 +126,8 @@ static void finished(struct ax_connection *connection)
     tell_owner(binding);
     binding->finished = true;
     Py_CLEAR(binding->link); /* the engine still holds the connection */
+    if (ax_engine_is_past(connection->engine))
+        ax_fork_end();
     PyGILState_Release(gil);
     if (binding->ended == NULL)
         return;
@@ -277,10 +280,8 @@ struct ax_connection *ax_link_connection(struct ax_link *link)
         PyErr_SetString(PyExc_RuntimeError, "The link was not initialised");
         return NULL;
     }
-    if (!ax_engine_is_current(connection->engine)) {
-        struct ax_module *module = PyType_GetModuleState(Py_TYPE((PyObject *)link));
-        PyErr_SetString(module->disconnect_error,
-                        "The connection belongs to the process that this one was forked from");
+    if (ax_engine_is_past(connection->engine)) {
+        ax_raise_disconnected(PyType_GetModuleState(Py_TYPE((PyObject *)link)), connection);
         return NULL;
     }
     return connection;
@@ -471,8 +472,7 @@ static PyObject *link_connected(PyObject *object, void *closure)
 {
     (void)closure;
     struct ax_connection *connection = ((struct ax_link *)object)->connection;
-    return PyBool_FromLong(connection != NULL && ax_engine_is_current(connection->engine) &&
-                           ax_connection_phase(connection) < AX_PHASE_STOPPING);
+    return PyBool_FromLong(connection != NULL && ax_connection_phase(connection) < AX_PHASE_STOPPING);
 }
 
 static PyObject *link_error(PyObject *object, void *closure)

@@ -142,6 +142,7 @@ static PyObject *claim(PyObject *self, PyObject *argument)
 
 struct spawned {
     struct ax_job job;
+    struct ax_engine *engine;
     PyObject *func;
 };
 
@@ -154,6 +155,8 @@ static void run_spawned(struct ax_job *job)
         PyErr_WriteUnraisable(spawned->func);
     Py_XDECREF(value);
     Py_DECREF(spawned->func);
+    if (ax_engine_is_past(spawned->engine))
+        ax_fork_end();
     PyGILState_Release(gil);
     free(spawned);
 }
@@ -167,7 +170,7 @@ static PyObject *spawn(PyObject *self, PyObject *func)
         free(spawned);
         return PyErr_SetFromErrno(PyExc_OSError);
     }
-    *spawned = (struct spawned){.job.run = run_spawned, .func = Py_NewRef(func)};
+    *spawned = (struct spawned){.job.run = run_spawned, .engine = engine, .func = Py_NewRef(func)};
     ax_executor_submit_background(&engine->executor, &spawned->job);
     Py_RETURN_NONE;
 }
@@ -228,7 +231,7 @@ static int module_exec(PyObject *self)
     static bool configured;
     if (!configured) { /* the engine belongs to the process, not to the module */
         ax_engine_set_hooks(&thread_hooks);
-        pthread_atfork(ax_engine_before_fork, ax_engine_after_fork_in_parent, ax_engine_after_fork_in_child);
+        ax_fork_watch();
         configured = true;
     }
     module->link_type = add_type(self, &ax_link_spec, true);

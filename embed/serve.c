@@ -2,7 +2,21 @@
 #include "embed/serve.h"
 
 #include "embed/crossing.h"
+#include "embed/engine.h"
 #include "embed/failure.h"
+
+/*
+ * To be called after anything that may have run user code, before the connection is used: a child that was forked there
+ * and has returned from it ends, after its exception, if any, has been printed as that of a thread is.
+ */
+static void end_if_forked(struct ax_request *request)
+{
+    if (!ax_engine_is_past(request->connection->engine))
+        return;
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_SystemExit))
+        PyErr_Print();
+    ax_fork_end();
+}
 
 /* ---- what is asked ---- */
 
@@ -49,6 +63,7 @@ static PyObject *open_subject(struct ax_module *module, struct ax_request *reque
 static PyObject *open_request(struct ax_module *module, struct ax_request *request)
 {
     PyObject *subject = open_subject(module, request);
+    end_if_forked(request);
     if (subject == NULL)
         ax_raise_operation_failed(module, "Unpickling");
     PyObject *error = subject == NULL ? ax_error_take() : NULL;
@@ -92,6 +107,7 @@ static PyObject *run(struct ax_module *module, struct ax_request *request, PyObj
  */
 static bool send_answer(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo, int error)
 {
+    end_if_forked(request);
     Py_BEGIN_ALLOW_THREADS
     if (error == 0)
         error = ax_request_result(request, kind, cargo);
@@ -144,6 +160,7 @@ static void answer_text(struct ax_request *request, PyObject *error)
         text = PyUnicode_FromString("The call failed, and its exception can be neither pickled nor printed");
         utf8 = text != NULL ? PyUnicode_AsUTF8(text) : "Out of memory";
     }
+    end_if_forked(request);
     ax_request_fail(request, utf8);
     Py_XDECREF(text);
 }
@@ -260,6 +277,7 @@ static void answer_value(struct ax_module *module, struct ax_request *request, e
 static void serve_subject(struct ax_module *module, struct ax_request *request, PyObject *subject)
 {
     PyObject *value = run(module, request, subject);
+    end_if_forked(request);
     enum shape shape = value != NULL ? shape_of(module, request, subject, value) : VALUE;
     /* Proxies among the arguments are released with the answer. */
     ax_connection_speaks_soon(request->connection);
@@ -287,6 +305,7 @@ static void serve(struct ax_module *module, struct ax_request *request)
         answer_failure(module, request, false);
     else
         serve_subject(module, request, subject);
+    end_if_forked(request);
     PyErr_Clear();
 }
 

@@ -711,8 +711,23 @@ class _Executor:
         self._threads = 0
         self._busy = 0  # threads that run something
         self._in_calls = 0  # threads that run a call, or background work
+        self._pid = os.getpid()
         self._waiting = 0  # those of them that wait for the peer
         self._stopping = False
+
+    def end_if_forked(self, error: Optional[BaseException] = None) -> None:
+        """To be called where user code returns to a thread of the executor: a child that it has forked ends there.
+
+        As a child does that is forked in a thread of plain Python: with status 0, after printing what was raised, and
+        without atexit functions, which are its parent's.
+        """
+        if os.getpid() == self._pid:
+            return
+        try:
+            if error is not None and not isinstance(error, SystemExit):
+                _report(error)
+        finally:
+            os._exit(0)
 
     def start(self) -> None:
         """One thread from the start, which stays: a service always finds somebody, whatever the machine is short of."""
@@ -849,7 +864,9 @@ class _Worker(threading.Thread):
             try:
                 job.run()
             except BaseException as error:
+                self._executor.end_if_forked(error)
                 _report(error)
+            self._executor.end_if_forked()
             self._executor.end_job(job)
             del job  # with all that it refers to
 
@@ -1256,6 +1273,7 @@ class Link:
         scope = _local.scope
         try:
             call.data = self._dump((func, args, kwargs or {}), call.ids)
+            self._check()  # pickling runs anything, fork() included
             self._loop.post(self._send, call)
             with self._engine.executor.waiting() if _local.in_call else contextlib.nullcontext():
                 call.done.wait()
@@ -1416,6 +1434,7 @@ class Link:
 
     def _serve(self, message: _Message, ticket: _Ticket) -> None:
         """Run a call of the peer, and answer it."""
+        executor = self._engine.executor
         from_call = False
         try:
             try:
@@ -1428,10 +1447,13 @@ class Link:
             from_call = True
             with _Scope(self, _CALL):
                 value = _run(call)
+            executor.end_if_forked()
             from_call = False
             del call
             answer = self._make_value_answer(message.call, value)
+            executor.end_if_forked()
         except BaseException as error:
+            executor.end_if_forked(error)
             self._answer_failure(message.call, error, from_call)
         else:
             self._loop.post(self._send, answer)

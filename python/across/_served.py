@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import pickle
 import signal
 import socket
@@ -53,20 +54,60 @@ def stop(conn: Connection) -> None:
         logger.debug('%r ended with an error: %s', conn, describe_error(error))
 
 
+_DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_handlers: dict[int, Any] = {}  # that were set here
+
+
+def _handle(number: int, func: Callable[[], object]) -> None:
+    """Have a signal call a function in this process, and not in those that are forked from it."""
+    _handlers[number] = lambda *_: func()
+    signal.signal(number, _handlers[number])
+
+
+class _Forking(threading.local):
+    mask: Optional[set[Any]] = None  # the signal mask of this thread, which is in the middle of a fork
+
+
+_forking = _Forking()
+
+
+def _before_fork() -> None:
+    """Hold signals back: Python forgets those that come to a child before it has got to _after_fork_in_child()."""
+    if _handlers:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _after_fork() -> None:
+    mask, _forking.mask = _forking.mask, None
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _after_fork_in_child() -> None:
+    """A child does not serve what its parent serves: signals do there what they do in any program."""
+    for number, handler in _handlers.items():
+        if signal.getsignal(number) is handler:
+            signal.signal(number, _DEFAULTS[number])
+    _handlers.clear()
+    _after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+
+
 @contextlib.contextmanager
 def signals_call(func: Callable[[], object], numbers: Iterable[int] = SIGNALS) -> Iterator[None]:
     """Have SIGINT and SIGTERM call a function, in the main thread, as far as the program has no handlers of its own."""
-    defaults: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    replaced = {}
+    replaced = []
     if threading.current_thread() is threading.main_thread():
-        replaced = {number: defaults[number] for number in numbers if signal.getsignal(number) == defaults[number]}
+        replaced = [number for number in numbers if signal.getsignal(number) == _DEFAULTS[number]]
     for number in replaced:
-        signal.signal(number, lambda *_: func())
+        _handle(number, func)
     try:
         yield
     finally:
-        for number, handler in replaced.items():
-            signal.signal(number, handler)
+        for number in replaced:
+            signal.signal(number, _DEFAULTS[number])
 
 
 class Stopper:
@@ -127,17 +168,21 @@ def main() -> None:
     del sys.argv[1:]
     set_debug_level(level)
     try:
-        _serve(ServedConnection.from_socket(sock, options=options))
+        _serve(sock, options)
+    except KeyboardInterrupt:
+        pass  # told to end before there was a connection
     except Exception as error:
         sys.exit('across: the connection broke: ' + describe_error(error))
 
 
-def _serve(conn: Connection) -> None:
-    stopper = Stopper(conn)
+def _serve(sock: socket.socket, options: Options) -> None:
+    stopper = Stopper()
     for number in SIGNALS:
-        signal.signal(number, lambda *_: stopper())
+        _handle(number, stopper)
+    # Before the engine starts: what is blocked then is so in the threads that run calls, and in what calls start.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
+        stopper.conn = ServedConnection.from_socket(sock, options=options)
         stopper.wait_for_end()
     finally:  # the process ends anyway
         signal.signal(signal.SIGINT, signal.SIG_IGN)

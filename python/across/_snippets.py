@@ -12,6 +12,7 @@ import collections
 import importlib.util
 import itertools
 import linecache
+import os
 import threading
 from types import CodeType
 from typing import Any, Union
@@ -23,6 +24,16 @@ _MAX_CHARS = 1 << 20  # of all snippets that are kept
 _lock = threading.Lock()
 _kept: collections.OrderedDict[str, CodeType] = collections.OrderedDict()
 _numbers = itertools.count(1)
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread that is not there may hold the lock, and may have left _kept half changed."""
+    global _lock
+    _lock = threading.Lock()
+    _kept.clear()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def run(source: Union[str, bytes], scope: dict[str, Any]) -> Any:

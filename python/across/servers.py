@@ -484,14 +484,32 @@ def _signals_ring(bell: _Bell) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    global _wakeup_fd
     outer = signal.set_wakeup_fd(bell.hand.fileno(), warn_on_full_buffer=False)
     if outer != -1:  # the program has seen to that itself
         signal.set_wakeup_fd(outer)
+    else:
+        _wakeup_fd = bell.hand.fileno()
     try:
         yield
     finally:
         if outer == -1:
+            _wakeup_fd = -1
             signal.set_wakeup_fd(-1)
+
+
+_wakeup_fd = -1  # that this module has set
+
+
+def _forget_wakeup_fd() -> None:
+    """A signal of a forked child is nothing for its parent, which has the other end."""
+    global _wakeup_fd
+    if _wakeup_fd != -1:
+        signal.set_wakeup_fd(-1)
+    _wakeup_fd = -1
+
+
+os.register_at_fork(after_in_child=_forget_wakeup_fd)
 
 
 def _accept_all(

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "embed/fork.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "embed/engine.h"
+#include "embed/waiter.h"
+
+unsigned ax_fork_generation;
+
+static void in_child(void)
+{
+    ax_fork_generation++;
+    ax_engine_forget_parent();
+    ax_waiter_after_fork();
+}
+
+static void watch(void)
+{
+    pthread_atfork(ax_engine_lock, ax_engine_unlock, in_child);
+}
+
+void ax_fork_watch(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch);
+}
+
+/*
+ * The last thread of a process that returns has the C library call exit(). That would also run what libraries of the parent
+ * have registered, and may wait there for threads that do not exist: only what the child has printed is written.
+ */
+_Noreturn void ax_fork_end(void)
+{
+    fflush(NULL);
+    _exit(0);
+}
