@@ -80,7 +80,10 @@ def _find_spec(fullname: str) -> Optional[importlib.machinery.ModuleSpec]:
     for finder in list(sys.meta_path):
         try:
             spec = finder.find_spec(fullname, path) if hasattr(finder, 'find_spec') else None
-        except KeyError:  # the path of a nested namespace package hangs on its parent, which has to be imported
+        except (KeyError, ModuleNotFoundError) as error:  # the latter since Python 3.15
+            if isinstance(error, ModuleNotFoundError) and error.name != parent:
+                raise
+            # The path of a nested namespace package hangs on its parent, which has to be imported.
             spec = importlib.util.find_spec(fullname)
         if spec is not None:
             return spec
