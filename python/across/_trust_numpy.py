@@ -67,11 +67,15 @@ def _set_dtype(dtype: Any, state: Any) -> None:
     _check(all(type(item) is int for item in state[5:8]) and state[5:7] == sizes and state[7] in (0, 8))
     if len(state) == 9:
         _check(dtype.kind in 'mM' and _is_unit(state[8]))
+        state = (*state[:8], ({}, state[8][1]))  # versions before 2.5 take no None there
     dtype.__setstate__(state)
 
 
 def _is_unit(value: Any) -> bool:
-    if type(value) is not tuple or len(value) != 2 or type(value[0]) is not dict or value[0] or len(value[1]) != 4:
+    if type(value) is not tuple or len(value) != 2 or len(value[1]) != 4:
+        return False
+    metadata = value[0]
+    if metadata is not None and (type(metadata) is not dict or metadata):  # numpy 2.5 pickles None where others have {}
         return False
     unit, *numbers = value[1]
     are_right = all(type(number) is int and 0 < number < _MAX_MULTIPLE for number in numbers)

@@ -806,6 +806,18 @@ def test_arrays_are_checked(change):
         refuse(data.replace(*change), numpy.ndarray)
 
 
+def test_units_of_time_of_all_versions_of_numpy():
+    """Since 2.5 numpy pickles None as the metadata of a dtype that has none, before {}."""
+    numpy = pytest.importorskip('numpy')
+    data = pickle.dumps(numpy.dtype('M8[D]'), 3)
+    start, end = data.rpartition(EMPTY_DICT if EMPTY_DICT in data else NONE)[::2]
+    for metadata in (EMPTY_DICT, NONE):
+        dtype = load(start + metadata + end, numpy.ndarray)
+        assert dtype == numpy.dtype('M8[D]') and not dtype.metadata
+    refuse(start + EMPTY_LIST + end, numpy.ndarray, match='array')
+    refuse(start + EMPTY_DICT + NONE + NONE + SETITEM + end, numpy.ndarray, match='array')
+
+
 def test_arrays_out_of_band():
     numpy = pytest.importorskip('numpy')
     buffers = []
