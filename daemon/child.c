@@ -14,9 +14,6 @@
 #include "daemon/process.h"
 #include "daemon/rights.h"
 
-#define NOTICE_MS 500u   /* a worker has noticed by then that its client has gone, and said so */
-#define GOODBYE_MS 2500u /* a worker whose calls are cut off has ended by then (drain.c) */
-
 static void on_control(uv_poll_t *poll, int status, int events);
 
 static void watch_control(struct ax_child *child)
@@ -37,39 +34,32 @@ void ax_child_kill(struct ax_child *child)
         shutdown(child->control_fd, SHUT_RDWR); /* if it is being forked, it finds itself without a supervisor */
 }
 
-static void on_overdue(uv_timer_t *timer)
+static void on_ending_due(uv_timer_t *timer)
 {
     struct ax_child *child = timer->data;
+    uint64_t wait_ms;
 
-    ax_log(AX_LOG_WARNING, "worker %ld did not end in time, and is killed", (long)child->pid);
-    ax_child_kill(child);
-}
-
-/* Its calls have been told to end. One that is ending in order has none left. */
-static void on_goodbye_over(uv_timer_t *timer)
-{
-    struct ax_child *child = timer->data;
-
-    if (child->board->tally.calls_running > 0)
-        on_overdue(timer);
-    else
-        uv_timer_start(timer, on_overdue, AX_CHILD_END_MS - GOODBYE_MS, 0);
-}
-
-/* A call that never gives the GIL back keeps its worker from telling that the connection has ended, and from ending. */
-static void on_grace_over(uv_timer_t *timer)
-{
-    struct ax_child *child = timer->data;
-
-    if (child->state == AX_CHILD_READY)
-        ax_child_stop(child, 0, "The client has gone");
-    uv_timer_start(timer, on_goodbye_over, GOODBYE_MS, 0);
+    switch (ax_ending_next(&child->ending, child->board->tally.calls_running, &wait_ms)) {
+    case AX_ENDING_TELL:
+        if (child->state == AX_CHILD_READY)
+            ax_child_stop(child, 0, "The client has gone");
+        break;
+    case AX_ENDING_WAIT:
+        break;
+    case AX_ENDING_KILL:
+        ax_log(AX_LOG_WARNING, "worker %ld did not end in time, and is killed", (long)child->pid);
+        ax_child_kill(child);
+        return;
+    }
+    uv_timer_start(timer, on_ending_due, wait_ms, 0);
 }
 
 void ax_child_end_after(struct ax_child *child, uint32_t grace_ms)
 {
-    if (!uv_is_active((uv_handle_t *)&child->timer))
-        uv_timer_start(&child->timer, on_grace_over, (uint64_t)grace_ms + NOTICE_MS, 0);
+    uint64_t wait_ms;
+
+    if (ax_ending_begin(&child->ending, grace_ms, &wait_ms))
+        uv_timer_start(&child->timer, on_ending_due, wait_ms, 0);
 }
 
 static void on_closed(uv_handle_t *handle)

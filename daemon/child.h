@@ -23,11 +23,9 @@
 #include "daemon/board.h"
 #include "daemon/client.h"
 #include "daemon/control.h"
+#include "daemon/ending.h"
 #include "daemon/nursery.h"
 #include "daemon/sentence.h"
-
-/* What a worker needs beyond the grace period to say goodbye and end its interpreter (drain.c), and some more. */
-#define AX_CHILD_END_MS 6000u
 
 enum ax_child_state {
     AX_CHILD_STARTING,
@@ -76,8 +74,9 @@ struct ax_child {
     uv_poll_t control_poll;
     uv_poll_t client_poll; /* for the end of a client's stream; the descriptor is the client's */
     bool watches_client;
-    bool was_abandoned;                   /* its client has hung up */
-    uv_timer_t timer;                     /* its end is overdue */
+    bool was_abandoned; /* its client has hung up */
+    struct ax_ending ending;
+    uv_timer_t timer;                     /* for `ending` */
     int open_handles;                     /* 0: may be freed */
     const struct ax_child_events *events; /* borrowed */
     void *owner;
@@ -112,10 +111,7 @@ bool ax_child_may_explain(const struct ax_child *child, const struct ax_client *
 /* Tells the worker to drain for so long and end. */
 void ax_child_stop(struct ax_child *child, uint32_t grace_ms, const char *reason);
 
-/*
- * It is to end when its calls have had this time, and is killed when it does not: soon if calls still run, else after
- * AX_CHILD_END_MS. The first such time counts.
- */
+/* It is to end when its calls have had this time, and is killed when it does not (ending.h). The first such time counts. */
 void ax_child_end_after(struct ax_child *child, uint32_t grace_ms);
 
 /* Ends it and its keeper at once. What they leave behind becomes the supervisor's to kill. */

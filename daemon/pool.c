@@ -583,7 +583,7 @@ void ax_pool_stop(struct ax_pool *pool, uint32_t grace_ms, const char *reason)
         else
             ax_child_stop(child, grace_ms, reason);
     }
-    uv_timer_start(&pool->stop_timer, on_stop_overdue, (uint64_t)grace_ms + AX_CHILD_END_MS, 0);
+    uv_timer_start(&pool->stop_timer, on_stop_overdue, (uint64_t)grace_ms + AX_ENDING_MS, 0);
     finish_if_empty(pool);
 }
 

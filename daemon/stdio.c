@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -11,10 +12,12 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/board.h"
 #include "daemon/control.h"
+#include "daemon/ending.h"
 #include "daemon/farewell.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
@@ -34,7 +37,10 @@ struct front {
     struct ax_control_fds streams; /* standard input and output, moved; -1: closed. Equal for a socket */
     bool is_serving;
     bool is_stopping;
+    bool is_abandoned; /* the peer has hung up */
     bool has_died;
+    struct ax_ending ending;
+    uint64_t due_ms;               /* when the next step of `ending` is; UINT64_MAX: never */
     int how;                       /* of the worker, as waitpid() tells it */
     char broken[AX_SENTENCE_SIZE]; /* why the connection broke, or "" */
     char dying[AX_SENTENCE_SIZE];  /* why the worker ended itself, or "" */
@@ -134,16 +140,65 @@ static void send_connection(struct front *front)
     kill(front->worker, SIGKILL);
 }
 
+static void tell_to_stop(struct front *front, uint32_t grace_ms, const char *reason)
+{
+    struct ax_control message = {.type = AX_CONTROL_STOP, .value = grace_ms};
+
+    ax_control_set_sentence(&message, reason);
+    ax_control_send(front->control_fd, &message, NULL);
+}
+
+/* ---- its end (ending.h) ---- */
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* It is to end when its calls have had their grace period. */
+static void end_worker(struct front *front)
+{
+    uint64_t wait_ms;
+
+    if (ax_ending_begin(&front->ending, front->options->grace_ms, &wait_ms))
+        front->due_ms = now_ms() + wait_ms;
+}
+
+static void end_overdue_worker(struct front *front)
+{
+    uint64_t wait_ms;
+
+    if (now_ms() < front->due_ms)
+        return;
+    switch (ax_ending_next(&front->ending, front->board->tally.calls_running, &wait_ms)) {
+    case AX_ENDING_TELL:
+        if (!front->is_serving)
+            kill(front->worker, SIGKILL); /* it is still starting, for nobody */
+        else
+            tell_to_stop(front, 0, "The client has gone");
+        break;
+    case AX_ENDING_WAIT:
+        break;
+    case AX_ENDING_KILL:
+        ax_log(AX_LOG_WARNING, "worker %ld did not end in time, and is killed", (long)front->worker);
+        kill(front->worker, SIGKILL);
+        front->due_ms = UINT64_MAX;
+        return;
+    }
+    front->due_ms = now_ms() + wait_ms;
+}
+
+/* On a signal. */
 static void stop_worker(struct front *front)
 {
-    struct ax_control message = {.type = AX_CONTROL_STOP, .value = front->options->grace_ms};
-
-    if (front->is_stopping || !front->is_serving) {
+    if (front->is_stopping || !front->is_serving)
         kill(front->worker, SIGKILL); /* the second signal; or there is nothing to drain yet */
-    } else {
-        ax_control_set_sentence(&message, "The server is stopping");
-        ax_control_send(front->control_fd, &message, NULL);
-    }
+    else
+        tell_to_stop(front, front->options->grace_ms, "The server is stopping");
+    end_worker(front);
     front->is_stopping = true;
 }
 
@@ -160,6 +215,7 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
     } else if (message->type == AX_CONTROL_ENDED) {
         ax_sentence(front->broken, sizeof front->broken, "%s", text);
         close_streams(front); /* a pipe ends with its last copy */
+        end_worker(front);
     } else if (message->type == AX_CONTROL_FAILED) {
         ax_log(AX_LOG_ERROR, "cannot start a worker: %s", text);
     } else if (message->type == AX_CONTROL_DYING) {
@@ -177,17 +233,46 @@ static void take_signals(struct front *front)
     front->has_died = front->has_died || ax_tree_bury(front->worker, &front->how);
 }
 
+/* The peer has hung up. The worker hears of it, too, and ends by itself if it can. */
+static void abandon(struct front *front)
+{
+    front->is_abandoned = true;
+    end_worker(front);
+}
+
+/* For poll(): until the next step of the worker's end. */
+static int time_left(const struct front *front)
+{
+    uint64_t now = now_ms();
+
+    if (front->due_ms == UINT64_MAX)
+        return -1;
+    if (front->due_ms <= now)
+        return 0;
+    return front->due_ms - now < INT_MAX ? (int)(front->due_ms - now) : INT_MAX;
+}
+
 static void await_worker(struct front *front)
 {
     struct pollfd items[] = {
         {.fd = front->signal_fd, .events = POLLIN},
         {.fd = front->control_fd, .events = POLLIN},
+        {.events = POLLRDHUP}, /* the streams, for their ends: what is there to read is the worker's */
+        {.events = POLLRDHUP},
     };
 
     while (!front->has_died) {
-        poll(items, 2, -1);
+        for (int i = 0; i < 2; i++) {
+            items[2 + i].fd = front->is_abandoned ? -1 : front->streams.fd[i];
+            items[2 + i].revents = 0;
+        }
+        if (poll(items, 4, time_left(front)) < 0)
+            continue;
+        if ((items[2].revents | items[3].revents) != 0)
+            abandon(front);
         ax_control_take_all(front->control_fd, take_message, front);
         take_signals(front);
+        end_overdue_worker(front);
         if ((items[1].revents & POLLHUP) != 0)
             items[1].fd = -1;
     }
@@ -202,8 +287,11 @@ static void explain(struct front *front)
     char how[AX_SENTENCE_SIZE];
 
     ax_process_describe_end(front->how, how, sizeof how);
-    ax_sentence(front->broken, sizeof front->broken, "The worker, process %ld, %s", (long)front->worker,
-                front->dying[0] != '\0' ? front->dying : how);
+    if (front->is_abandoned)
+        ax_sentence(front->broken, sizeof front->broken, "The client has gone");
+    else
+        ax_sentence(front->broken, sizeof front->broken, "The worker, process %ld, %s", (long)front->worker,
+                    front->dying[0] != '\0' ? front->dying : how);
     if (front->board->wires[0] == AX_WIRE_EXPLAINED)
         ax_farewell_explain(front->streams.fd[1], front->broken);
     close_streams(front);
@@ -213,7 +301,7 @@ static int finish(struct front *front)
 {
     if (!front->is_serving && !front->is_stopping) /* it has said why it did not start */
         return WIFEXITED(front->how) ? WEXITSTATUS(front->how) : 1;
-    if (front->streams.fd[0] >= 0 && !front->is_stopping)
+    if (front->streams.fd[0] >= 0 && !front->is_stopping && front->board->wires[0] != AX_WIRE_CLOSED)
         explain(front);
     if (front->broken[0] == '\0')
         return 0;
@@ -223,7 +311,7 @@ static int finish(struct front *front)
 
 int ax_stdio_run(const struct ax_options *options)
 {
-    struct front front = {.options = options};
+    struct front front = {.options = options, .due_ms = UINT64_MAX};
     int status;
 
     if (!is_stream(STDIN_FILENO) || !is_stream(STDOUT_FILENO)) {

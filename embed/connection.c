@@ -192,6 +192,8 @@ static void tell_wire(struct ax_connection *connection)
     const struct ax_session *session = &connection->session;
     bool whole = session->state == AX_STATE_READY && ax_session_unsent(session) == 0;
     uint32_t state = whole && (session->features & AX_FEATURE_REASON) != 0 ? AX_WIRE_EXPLAINED : AX_WIRE_BUSY;
+    if (session->state == AX_STATE_CLOSED && ax_session_unsent(session) == 0)
+        state = AX_WIRE_CLOSED;
     if (connection->wire != NULL && *connection->wire != state)
         *connection->wire = state;
 }

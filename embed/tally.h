@@ -25,6 +25,7 @@ enum ax_wire {
     AX_WIRE_BUSY,      /* nothing may be sent; also before the handshake is done */
     AX_WIRE_EXPLAINED, /* a GOODBYE with a reason may be sent: all messages are whole, and the peer understands one */
     AX_WIRE_UNTOUCHED, /* set before the engine gets the stream: as long as it is, nothing was read or written */
+    AX_WIRE_CLOSED,    /* nothing more is to be sent: both sides have said goodbye */
 };
 
 typedef _Atomic uint32_t ax_wire_state; /* enum ax_wire */

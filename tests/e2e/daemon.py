@@ -390,9 +390,14 @@ class Stdio:
         self._started.append(StdioProcess(self._options))
         return across.Connection.from_process(self._started[-1].process, options=options)
 
+    @property
+    def process(self):
+        """The process that was started last."""
+        return self._started[-1].process
+
     def is_worker(self, pid):
         """Whether this process runs the calls of the connection that was made last."""
-        return pid in children(self._started[-1].process.pid)
+        return pid in children(self.process.pid)
 
     def expect(self, pattern):
         """Wait for a line of the process that was started last, and take it."""

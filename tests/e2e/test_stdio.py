@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: MIT
 """`acrossd --stdio`: user code may use the standard streams, and its output goes to standard error."""
 
+import contextlib
 import os
+import signal
 import subprocess
+import sys
+import threading
 
 import pytest
 
 import across
 
 from . import daemon as daemons
+from . import deadly_tasks as deadly
 from . import remote_tasks as tasks
-from .waiting import LIMIT
+from .waiting import LIMIT, Family, join, wait_until
 
 NOISE = b'\0\xff' * 1000 + b'\n'
 
@@ -108,3 +113,84 @@ def test_a_file_or_device_is_no_connection(stream):
     _, err = process.communicate(timeout=LIMIT)
     assert process.returncode not in (0, None) and process.returncode > 0
     assert err and b'Traceback' not in err
+
+
+# ---- its end, while a call does not let go of Python ----
+
+OVER = daemons.LOG + 'calls that still ran after 0[.][0-9]* seconds of grace, and were ended: 1'
+CLIENT = """
+import os, sys, threading
+import across
+from e2e import deadly_tasks as deadly
+conn = across.Connection.from_command(sys.argv[2:])
+conn.call(deadly.start_daemon)
+threading.Thread(target=conn.call, args=(deadly.hold_gil_for_ever, sys.argv[1]), daemon=True).start()
+sys.stdin.read()
+"""
+
+
+def hold(conn, path):
+    """A thread with a call that never ends, and never lets another thread of its process run Python code."""
+
+    def call():
+        with contextlib.suppress(across.DisconnectError):
+            conn.call(deadly.hold_gil_for_ever, str(path))
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    wait_until(path.exists, 'the call')
+    return thread
+
+
+@pytest.mark.parametrize('grace', ['0', '0.2'])
+def test_an_orderly_close_ends_it_although_a_call_does_not_let_go_of_python(tmp_path, grace):
+    stdio = daemons.Stdio('--grace', grace)
+    conn = stdio.connect()
+    conn.call(deadly.start_daemon)
+    thread = hold(conn, tmp_path / 'held')
+    family = Family(stdio.process.pid)
+    family.look()
+    conn.close()  # waits for the process, and is no error
+    join([thread])
+    wait_until(lambda: not family.alive(), 'the end of all processes')
+    stdio.expect(OVER)
+    stdio.stop()
+
+
+def test_it_ends_when_its_client_dies_although_a_call_does_not_let_go_of_python(tmp_path):
+    path = tmp_path / 'held'
+    command = [sys.executable, '-c', CLIENT, str(path), daemons.ACROSSD, '--stdio', '--grace', '0.1']
+    env = daemons.environment(os.path.dirname(os.path.dirname(across.__file__)))
+    client = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    with client.stdin, client.stderr:
+        wait_until(path.exists, 'the call')
+        family = Family(client.pid)
+        family.look()
+        assert sorted(family.alive().values())[:2] == ['a-daemon', 'acrossd']
+        client.kill()
+        client.wait()
+        wait_until(lambda: not family.alive(), lambda: 'the end of {}'.format(family.alive()))
+        said = client.stderr.read().decode().splitlines()
+    assert said[-1] == 'acrossd: the connection broke: The client has gone'
+
+
+def test_a_worker_that_can_do_nothing_for_its_end_is_killed():
+    process = subprocess.Popen(
+        [daemons.ACROSSD, '--stdio', '--grace', '0'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=daemons.environment(),
+    )
+    conn = across.Connection.from_pipes(process.stdout, process.stdin)
+    worker = conn.call(os.getpid)
+    os.kill(worker, signal.SIGSTOP)
+    conn.cancel()
+    daemons.close_broken(conn)
+    with process.stderr:
+        said = process.stderr.read().decode()
+    assert process.wait(LIMIT) == 1
+    assert said == (
+        'acrossd: worker {} did not end in time, and is killed\n'
+        'acrossd: the connection broke: The client has gone\n'.format(worker)
+    )
