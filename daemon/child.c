@@ -133,6 +133,7 @@ static void take_started(struct ax_child *child, const struct ax_control *messag
     child->keeper_fd = fds->fd[0];
     fds->fd[0] = -1;
     ax_rights_refuse(child->control_fd);
+    child->events->started(child);
 }
 
 /* Ready is who says so, and is known: its keeper may say that after it. */
@@ -217,6 +218,26 @@ void ax_child_stop(struct ax_child *child, uint32_t grace_ms, const char *reason
 
 /* ---- its clients ---- */
 
+static void enlist_client(struct ax_child *child, struct ax_client *client)
+{
+    client->next_of_child = NULL;
+    client->previous_of_child = child->last_client;
+    if (child->last_client != NULL)
+        child->last_client->next_of_child = client;
+    child->last_client = client;
+}
+
+static void delist_client(struct ax_child *child, struct ax_client *client)
+{
+    if (client->previous_of_child != NULL)
+        client->previous_of_child->next_of_child = client->next_of_child;
+    if (client->next_of_child != NULL)
+        client->next_of_child->previous_of_child = client->previous_of_child;
+    else
+        child->last_client = client->previous_of_child;
+    client->next_of_child = client->previous_of_child = NULL;
+}
+
 int ax_child_give(struct ax_child *child, struct ax_client *client, uint32_t handshake_ms)
 {
     struct ax_control message = {
@@ -236,6 +257,7 @@ int ax_child_give(struct ax_child *child, struct ax_client *client, uint32_t han
         child->connections++;
         child->free_count--;
         client->slot = message.slot;
+        enlist_client(child, client);
     } else if (result == -EAGAIN) {
         child->wants_to_write = true;
         watch_control(child);
@@ -267,8 +289,9 @@ void ax_child_watch_client(struct ax_child *child, const struct ax_client *clien
     uv_poll_start(&child->client_poll, UV_DISCONNECT, on_client_event);
 }
 
-void ax_child_release(struct ax_child *child, const struct ax_client *client)
+void ax_child_release(struct ax_child *child, struct ax_client *client)
 {
+    delist_client(child, client);
     child->free_slots[child->free_count++] = client->slot;
     child->connections--;
     unwatch_client(child);

@@ -35,6 +35,8 @@ enum ax_child_state {
 };
 
 struct ax_child_events {
+    /* It has been forked: its process id and that of its keeper are known. */
+    void (*started)(struct ax_child *child);
     void (*ready)(struct ax_child *child);
     /* A connection of this child has ended; reason NULL: in order. */
     void (*ended)(struct ax_child *child, uint64_t id, const char *reason);
@@ -62,6 +64,7 @@ struct ax_child {
     uint64_t asked_at;   /* on the loop's clock */
     uint64_t given;      /* connections so far */
     uint32_t connections;
+    struct ax_client *last_client; /* the newest of its connections; borrowed */
     struct ax_board *board; /* owned */
     uint32_t slots;         /* of the board */
     uint32_t *free_slots;   /* owned; a stack of free_count */
@@ -80,7 +83,9 @@ struct ax_child {
     int open_handles;                     /* 0: may be freed */
     const struct ax_child_events *events; /* borrowed */
     void *owner;
-    struct ax_child *next; /* in its owner's list */
+    unsigned role;             /* for its owner: which of its lists it is in */
+    struct ax_child *next;     /* in that list */
+    struct ax_child *previous; /* the same */
 };
 
 /* Asks a zygote for a worker that takes up to `slots` connections. 0, or a negative errno; -EAGAIN: later. */
@@ -100,7 +105,7 @@ void ax_child_watch_client(struct ax_child *child, const struct ax_client *clien
 void ax_child_abandon(struct ax_child *child);
 
 /* A client of this child has ended: before its descriptor is closed. */
-void ax_child_release(struct ax_child *child, const struct ax_client *client);
+void ax_child_release(struct ax_child *child, struct ax_client *client);
 
 /* Whether this child may have read from a client's stream, or written to it. */
 bool ax_child_has_touched(const struct ax_child *child, const struct ax_client *client);

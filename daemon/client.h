@@ -45,6 +45,9 @@ struct ax_client {
     size_t received_size;
     struct ax_child *child; /* SERVED: borrowed; else NULL */
     uint32_t slot;          /* SERVED: on the board of its worker */
+    /* SERVED: in the list of its worker's clients, the newest last. */
+    struct ax_client *next_of_child;
+    struct ax_client *previous_of_child;
     /* In the list of its state, those first who came into it first. */
     struct ax_client *next;
     struct ax_client *previous;

@@ -8,6 +8,7 @@
 #include "daemon/account.h"
 #include "daemon/config.h"
 #include "daemon/identity.h"
+#include "daemon/init.h"
 #include "daemon/interpreter.h"
 #include "daemon/log.h"
 #include "daemon/options.h"
@@ -121,8 +122,15 @@ static int answer(const struct ax_options *options)
 
 static int serve(const struct ax_options *options, int argc, char *const *argv)
 {
+    int code;
+
     if (options->role == AX_PROCESS_ZYGOTE)
         return ax_zygote_run(options);
+    code = ax_init_stay_apart();
+    if (code < 0) {
+        ax_log(AX_LOG_ERROR, "cannot start a process: %s", strerror(-code));
+        return 1;
+    }
     return options->use_stdio ? ax_stdio_run(options) : ax_supervisor_run(options, argc, argv);
 }
 

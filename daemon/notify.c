@@ -203,6 +203,12 @@ void ax_notify_status(const char *format, ...)
     send_message(message);
 }
 
+void ax_notify_send(const char *message)
+{
+    if (notify_fd >= 0)
+        send_message(message);
+}
+
 void ax_notify_watchdog(void)
 {
     if (watchdog_ms > 0 && send_unsent())

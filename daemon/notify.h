@@ -41,6 +41,9 @@ __attribute__((format(printf, 1, 2))) void ax_notify_status(const char *format, 
 /* A sign of life. Does nothing unless the manager asked for them. */
 void ax_notify_watchdog(void);
 
+/* A message as it is, once: lost when it does not get through. */
+void ax_notify_send(const char *message);
+
 /* Closes the socket; all of the above does nothing after it. Harmless without ax_notify_init(). */
 void ax_notify_fini(void);
 

@@ -71,6 +71,15 @@ void ax_nursery_kill(struct ax_nursery *nursery)
 
 /* ---- its end ---- */
 
+bool ax_nursery_bury(struct ax_nursery *nursery, pid_t pid, int status)
+{
+    if (nursery == NULL || nursery->is_buried || nursery->pid != pid)
+        return false;
+    nursery->is_buried = true;
+    nursery->status = status;
+    return true;
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct ax_nursery *nursery = handle->data;
@@ -83,15 +92,16 @@ static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
 {
     struct ax_nursery *nursery = poll->data;
     char how[AX_SENTENCE_SIZE] = "is gone";
-    int status;
 
     (void)poll_status;
     (void)events;
     uv_poll_stop(&nursery->control_poll);
     ax_control_take_all(nursery->control_fd, take_message, nursery); /* what it said last */
-    /* One that was dismissed may have been buried with others already, and a debugger may have it first. */
-    if (waitpid(nursery->pid, &status, WNOHANG) == nursery->pid)
-        ax_process_describe_end(status, how, sizeof how);
+    /* A debugger may have it first. */
+    if (!nursery->is_buried && waitpid(nursery->pid, &nursery->status, WNOHANG) == nursery->pid)
+        nursery->is_buried = true;
+    if (nursery->is_buried)
+        ax_process_describe_end(nursery->status, how, sizeof how);
     uv_close((uv_handle_t *)&nursery->exit_poll, on_closed);
     uv_close((uv_handle_t *)&nursery->control_poll, on_closed);
     close(nursery->pidfd);
@@ -123,8 +133,7 @@ static int watch(struct ax_nursery *nursery, uv_loop_t *loop)
 
 static void abandon(struct ax_nursery *nursery)
 {
-    ax_nursery_kill(nursery);
-    waitpid(nursery->pid, NULL, 0);
+    ax_nursery_kill(nursery); /* it is buried with what else has ended */
     close(nursery->pidfd);
     close(nursery->control_fd);
     if (nursery->open_handles == 0) {

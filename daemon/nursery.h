@@ -35,6 +35,8 @@ struct ax_nursery {
     bool has_explained;  /* it said FAILED, and why on standard error */
     bool was_dismissed;  /* it was told to end */
     uint64_t started_at; /* on the loop's clock */
+    bool is_buried;      /* somebody has waited for it, and `status` is how it ended */
+    int status;
     uv_poll_t exit_poll;
     uv_poll_t control_poll;
     int open_handles;                       /* 0: may be freed */
@@ -54,6 +56,9 @@ int ax_nursery_fork(struct ax_nursery *nursery, int control_fd, int board_fd);
 
 /* Asks whether it is there. Lost when it is busy: then it has not answered the last one. */
 void ax_nursery_ping(struct ax_nursery *nursery);
+
+/* Somebody who waits for all children has waited for this one. Returns whether it is this nursery's. NULL is nobody's. */
+bool ax_nursery_bury(struct ax_nursery *nursery, pid_t pid, int status);
 
 /* Ends it at once. Workers that it has forked do not notice. */
 void ax_nursery_kill(struct ax_nursery *nursery);

@@ -37,7 +37,7 @@ static const struct option table[] = {
     {"isolation", "MODE", AX_VALUE_ISOLATION, AT(isolation), WORKER, "process",
      "process: a worker process for each connection; shared: all connections in one"},
     {"spare-workers", "N", AX_VALUE_FEW, AT(spare_workers), 0, "1",
-     "how many workers wait ahead of demand, with --isolation process"},
+     "how many workers wait ahead of demand at least, with --isolation process"},
     {"max-connections", "N", AX_VALUE_NUMBER, AT(max_connections), 0, "0",
      "refuse connections beyond so many; 0: 1024 with --isolation process, 16384 with shared"},
     {"max-handshakes", "N", AX_VALUE_COUNT, AT(max_handshakes), 0, "1024",

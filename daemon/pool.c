@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
@@ -16,6 +17,12 @@
 
 /* Workers that are being started at a time: more do not start sooner, and a zygote that is stuck holds them all. */
 #define STARTING_MAX 8u
+
+/* Spare workers beyond --spare-workers: a quarter of them goes each time that this long no connection had to wait. */
+#define DEMAND_MS 1000u
+
+/* Between two looks at what is left behind: the list of children takes the longer the more there are. */
+#define SWEEP_MS 50u
 
 /* A fork takes milliseconds. Below the time of a handshake, so that a client survives a zygote that is stuck. */
 #define SILENCE_MS 5000u
@@ -29,6 +36,7 @@
 
 static void fill(struct ax_pool *pool);
 static void finish_if_empty(struct ax_pool *pool);
+static void sweep_soon(struct ax_pool *pool);
 static bool is_ours(void *arg, pid_t pid);
 
 static bool is_shared(const struct ax_pool *pool)
@@ -63,13 +71,34 @@ static void cannot_start_worker(struct ax_pool *pool, const char *why)
 
 /* ---- workers ---- */
 
-static void forget_child(struct ax_pool *pool, const struct ax_child *child)
+static void enlist(struct ax_pool *pool, struct ax_child *child, enum ax_pool_role role)
 {
-    struct ax_child **link = &pool->children;
+    struct ax_pool_list *list = &pool->lists[role];
 
-    while (*link != child)
-        link = &(*link)->next;
-    *link = child->next;
+    child->role = role;
+    child->next = NULL;
+    child->previous = list->last;
+    if (list->last != NULL)
+        list->last->next = child;
+    else
+        list->first = child;
+    list->last = child;
+    list->count++;
+}
+
+static void delist(struct ax_pool *pool, struct ax_child *child)
+{
+    struct ax_pool_list *list = &pool->lists[child->role];
+
+    if (child->previous != NULL)
+        child->previous->next = child->next;
+    else
+        list->first = child->next;
+    if (child->next != NULL)
+        child->next->previous = child->previous;
+    else
+        list->last = child->previous;
+    list->count--;
 }
 
 static bool is_current(const struct ax_pool *pool, const struct ax_child *child)
@@ -77,10 +106,68 @@ static bool is_current(const struct ax_pool *pool, const struct ax_child *child)
     return child->generation == pool->generation;
 }
 
-/* One that takes, or will take, new connections. */
-static bool is_unused(const struct ax_pool *pool, const struct ax_child *child)
+static enum ax_pool_role role_of(const struct ax_pool *pool, const struct ax_child *child)
 {
-    return child->state <= AX_CHILD_READY && is_current(pool, child) && (is_shared(pool) || child->given == 0);
+    if (child->state == AX_CHILD_STARTING)
+        return is_current(pool, child) ? AX_POOL_ORDERED : AX_POOL_OUTDATED;
+    if (child->state == AX_CHILD_READY && is_current(pool, child) && (is_shared(pool) || child->given == 0))
+        return AX_POOL_OPEN;
+    return AX_POOL_OTHER;
+}
+
+/* After each change of what its role depends on. */
+static void update_role(struct ax_pool *pool, struct ax_child *child)
+{
+    enum ax_pool_role role = role_of(pool, child);
+
+    if (role == child->role)
+        return;
+    delist(pool, child);
+    enlist(pool, child, role);
+}
+
+static void forget_child(struct ax_pool *pool, struct ax_child *child)
+{
+    delist(pool, child);
+    pool->count--;
+    if (ax_pids_find(&pool->keepers, child->keeper) == child)
+        ax_pids_remove(&pool->keepers, child->keeper);
+}
+
+const struct ax_child *ax_pool_next(const struct ax_pool *pool, const struct ax_child *child)
+{
+    const struct ax_child *next = child->next;
+
+    for (unsigned role = child->role + 1; next == NULL && role < AX_POOL_ROLES; role++)
+        next = pool->lists[role].first;
+    return next;
+}
+
+const struct ax_child *ax_pool_first(const struct ax_pool *pool)
+{
+    const struct ax_child *first = NULL;
+
+    for (unsigned role = 0; first == NULL && role < AX_POOL_ROLES; role++)
+        first = pool->lists[role].first;
+    return first;
+}
+
+/* Those of one role, each of which may leave its list in `act`. */
+static void for_each(struct ax_pool *pool, enum ax_pool_role role, void (*act)(struct ax_pool *, struct ax_child *))
+{
+    struct ax_child *next;
+
+    for (struct ax_child *child = pool->lists[role].first; child != NULL; child = next) {
+        next = child->next;
+        pool->steps++;
+        act(pool, child);
+    }
+}
+
+static void for_all(struct ax_pool *pool, void (*act)(struct ax_pool *, struct ax_child *))
+{
+    for (int role = 0; role < AX_POOL_ROLES; role++)
+        for_each(pool, (enum ax_pool_role)role, act);
 }
 
 /* One that nobody needs any more: of an old zygote, and without a connection. */
@@ -99,10 +186,20 @@ static void retire(struct ax_pool *pool, struct ax_child *child)
     ax_child_end_after(child, pool->options->grace_ms);
 }
 
+/* Without its keeper in the index, it would be taken for something that a worker has left behind. */
+static void on_child_started(struct ax_child *child)
+{
+    struct ax_pool *pool = child->owner;
+
+    if (ax_pids_add(&pool->keepers, child->keeper, child) < 0)
+        ax_child_kill(child);
+}
+
 static void on_child_ready(struct ax_child *child)
 {
     struct ax_pool *pool = child->owner;
 
+    update_role(pool, child);
     if (pool->state == AX_POOL_STOPPING) {
         ax_child_kill(child);
         return;
@@ -122,6 +219,7 @@ static void on_child_ended(struct ax_child *child, uint64_t id, const char *reas
     pool->events->ended(pool, child, id, reason);
     if (!is_shared(pool)) {
         child->state = AX_CHILD_STOPPING;
+        update_role(pool, child);
         ax_child_end_after(child, pool->options->grace_ms);
     } else if (is_left_over(pool, child)) {
         retire(pool, child);
@@ -149,6 +247,7 @@ static void on_child_died(struct ax_child *child, enum ax_child_state before, bo
     char reason[AX_SENTENCE_SIZE];
     size_t lost;
 
+    update_role(pool, child);
     ax_sentence(reason, sizeof reason, "The worker, process %ld, %s", (long)child->pid, how);
     lost = pool->events->lost(pool, child, reason);
     if (before == AX_CHILD_STARTING) {
@@ -165,12 +264,13 @@ static void on_child_gone(struct ax_child *child)
     struct ax_pool *pool = child->owner;
 
     forget_child(pool, child);
-    ax_tree_sweep(is_ours, pool); /* its keeper, if the zygote that would bury it has gone */
+    sweep_soon(pool); /* its keeper may have been killed, and what was below it is our child now */
     fill(pool);
     finish_if_empty(pool);
 }
 
 static const struct ax_child_events child_events = {
+    .started = on_child_started,
     .ready = on_child_ready,
     .ended = on_child_ended,
     .abandoned = on_child_abandoned,
@@ -182,15 +282,17 @@ static const struct ax_child_events child_events = {
 struct ax_child *ax_pool_give(struct ax_pool *pool, struct ax_client *client, uint32_t handshake_ms, int *code)
 {
     *code = 0;
-    for (struct ax_child *child = pool->children; child != NULL; child = child->next) {
-        if (child->state != AX_CHILD_READY || !is_unused(pool, child) || child->wants_to_write ||
-            child->free_count == 0)
+    for (struct ax_child *child = pool->lists[AX_POOL_OPEN].first; child != NULL; child = child->next) {
+        pool->steps++;
+        if (child->wants_to_write || child->free_count == 0)
             continue;
         *code = ax_child_give(child, client, handshake_ms);
         if (*code == 0 && !is_shared(pool))
             ax_child_watch_client(child, client);
-        if (*code == 0)
+        if (*code == 0) {
+            update_role(pool, child);
             return child;
+        }
         if (*code != -EAGAIN && *code != -EPIPE) /* -EPIPE: it is dying, of which we shall hear */
             return NULL;
         *code = 0;
@@ -200,38 +302,65 @@ struct ax_child *ax_pool_give(struct ax_pool *pool, struct ax_client *client, ui
 
 /* ---- how many workers there should be ---- */
 
-struct census {
-    size_t all;
-    size_t unused;
-    size_t starting;
-    uint64_t asked_at; /* the oldest request that is not answered; UINT64_MAX: none */
-};
-
-static struct census count_children(const struct ax_pool *pool)
+static size_t spares_wanted(const struct ax_pool *pool)
 {
-    struct census census = {.asked_at = UINT64_MAX};
-
-    for (const struct ax_child *child = pool->children; child != NULL; child = child->next) {
-        census.all++;
-        if (is_unused(pool, child))
-            census.unused++;
-        if (child->state == AX_CHILD_STARTING) {
-            census.starting++;
-            if (child->asked_at < census.asked_at)
-                census.asked_at = child->asked_at;
-        }
-    }
-    return census;
+    return pool->options->spare_workers + pool->extra_spares;
 }
 
-static size_t wanted(const struct ax_pool *pool, const struct census *census)
+/* Workers that have no connection yet. */
+static size_t unused(const struct ax_pool *pool)
 {
-    size_t target = is_shared(pool) ? 1 : pool->waiting + pool->options->spare_workers;
-    size_t room = pool->limit + pool->options->spare_workers;
-    size_t missing = target > census->unused ? target - census->unused : 0;
+    return pool->lists[AX_POOL_ORDERED].count + pool->lists[AX_POOL_OPEN].count;
+}
 
-    room = room > census->all ? room - census->all : 0;
-    return missing < room ? missing : room;
+static size_t missing(const struct ax_pool *pool)
+{
+    size_t target = is_shared(pool) ? 1 : pool->waiting + spares_wanted(pool);
+    size_t room = pool->limit + pool->options->spare_workers;
+    size_t lack = target > unused(pool) ? target - unused(pool) : 0;
+
+    room = room > pool->count ? room - pool->count : 0;
+    return lack < room ? lack : room;
+}
+
+/* It has no connection, and is not to get one. */
+static void dismiss(struct ax_pool *pool, struct ax_child *child)
+{
+    ax_child_kill(child);
+    child->state = AX_CHILD_STOPPING;
+    update_role(pool, child);
+}
+
+static void on_demand_timer(uv_timer_t *timer)
+{
+    struct ax_pool *pool = timer->data;
+    size_t extra = pool->extra_spares;
+    struct ax_pool_list *open = &pool->lists[AX_POOL_OPEN];
+
+    if (!pool->was_short)
+        pool->extra_spares -= (extra + 3) / 4;
+    pool->was_short = false;
+    if (pool->extra_spares == 0)
+        uv_timer_stop(timer);
+    for (size_t surplus = open->count > spares_wanted(pool) ? open->count - spares_wanted(pool) : 0; surplus > 0;
+         surplus--)
+        dismiss(pool, open->last);
+}
+
+/*
+ * Connections wait although some workers were spare: that was too few of them. One more for each that waits, up to the
+ * bound: connections that come one after the other soon find as many as it takes to have one always ready.
+ */
+static void note_shortage(struct ax_pool *pool, size_t more)
+{
+    size_t room = AX_POOL_SPARE_MAX - pool->extra_spares;
+
+    if (more == 0 || is_shared(pool) || pool->options->spare_workers == 0)
+        return;
+    pool->was_short = true;
+    pool->extra_spares += more < room ? more : room;
+    if (!uv_is_active((uv_handle_t *)&pool->demand_timer))
+        uv_timer_start(&pool->demand_timer, on_demand_timer, DEMAND_MS, DEMAND_MS);
 }
 
 static bool ask(struct ax_pool *pool)
@@ -242,8 +371,8 @@ static bool ask(struct ax_pool *pool)
 
     if (code == 0) {
         child->generation = pool->generation;
-        child->next = pool->children;
-        pool->children = child;
+        enlist(pool, child, AX_POOL_ORDERED);
+        pool->count++;
     } else if (code != -EAGAIN && code != -EPIPE) {
         cannot_start_worker(pool, strerror(-code));
     }
@@ -252,6 +381,17 @@ static bool ask(struct ax_pool *pool)
 
 static void watch_silence(struct ax_pool *pool);
 
+static void end_if_silent(struct ax_pool *pool, struct ax_child *child)
+{
+    if (child->was_killed || child->asked_at + SILENCE_MS > uv_now(pool->loop))
+        return;
+    if (child->pid == 0 && is_current(pool, child) && pool->nursery != NULL && !pool->nursery->was_dismissed) {
+        ax_log(AX_LOG_WARNING, "the zygote, process %ld, does not answer, and is killed", (long)pool->nursery->pid);
+        ax_nursery_kill(pool->nursery);
+    }
+    ax_child_kill(child);
+}
+
 /*
  * The first child that was asked for and did not come: the zygote is stuck when it is not even forked, else it is stuck
  * itself, in a function that a preloaded module wants to be called after a fork.
@@ -259,30 +399,31 @@ static void watch_silence(struct ax_pool *pool);
 static void on_silence(uv_timer_t *timer)
 {
     struct ax_pool *pool = timer->data;
-    uint64_t now = uv_now(pool->loop);
 
-    for (struct ax_child *child = pool->children; child != NULL; child = child->next) {
-        if (child->state != AX_CHILD_STARTING || child->was_killed || child->asked_at + SILENCE_MS > now)
-            continue;
-        if (child->pid == 0 && is_current(pool, child) && pool->nursery != NULL && !pool->nursery->was_dismissed) {
-            ax_log(AX_LOG_WARNING, "the zygote, process %ld, does not answer, and is killed", (long)pool->nursery->pid);
-            ax_nursery_kill(pool->nursery);
-        }
-        ax_child_kill(child);
-    }
+    for_each(pool, AX_POOL_OUTDATED, end_if_silent);
+    for_each(pool, AX_POOL_ORDERED, end_if_silent);
     watch_silence(pool);
+}
+
+/* When the oldest request that is not answered was made; UINT64_MAX: there is none. */
+static uint64_t oldest_request(const struct ax_pool *pool)
+{
+    const struct ax_child *outdated = pool->lists[AX_POOL_OUTDATED].first; /* older than those that are not */
+    const struct ax_child *first = outdated != NULL ? outdated : pool->lists[AX_POOL_ORDERED].first;
+
+    return first != NULL ? first->asked_at : UINT64_MAX;
 }
 
 static void watch_silence(struct ax_pool *pool)
 {
-    struct census census = count_children(pool);
+    uint64_t asked_at = oldest_request(pool);
     uint64_t now = uv_now(pool->loop);
-    uint64_t due = census.asked_at + SILENCE_MS;
 
-    if (census.asked_at == UINT64_MAX)
+    if (asked_at == UINT64_MAX)
         uv_timer_stop(&pool->silence_timer);
     else
-        uv_timer_start(&pool->silence_timer, on_silence, due > now ? due - now : SILENCE_MS, 0);
+        uv_timer_start(&pool->silence_timer, on_silence,
+                       asked_at + SILENCE_MS > now ? asked_at + SILENCE_MS - now : SILENCE_MS, 0);
 }
 
 static int start_nursery(struct ax_pool *pool, struct ax_nursery **nursery, const struct ax_texts *arguments);
@@ -290,8 +431,7 @@ static int start_nursery(struct ax_pool *pool, struct ax_nursery **nursery, cons
 /* Gets what is missing, as far as that is possible now. */
 static void fill(struct ax_pool *pool)
 {
-    struct census census = count_children(pool);
-    size_t missing;
+    size_t more;
 
     if (pool->state != AX_POOL_RUNNING || uv_is_active((uv_handle_t *)&pool->retry_timer))
         return;
@@ -302,21 +442,29 @@ static void fill(struct ax_pool *pool)
             cannot_start_worker(pool, strerror(-code));
         return;
     }
-    missing = pool->nursery->is_ready ? wanted(pool, &census) : 0;
-    while (missing > 0 && census.starting < STARTING_MAX && ask(pool)) {
-        missing--;
-        census.starting++;
-    }
+    more = pool->nursery->is_ready ? missing(pool) : 0;
+    while (more > 0 && pool->lists[AX_POOL_ORDERED].count + pool->lists[AX_POOL_OUTDATED].count < STARTING_MAX &&
+           ask(pool))
+        more--;
     watch_silence(pool);
 }
 
 void ax_pool_demand(struct ax_pool *pool, size_t waiting)
 {
+    note_shortage(pool, waiting > pool->waiting ? waiting - pool->waiting : 0);
     pool->waiting = waiting;
     fill(pool);
 }
 
 /* ---- zygotes ---- */
+
+/* There is another zygote now. */
+static void outdate(struct ax_pool *pool, struct ax_child *child)
+{
+    update_role(pool, child);
+    if (is_left_over(pool, child))
+        retire(pool, child);
+}
 
 static void replace_nursery(struct ax_pool *pool)
 {
@@ -332,9 +480,7 @@ static void replace_nursery(struct ax_pool *pool)
     ax_texts_fini(&arguments);
     if (old != NULL)
         ax_nursery_kill(old);
-    for (struct ax_child *child = pool->children; child != NULL; child = child->next)
-        if (is_left_over(pool, child))
-            retire(pool, child);
+    for_all(pool, outdate);
     pool->events->reloaded(pool, true);
 }
 
@@ -458,47 +604,51 @@ void ax_pool_ping(struct ax_pool *pool)
 static bool is_ours(void *arg, pid_t pid)
 {
     const struct ax_pool *pool = arg;
+    const struct ax_child *child;
 
     if ((pool->nursery != NULL && pool->nursery->pid == pid) || (pool->reload != NULL && pool->reload->pid == pid))
         return true;
-    for (const pid_t *stranger = pool->strangers; stranger != NULL && *stranger != 0; stranger++)
-        if (*stranger == pid)
-            return true;
-    for (const struct ax_child *child = pool->children; child != NULL; child = child->next)
-        if (child->keeper == pid && !child->was_killed)
-            return true;
-    return false;
+    child = ax_pids_find(&pool->keepers, pid);
+    return child != NULL && !child->was_killed;
 }
 
-/*
- * A child that is nobody's: what a worker has started whose keeper was killed. And keepers that have ended, once their
- * zygote has.
- */
+static void sweep(struct ax_pool *pool)
+{
+    uv_timer_stop(&pool->sweep_timer);
+    pool->swept_at = uv_now(pool->loop);
+    ax_tree_sweep(is_ours, pool);
+}
+
+static void on_sweep_timer(uv_timer_t *timer)
+{
+    sweep(timer->data);
+}
+
+/* Now, or when some time has passed since the last one. */
+static void sweep_soon(struct ax_pool *pool)
+{
+    uint64_t due = pool->swept_at + SWEEP_MS;
+    uint64_t now = uv_now(pool->loop);
+
+    if (now >= due)
+        sweep(pool);
+    else if (!uv_is_active((uv_handle_t *)&pool->sweep_timer))
+        uv_timer_start(&pool->sweep_timer, on_sweep_timer, due - now, 0);
+}
+
+/* A zygote; a keeper, once its zygote has ended; or something that was left behind, and may have left more behind. */
 static void on_sigchld(uv_signal_t *handle, int number)
 {
     struct ax_pool *pool = handle->data;
+    pid_t pid;
+    int status;
 
     (void)number;
-    ax_tree_sweep(is_ours, pool);
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        if (!ax_nursery_bury(pool->nursery, pid, status))
+            ax_nursery_bury(pool->reload, pid, status);
+    sweep_soon(pool);
     finish_if_empty(pool);
-}
-
-struct list {
-    pid_t *pids;
-    size_t count;
-};
-
-static bool remember(void *arg, pid_t pid)
-{
-    struct list *list = arg;
-    pid_t *pids = realloc(list->pids, (list->count + 2) * sizeof *pids);
-
-    if (pids == NULL)
-        return true;
-    list->pids = pids;
-    pids[list->count++] = pid;
-    pids[list->count] = 0;
-    return true;
 }
 
 /* ---- life ---- */
@@ -506,16 +656,15 @@ static bool remember(void *arg, pid_t pid)
 int ax_pool_init(struct ax_pool *pool, uv_loop_t *loop, const struct ax_options *options, size_t limit,
                  const struct ax_pool_events *events, void *owner)
 {
-    struct list strangers = {0};
-
     *pool = (struct ax_pool){.loop = loop, .options = options, .limit = limit, .events = events, .owner = owner};
-    ax_tree_sweep(remember, &strangers);
-    pool->strangers = strangers.pids;
     ax_tree_adopt();
     uv_timer_init(loop, &pool->retry_timer);
     uv_timer_init(loop, &pool->silence_timer);
     uv_timer_init(loop, &pool->stop_timer);
-    pool->retry_timer.data = pool->silence_timer.data = pool->stop_timer.data = pool->sigchld.data = pool;
+    uv_timer_init(loop, &pool->demand_timer);
+    uv_timer_init(loop, &pool->sweep_timer);
+    pool->retry_timer.data = pool->silence_timer.data = pool->stop_timer.data = pool->demand_timer.data =
+        pool->sweep_timer.data = pool->sigchld.data = pool;
     if (make_arguments(options, &pool->arguments) < 0)
         return -ENOMEM;
     int code = uv_signal_init(loop, &pool->sigchld);
@@ -533,10 +682,19 @@ void ax_pool_start(struct ax_pool *pool)
     pool->events->failed(pool);
 }
 
+static void on_kill_overdue(uv_timer_t *timer);
+
+static void kill_child(struct ax_pool *pool, struct ax_child *child)
+{
+    (void)pool;
+    ax_child_kill(child);
+}
+
 void ax_pool_kill(struct ax_pool *pool)
 {
-    for (struct ax_child *child = pool->children; child != NULL; child = child->next)
-        ax_child_kill(child);
+    for_all(pool, kill_child);
+    if (pool->state == AX_POOL_STOPPING)
+        uv_timer_start(&pool->stop_timer, on_kill_overdue, KILL_MS, 0);
 }
 
 static void on_kill_overdue(uv_timer_t *timer)
@@ -552,16 +710,15 @@ static void on_stop_overdue(uv_timer_t *timer)
 {
     struct ax_pool *pool = timer->data;
 
-    if (pool->children != NULL)
+    if (pool->count > 0)
         ax_log(AX_LOG_WARNING, "a worker did not end in time, and is killed");
     ax_pool_kill(pool);
-    ax_tree_sweep(is_ours, pool);
-    uv_timer_start(timer, on_kill_overdue, KILL_MS, 0);
+    sweep(pool);
 }
 
 static void finish_if_empty(struct ax_pool *pool)
 {
-    if (pool->state != AX_POOL_STOPPING || pool->nursery != NULL || pool->reload != NULL || pool->children != NULL ||
+    if (pool->state != AX_POOL_STOPPING || pool->nursery != NULL || pool->reload != NULL || pool->count > 0 ||
         ax_tree_sweep(is_ours, pool) > 0)
         return;
     pool->state = AX_POOL_EMPTY;
@@ -573,16 +730,18 @@ void ax_pool_stop(struct ax_pool *pool, uint32_t grace_ms, const char *reason)
     pool->state = AX_POOL_STOPPING;
     uv_timer_stop(&pool->retry_timer);
     uv_timer_stop(&pool->silence_timer);
+    uv_timer_stop(&pool->demand_timer);
     if (pool->nursery != NULL)
         ax_nursery_kill(pool->nursery);
     if (pool->reload != NULL)
         ax_nursery_kill(pool->reload);
-    for (struct ax_child *child = pool->children; child != NULL; child = child->next) {
-        if (child->given == 0)
-            ax_child_kill(child);
-        else
-            ax_child_stop(child, grace_ms, reason);
-    }
+    for (int role = 0; role < AX_POOL_ROLES; role++)
+        for (struct ax_child *child = pool->lists[role].first; child != NULL; child = child->next) {
+            if (child->given == 0)
+                ax_child_kill(child);
+            else
+                ax_child_stop(child, grace_ms, reason);
+        }
     uv_timer_start(&pool->stop_timer, on_stop_overdue, (uint64_t)grace_ms + AX_ENDING_MS, 0);
     finish_if_empty(pool);
 }
@@ -592,6 +751,8 @@ void ax_pool_close(struct ax_pool *pool)
     uv_close((uv_handle_t *)&pool->retry_timer, NULL);
     uv_close((uv_handle_t *)&pool->silence_timer, NULL);
     uv_close((uv_handle_t *)&pool->stop_timer, NULL);
+    uv_close((uv_handle_t *)&pool->demand_timer, NULL);
+    uv_close((uv_handle_t *)&pool->sweep_timer, NULL);
     uv_close((uv_handle_t *)&pool->sigchld, NULL);
 }
 
@@ -599,5 +760,5 @@ void ax_pool_free_memory(struct ax_pool *pool)
 {
     ax_texts_fini(&pool->arguments);
     ax_texts_fini(&pool->reload_arguments);
-    free(pool->strangers);
+    ax_pids_fini(&pool->keepers);
 }

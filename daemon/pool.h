@@ -2,8 +2,8 @@
 /*
  * The pool: the zygote and the workers of a supervisor. It keeps them running, and has workers ready ahead of demand.
  *
- * With --isolation process each worker gets one connection, and some wait for theirs (--spare-workers). With --isolation
- * shared one worker gets them all. A zygote that dies is replaced; what it has forked does not notice. A reload starts a
+ * With --isolation process each worker gets one connection, and some wait for theirs: --spare-workers at least, and
+ * more after connections had to wait, for as long as that goes on. With --isolation shared one worker gets them all. A zygote that dies is replaced; what it has forked does not notice. A reload starts a
  * new zygote: when it is ready, new connections get its workers, and the old ones finish.
  *
  * Used in the supervisor's only thread, which hears of events by the functions of struct ax_pool_events.
@@ -21,6 +21,10 @@
 #include "daemon/client.h"
 #include "daemon/nursery.h"
 #include "daemon/options.h"
+#include "daemon/pids.h"
+
+/* However large the demand was: how many spare workers it can add to --spare-workers. */
+#define AX_POOL_SPARE_MAX 32u
 
 struct ax_pool;
 
@@ -40,7 +44,7 @@ struct ax_pool_events {
     void (*pong)(struct ax_pool *pool);
     /* A reload is done, or has failed and changed nothing. */
     void (*reloaded)(struct ax_pool *pool, bool done);
-    /* After ax_pool_stop(): no process is left. */
+    /* After ax_pool_stop(): no process is left, or those that are were killed and do not end. */
     void (*empty)(struct ax_pool *pool);
 };
 
@@ -49,6 +53,23 @@ enum ax_pool_state {
     AX_POOL_RUNNING,
     AX_POOL_STOPPING,
     AX_POOL_EMPTY,
+};
+
+/* What a worker is to the pool. It is in the list of its role. */
+enum ax_pool_role {
+    AX_POOL_ORDERED,  /* it is being started by the present zygote */
+    AX_POOL_OPEN,     /* it takes new connections */
+    AX_POOL_OUTDATED, /* it is being started by an older zygote, and nobody waits for it */
+    AX_POOL_OTHER,    /* it has its connection, or ends */
+};
+
+#define AX_POOL_ROLES (AX_POOL_OTHER + 1)
+
+/* Those first who came into it first. */
+struct ax_pool_list {
+    struct ax_child *first;
+    struct ax_child *last;
+    size_t count;
 };
 
 struct ax_pool {
@@ -65,16 +86,26 @@ struct ax_pool {
     struct ax_texts reload_arguments;
     const struct ax_options *reload_options; /* borrowed */
     uint32_t generation;                     /* of `nursery`; counts reloads */
-    struct ax_child *children;               /* all that are not gone; a list */
+    struct ax_pool_list lists[AX_POOL_ROLES]; /* of workers that are not gone */
+    size_t count;                             /* in all lists */
+    struct ax_pids keepers;                   /* their keepers, as far as they have been forked */
+    size_t extra_spares;                      /* <= AX_POOL_SPARE_MAX: beyond --spare-workers, for the demand of late */
+    bool was_short;                           /* a connection had to wait since the last look at that demand */
+    uint64_t steps;                           /* items of lists that were looked at, for tests */
     unsigned failures;                       /* to get a worker or a zygote, in a row */
     uv_timer_t retry_timer;                  /* after a failure */
     uv_timer_t silence_timer;                /* while workers are being forked */
     uv_timer_t stop_timer;
+    uv_timer_t demand_timer; /* extra_spares > 0 */
+    uv_timer_t sweep_timer;  /* it is soon time for a sweep */
+    uint64_t swept_at;       /* on the loop's clock */
     uv_signal_t sigchld;
-    pid_t *strangers; /* owned: children that the process had before; 0 ends the array */
 };
 
-/* 0, or a negative errno. */
+/*
+ * The calling process becomes the parent of whatever its workers leave behind, and kills what it becomes the parent of:
+ * it must have no other children (init.h). 0, or a negative errno.
+ */
 int ax_pool_init(struct ax_pool *pool, uv_loop_t *loop, const struct ax_options *options, size_t limit,
                  const struct ax_pool_events *events, void *owner);
 
@@ -92,10 +123,14 @@ void ax_pool_reload(struct ax_pool *pool, const struct ax_options *options);
 
 void ax_pool_ping(struct ax_pool *pool);
 
+/* The first worker of all lists, and the one after another; NULL: there is none. */
+const struct ax_child *ax_pool_first(const struct ax_pool *pool);
+const struct ax_child *ax_pool_next(const struct ax_pool *pool, const struct ax_child *child);
+
 /* Running calls get a grace period, then all processes end. Ends in events->empty. */
 void ax_pool_stop(struct ax_pool *pool, uint32_t grace_ms, const char *reason);
 
-/* All processes end now. After ax_pool_stop(). */
+/* All processes end now; those that don't are given up soon. After ax_pool_stop(). */
 void ax_pool_kill(struct ax_pool *pool);
 
 /* Closes the handles: the loop has to run until that is done, before _free_memory. After events->empty. */

@@ -61,7 +61,8 @@ static int add_workers(struct report *report, const struct ax_report_source *sou
     report->workers = calloc(AX_STATUS_ROWS_MAX, sizeof *report->workers);
     if (report->workers == NULL)
         return -1;
-    for (const struct ax_child *child = source->pool->children; child != NULL; child = child->next) {
+    for (const struct ax_child *child = ax_pool_first(source->pool); child != NULL;
+         child = ax_pool_next(source->pool, child)) {
         const struct ax_tally *tally = &child->board->tally;
 
         status->calls_running += tally->calls_running;

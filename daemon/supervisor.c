@@ -38,6 +38,14 @@
 
 #define STATUS_MS 1000u /* between two that the service manager is told */
 
+/* After the last process has ended: for what is still being said to peers that read slowly. */
+#define END_MS 1500u
+
+/* After a second signal the process ends within this time, whatever goes wrong. */
+#define LAST_RESORT_MS 10000u
+
+#define CUT_SHORT "..." /* behind a name that does not fit */
+
 enum state {
     STARTING, /* no zygote has been ready yet */
     SERVING,
@@ -68,6 +76,8 @@ struct supervisor {
     uv_timer_t waiting_timer;  /* for the first client that waits */
     uv_timer_t status_timer;   /* a status is to be told */
     uv_timer_t watchdog_timer; /* the service manager wants signs of life */
+    uv_timer_t end_timer;      /* runs from the end of the last process on */
+    bool is_hurried;           /* there was a second signal */
     uv_signal_t signals[3];
 };
 
@@ -291,8 +301,11 @@ static void on_accepted(void *arg, const struct ax_listener *listener, int fd)
 static void name_client(struct ax_client *client, const char *name)
 {
     size_t length = strlen(client->peer);
+    size_t room = sizeof client->peer - length;
+    int needed = snprintf(client->peer + length, room, " %s", name[0] != '\0' ? name : "without a name");
 
-    snprintf(client->peer + length, sizeof client->peer - length, " %s", name[0] != '\0' ? name : "without a name");
+    if (needed >= 0 && (size_t)needed >= room && room > strlen(CUT_SHORT))
+        memcpy(client->peer + sizeof client->peer - sizeof CUT_SHORT, CUT_SHORT, sizeof CUT_SHORT);
 }
 
 static int on_secured(struct ax_handshakes *set, void *arg, int fd, struct ax_tls *tls)
@@ -436,14 +449,14 @@ static bool lose(struct supervisor *supervisor, struct ax_child *child, struct a
 static size_t on_lost(struct ax_pool *pool, struct ax_child *child, const char *reason)
 {
     struct supervisor *supervisor = pool->owner;
-    struct ax_client *client = supervisor->clients.last[AX_CLIENT_SERVED];
+    struct ax_client *client = child->last_client;
     size_t count = 0;
 
     supervisor->calls_done += child->board->tally.calls_done;
     while (client != NULL) {
-        struct ax_client *previous = client->previous;
+        struct ax_client *previous = client->previous_of_child;
 
-        if (client->child == child && lose(supervisor, child, client, reason))
+        if (lose(supervisor, child, client, reason))
             count++;
         client = previous;
     }
@@ -452,8 +465,16 @@ static size_t on_lost(struct ax_pool *pool, struct ax_child *child, const char *
     return count;
 }
 
+/* What is still open then goes with the process. */
+static void on_end_overdue(uv_timer_t *timer)
+{
+    uv_stop(timer->loop);
+}
+
 static void close_handles(struct supervisor *supervisor)
 {
+    uv_timer_start(&supervisor->end_timer, on_end_overdue, END_MS, 0);
+    uv_unref((uv_handle_t *)&supervisor->end_timer);
     ax_handshakes_fini(&supervisor->handshakes);
     ax_replies_end(&supervisor->replies);
     ax_relays_hurry(&supervisor->relays);
@@ -594,6 +615,14 @@ static void begin_stop(struct supervisor *supervisor, int status)
     ax_pool_stop(&supervisor->pool, supervisor->options->grace_ms, "The server is stopping");
 }
 
+static void hurry(struct supervisor *supervisor)
+{
+    if (!supervisor->is_hurried)
+        ax_process_exit_within(LAST_RESORT_MS, supervisor->status);
+    supervisor->is_hurried = true;
+    ax_pool_kill(&supervisor->pool);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct supervisor *supervisor = handle->data;
@@ -601,7 +630,7 @@ static void on_signal(uv_signal_t *handle, int number)
     ax_log(AX_LOG_DEBUG, "got signal %d (%s)", number, strsignal(number));
     if (supervisor->state == STOPPING) {
         if (number != SIGHUP)
-            ax_pool_kill(&supervisor->pool);
+            hurry(supervisor);
     } else if (number != SIGHUP) {
         begin_stop(supervisor, 0);
     } else if (supervisor->state == SERVING) {
@@ -648,6 +677,7 @@ static void start_timers(struct supervisor *supervisor)
     uv_timer_init(&supervisor->loop, &supervisor->waiting_timer);
     uv_timer_init(&supervisor->loop, &supervisor->status_timer);
     uv_timer_init(&supervisor->loop, &supervisor->watchdog_timer);
+    uv_timer_init(&supervisor->loop, &supervisor->end_timer);
     supervisor->waiting_timer.data = supervisor->status_timer.data = supervisor->watchdog_timer.data = supervisor;
     if (interval > 0)
         uv_timer_start(&supervisor->watchdog_timer, on_watchdog_timer, interval, interval);
@@ -693,7 +723,8 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
 
 static void fini(struct supervisor *supervisor)
 {
-    uv_loop_close(&supervisor->loop);
+    if (uv_loop_close(&supervisor->loop) < 0) /* some handles are open, and their memory goes with the process */
+        ax_log(AX_LOG_DEBUG, "the end was not in order");
     ax_acceptor_free_memory(&supervisor->acceptor);
     ax_clients_fini(&supervisor->clients);
     ax_pool_free_memory(&supervisor->pool);

@@ -31,6 +31,8 @@ static void make_wires(struct program *program, enum program_wiring wiring, int 
     }
 }
 
+void (*program_prepare)(void);
+
 void program_start(struct program *program, enum program_wiring wiring, const char *const *words)
 {
     const char *executable = getenv("AX_TEST_ECHO");
@@ -51,11 +53,14 @@ void program_start(struct program *program, enum program_wiring wiring, const ch
     assert_true(program->pid >= 0);
     if (program->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
+        if (program_prepare != NULL)
+            program_prepare();
         if (dup2(theirs[0], STDIN_FILENO) >= 0 && dup2(theirs[1], STDOUT_FILENO) >= 0 &&
             dup2(errors[1], STDERR_FILENO) >= 0)
             execv(executable, argv);
         _exit(127);
     }
+    program_prepare = NULL;
     close(theirs[0]);
     if (theirs[1] != theirs[0])
         close(theirs[1]);

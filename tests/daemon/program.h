@@ -20,6 +20,9 @@ struct program {
 /* How standard input and output are connected. */
 enum program_wiring { WITH_PIPES, WITH_SOCKET, WITH_NULL };
 
+/* What the process does before it becomes that program; NULL: nothing. For the next program_start(). */
+extern void (*program_prepare)(void);
+
 /* Starts it with these words; the last one is NULL. */
 void program_start(struct program *program, enum program_wiring wiring, const char *const *words);
 

@@ -4,12 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -401,31 +406,59 @@ static void test_a_worker_without_memory_ends(void **state)
     stop_daemon();
 }
 
-static long zygote_of(pid_t supervisor)
+/* The children of a process, as text that is the caller's: their ids, with a blank behind each. */
+static void read_children(pid_t pid, char *text, size_t size)
 {
-    char name[64], comm[32] = "";
+    char name[64];
     FILE *children;
-    long pid;
+    size_t length;
 
-    snprintf(name, sizeof name, "/proc/%ld/task/%ld/children", (long)supervisor, (long)supervisor);
+    snprintf(name, sizeof name, "/proc/%ld/task/%ld/children", (long)pid, (long)pid);
     children = fopen(name, "re");
     assert_non_null(children);
-    while (fscanf(children, "%ld", &pid) == 1) {
+    length = fread(text, 1, size - 1, children);
+    text[length] = '\0';
+    fclose(children);
+}
+
+/* A child of a process that has this name; -1: there is none. */
+static long find_child(pid_t parent, const char *wanted)
+{
+    char children[4096], name[64];
+    char *end;
+
+    read_children(parent, children, sizeof children);
+    for (const char *at = children;; at = end) {
+        long pid = strtol(at, &end, 10);
+        char comm[32] = "";
         FILE *file;
 
+        if (end == at)
+            return -1;
         snprintf(name, sizeof name, "/proc/%ld/comm", pid);
         file = fopen(name, "re");
-        if (file != NULL && fscanf(file, "%31s", comm) == 1 && strcmp(comm, "acrossd-zygote") == 0) {
+        if (file == NULL)
+            continue;
+        if (fscanf(file, "%31s", comm) == 1 && strcmp(comm, wanted) == 0) {
             fclose(file);
-            fclose(children);
             return pid;
         }
-        if (file != NULL)
-            fclose(file);
+        fclose(file);
     }
-    fclose(children);
-    fail_msg("there is no zygote");
-    return -1;
+}
+
+static long child_of(pid_t parent, const char *name)
+{
+    long pid = find_child(parent, name);
+
+    if (pid < 0)
+        fail_msg("process %ld has no child %s", (long)parent, name);
+    return pid;
+}
+
+static long zygote_of(pid_t supervisor)
+{
+    return child_of(supervisor, "acrossd-zygote");
 }
 
 static void test_a_zygote_that_dies_is_replaced(void **state)
@@ -688,6 +721,50 @@ static void test_the_second_signal_ends_it_at_once(void **state)
     assert_int_equal(program_wait(&program), 0);
 }
 
+/* Copies of the sockets that a process has; how many there are. */
+static size_t take_sockets(pid_t pid, int *copies, size_t room)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0u);
+    size_t count = 0;
+
+    for (int fd = 0; fd < 64 && count < room; fd++) {
+        int copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0u);
+        struct stat status;
+
+        if (copy >= 0 && fstat(copy, &status) == 0 && S_ISSOCK(status.st_mode))
+            copies[count++] = copy;
+        else if (copy >= 0)
+            close(copy);
+    }
+    close(pidfd);
+    return count;
+}
+
+/* A worker never seems to be gone while somebody has the other end of its control socket. */
+static void test_the_second_signal_ends_it_whoever_holds_its_sockets(void **state)
+{
+    int copies[16];
+    size_t count;
+    int fd;
+    (void)state;
+
+    START("--grace=86400", "--verbose", "--spare-workers=0", NULL);
+    program_await(&program, "listening on ");
+    fd = open_client();
+    assert_served(fd, "B");
+    count = take_sockets((pid_t)child_of((pid_t)zygote_of(program.pid), "acrossd-keeper"), copies, COUNT_OF(copies));
+    if (count == 0)
+        skip(); /* this kernel or its settings do not allow it */
+    program_signal(&program, SIGTERM);
+    await_stop();
+    program_signal(&program, SIGTERM);
+    assert_int_equal(program_wait(&program), 0);
+    assert_contains(program.log, "processes that were killed are still there");
+    close(fd);
+    while (count > 0)
+        close(copies[--count]);
+}
+
 /* Whoever starts it may have blocked signals for its own use. */
 static void test_signals_count_although_they_were_blocked(void **state)
 {
@@ -700,6 +777,217 @@ static void test_signals_count_although_they_were_blocked(void **state)
     sigprocmask(SIG_BLOCK, &blocked, NULL);
     start_daemon();
     sigprocmask(SIG_UNBLOCK, &blocked, NULL);
+    stop_daemon();
+}
+
+/* ---- processes that are not acrossd's ---- */
+
+static int alive[2]; /* a pipe that ends with the last of them */
+static int word[2];  /* its end tells one of them to end */
+static int over[2];  /* the same, for all of them */
+
+static void open_pipes(void)
+{
+    assert_int_equal(pipe2(alive, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(word, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(over, O_CLOEXEC), 0);
+}
+
+static void assert_alive(bool expected)
+{
+    struct pollfd item = {.fd = alive[0]};
+
+    assert_int_equal(poll(&item, 1, expected ? 0 : -1), !expected);
+}
+
+/* In a child: does nothing until this pipe ends, and has nothing else open than what it is to have. */
+_Noreturn static void be_a_stranger(int pipe_fd)
+{
+    char ignored;
+
+    for (int fd = 0; fd < 64; fd++)
+        if (fd != alive[1] && fd != pipe_fd)
+            close(fd);
+    _exit(read(pipe_fd, &ignored, 1) == 0 ? 0 : 1);
+}
+
+/* A child of the process that becomes acrossd, and one that has a child, which it leaves behind when it gets the word. */
+static void have_children(void)
+{
+    if (fork() == 0)
+        be_a_stranger(over[0]);
+    if (fork() == 0) {
+        if (fork() == 0)
+            be_a_stranger(over[0]);
+        be_a_stranger(word[0]);
+    }
+}
+
+/* A worker leaves something behind whose end the client sees, and its keeper cannot kill it: so the supervisor does. */
+static void have_something_swept(pid_t supervisor)
+{
+    int fd = open_client();
+
+    assert_served(fd, "G");
+    assert_int_equal(kill((pid_t)child_of((pid_t)zygote_of(supervisor), "acrossd-keeper"), SIGKILL), 0);
+    assert_end(fd);
+}
+
+static void test_what_the_process_had_before_is_spared(void **state)
+{
+    (void)state;
+    open_pipes();
+    program_prepare = have_children;
+    START("--spare-workers=0", NULL);
+    close(alive[1]);
+    program_await(&program, "listening on ");
+    close(word[1]);
+    have_something_swept((pid_t)child_of(program.pid, "acrossd_echo"));
+    stop_daemon();
+    assert_alive(true);
+    close(over[1]);
+    assert_alive(false);
+    close(alive[0]);
+    close(over[0]);
+    close(word[0]);
+}
+
+static bool may_unshare(void)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0)
+        _exit(unshare(CLONE_NEWPID | CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 ? 0 : 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* The rest goes on as process 1 of a namespace of its own, and this process ends as it does. */
+static void become_process_1(void)
+{
+    int status;
+    pid_t pid;
+
+    if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        _exit(126);
+    pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (mount("proc", "/proc", "proc", 0, NULL) < 0)
+            _exit(126);
+        return;
+    }
+    waitpid(pid, &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+/* Something that was started from outside, as by `docker exec`, leaves a process behind. */
+static void leave_behind_in(pid_t process_1)
+{
+    char name[64];
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        snprintf(name, sizeof name, "/proc/%ld/ns/pid", (long)process_1);
+        if (setns(open(name, O_RDONLY | O_CLOEXEC), CLONE_NEWPID) < 0)
+            _exit(1);
+        pid = fork();
+        if (pid == 0) { /* whose parent is not seen in there */
+            if (fork() == 0)
+                be_a_stranger(over[0]);
+            _exit(0);
+        }
+        _exit(waitpid(pid, NULL, 0) == pid ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void test_what_process_1_adopts_is_spared(void **state)
+{
+    pid_t process_1;
+    (void)state;
+
+    if (!may_unshare())
+        skip();
+    open_pipes();
+    program_prepare = become_process_1;
+    START("--spare-workers=0", NULL);
+    program_await(&program, "listening on ");
+    process_1 = (pid_t)child_of(program.pid, "acrossd-init");
+    leave_behind_in(process_1);
+    close(alive[1]);
+    have_something_swept((pid_t)child_of(process_1, "acrossd_echo"));
+    assert_alive(true);
+    assert_int_equal(kill(process_1, SIGTERM), 0);
+    assert_int_equal(program_wait(&program), 0);
+    assert_alive(false); /* with process 1, the kernel ends all others there */
+    close(alive[0]);
+    close(word[0]);
+    close(word[1]);
+    close(over[0]);
+    close(over[1]);
+}
+
+/* ---- how many workers there are ---- */
+
+static size_t count_children(pid_t pid)
+{
+    char text[4096];
+    size_t count = 0;
+
+    read_children(pid, text, sizeof text);
+    for (const char *at = text; *at != '\0'; at++)
+        count += *at == ' ';
+    return count;
+}
+
+/* Those that had to wait are as many more spare workers as there should have been. In peace they go again. */
+static void test_spare_workers_follow_demand(void **state)
+{
+    pid_t zygote;
+    int fds[4];
+    (void)state;
+
+    start_daemon();
+    zygote = (pid_t)zygote_of(program.pid);
+    assert_int_equal(kill(zygote, SIGSTOP), 0);
+    for (size_t i = 0; i < COUNT_OF(fds); i++) {
+        fds[i] = open_unix();
+        send_bytes(fds[i], SUPERBLOCK, SUPERBLOCK_SIZE);
+    }
+    assert_int_equal(kill(zygote, SIGCONT), 0);
+    for (size_t i = 0; i < COUNT_OF(fds); i++)
+        assert_received(fds[i], SUPERBLOCK, SUPERBLOCK_SIZE);
+    while (count_children(zygote) < COUNT_OF(fds) + 2)
+        sched_yield();
+    for (size_t i = 0; i < COUNT_OF(fds); i++)
+        close(fds[i]);
+    while (count_children(zygote) != 1)
+        sched_yield();
+    stop_daemon();
+}
+
+/* Keepers whose zygote has ended are the supervisor's children. */
+static void test_a_reload_buries_the_keepers_of_the_old_zygote(void **state)
+{
+    int fd;
+    (void)state;
+
+    start_daemon();
+    fd = open_client();
+    program_signal(&program, SIGHUP);
+    program_await(&program, "reloaded: new connections get new workers\n");
+    while (find_child(program.pid, "acrossd-keeper") < 0)
+        sched_yield();
+    close(fd);
+    while (find_child(program.pid, "acrossd-keeper") >= 0)
+        sched_yield();
+    fd = open_client();
+    assert_served(fd, "new");
+    close(fd);
     stop_daemon();
 }
 
@@ -737,7 +1025,12 @@ int main(void)
         BOTH(test_a_running_call_may_finish),
         BOTH(test_calls_end_after_the_grace_period),
         BOTH(test_the_second_signal_ends_it_at_once),
+        TEST(test_the_second_signal_ends_it_whoever_holds_its_sockets),
         TEST(test_signals_count_although_they_were_blocked),
+        TEST(test_what_the_process_had_before_is_spared),
+        TEST(test_what_process_1_adopts_is_spared),
+        TEST(test_spare_workers_follow_demand),
+        BOTH(test_a_reload_buries_the_keepers_of_the_old_zygote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An index of what a process knows by process id. Finding, adding and removing take the same time however many there are.
+ *
+ * Values are borrowed. All zero is an empty index. For one thread.
+ */
+#ifndef AX_DAEMON_PIDS_H
+#define AX_DAEMON_PIDS_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct ax_pids_slot {
+    pid_t pid; /* 0: the slot is free */
+    void *value;
+};
+
+struct ax_pids {
+    struct ax_pids_slot *slots; /* owned; a hash table with linear probing */
+    size_t room;                /* slots: 0 or a power of two, at most half of them used */
+    size_t count;
+};
+
+/* Adds a process id, > 0, or replaces its value, which is not NULL. 0, or -1 when there is no memory. */
+int ax_pids_add(struct ax_pids *pids, pid_t pid, void *value);
+
+/* NULL: it is not there. */
+void *ax_pids_find(const struct ax_pids *pids, pid_t pid);
+
+/* Removes it, if it is there. Returns its value, or NULL. */
+void *ax_pids_remove(struct ax_pids *pids, pid_t pid);
+
+void ax_pids_fini(struct ax_pids *pids);
+
+#endif
