@@ -51,7 +51,9 @@ static int send_request(struct ax_module *module, struct ax_connection *connecti
         if (error == -EINTR && PyErr_CheckSignals() == 0)
             error = 0;
     }
-    if (error != -EINTR)
+    if (error == AX_ETOOLARGE)
+        ax_raise_too_large(module, connection, operation, cargo);
+    else if (error != -EINTR)
         ax_raise_code(module, connection, error);
     return -1;
 }
@@ -157,8 +159,12 @@ static PyObject *ask(struct ax_module *module, struct ax_connection *connection,
         PyErr_NoMemory();
     else
         failed = send_request(module, connection, operation, &cargo, &pending);
+    PyObject *error = failed ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
     ax_pickled_fini(&pickled, !failed);
-    return failed ? NULL : take_result(module, connection, &pending);
+    if (!failed)
+        return take_result(module, connection, &pending);
+    ax_error_restore(error);
+    return NULL;
 }
 
 /* The same, with a function and its arguments. */

@@ -140,6 +140,15 @@ void ax_raise_operation_failed(struct ax_module *module, const char *what)
     ax_error_restore(error);
 }
 
+PyObject *ax_raise_too_large(struct ax_module *module, struct ax_connection *connection,
+                             const struct ax_operation *operation, const struct ax_cargo *cargo)
+{
+    char text[AX_TOO_LARGE_SIZE];
+    ax_session_explain_too_large(&connection->session, operation, cargo, text);
+    PyErr_SetString(module->operation_error, text);
+    return NULL;
+}
+
 PyObject *ax_raise_code(struct ax_module *module, struct ax_connection *connection, int code)
 {
     switch (code) {

@@ -103,9 +103,10 @@ static PyObject *run(struct ax_module *module, struct ax_request *request, PyObj
 
 /*
  * Sends an answer, unless `error`, from its preparation, says that memory was short: then the peer hears that. Without it a
- * result that comes too late goes nowhere. Returns whether the cargo's buffers were taken.
+ * result that comes too late goes nowhere. 0: the cargo's buffers were taken; AX_ETOOLARGE: nothing was sent, and the peer
+ * is to hear why; or another code of ax_request_result().
  */
-static bool send_answer(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo, int error)
+static int send_answer(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo, int error)
 {
     end_if_forked(request);
     Py_BEGIN_ALLOW_THREADS
@@ -114,10 +115,19 @@ static bool send_answer(struct ax_request *request, enum ax_result_kind kind, st
     if (error == AX_ENOMEM)
         ax_request_fail(request, "Out of memory for the result");
     Py_END_ALLOW_THREADS
-    return error == 0;
+    return error;
 }
 
-/* Pickles an answer and sends it. 0; or -1 with OperationError set when it can't be pickled. */
+/* 0; or -1 with OperationError set when that is why it was not sent, for the caller to keep while it tidies up. */
+static int explain_unsent(struct ax_module *module, struct ax_request *request, const struct ax_cargo *cargo, int error)
+{
+    if (error != AX_ETOOLARGE)
+        return 0;
+    ax_raise_too_large(module, request->connection, NULL, cargo);
+    return -1;
+}
+
+/* Pickles an answer and sends it. 0; or -1 with OperationError set when it can't be pickled, or is too large for the peer. */
 static int answer(struct ax_module *module, struct ax_request *request, enum ax_result_kind kind, PyObject *value)
 {
     struct ax_pickled pickled;
@@ -127,9 +137,13 @@ static int answer(struct ax_module *module, struct ax_request *request, enum ax_
         return -1;
     }
     int error = ax_pickled_cargo(&pickled, request->connection, &cargo);
-    bool sent = send_answer(request, kind, &cargo, error);
-    ax_pickled_fini(&pickled, sent);
-    return 0;
+    error = send_answer(request, kind, &cargo, error);
+    int failed = explain_unsent(module, request, &cargo, error);
+    PyObject *raised = failed ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
+    ax_pickled_fini(&pickled, error == 0);
+    if (failed)
+        ax_error_restore(raised);
+    return failed;
 }
 
 /* Answers with an object that stays here: its id, and the names of its methods. */
@@ -142,11 +156,16 @@ static int answer_reference(struct ax_module *module, struct ax_request *request
     if (ax_register(module, connection, value, &id) != 0)
         return -1;
     int error = ax_buffer_append(&buffer, PyBytes_AS_STRING(names), (size_t)PyBytes_GET_SIZE(names));
-    if (!send_answer(request, AX_RESULT_REFERENCE, &cargo, error)) {
-        ax_buffer_fini(&buffer);
-        ax_unregister(connection, id);
-    }
-    return 0;
+    error = send_answer(request, AX_RESULT_REFERENCE, &cargo, error);
+    if (error == 0)
+        return 0;
+    int failed = explain_unsent(module, request, &cargo, error);
+    PyObject *raised = failed ? ax_error_take() : NULL;
+    ax_buffer_fini(&buffer);
+    ax_unregister(connection, id);
+    if (failed)
+        ax_error_restore(raised);
+    return failed;
 }
 
 /* The last resort: the peer gets at least the text of the exception. */

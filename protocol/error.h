@@ -3,7 +3,7 @@
  * Error codes of the protocol core, and the texts that go with them.
  *
  * Functions return 0 or one of these codes, which are negative. A code says whose fault it is: the peer's
- * (AX_EPROTOCOL, AX_EEOF, AX_ETIMEDOUT), the machine's (AX_ENOMEM), a bound's (AX_EFULL) or our own caller's
+ * (AX_EPROTOCOL, AX_EEOF, AX_ETIMEDOUT), the machine's (AX_ENOMEM), a bound's (AX_EFULL, AX_ETOOLARGE) or our own caller's
  * (AX_ESTATE, AX_ERANGE). What the peer did wrong in detail is text: see ax_session_reason().
  */
 #ifndef AX_PROTOCOL_ERROR_H
@@ -16,7 +16,8 @@
     X(AX_ENOMEM, -4, "Out of memory")                                                                                  \
     X(AX_EFULL, -5, "A queue is at its limit")                                                                         \
     X(AX_ESTATE, -6, "Not possible in the current state")                                                              \
-    X(AX_ERANGE, -7, "A value is out of its range")
+    X(AX_ERANGE, -7, "A value is out of its range")                                                                     \
+    X(AX_ETOOLARGE, -8, "The message is larger than the peer takes")
 
 enum ax_error {
 #define AX_ERROR_ENUM(name, value, text) name = (value),

@@ -146,6 +146,9 @@ void ax_message_decode(struct ax_message *message)
         message->timeout_ms = ax_head_get_uint(&reader);
         message->window = ax_head_get_uint(&reader);
         message->max_calls = ax_head_get_uint(&reader);
+        message->max_message = ax_head_get_uint(&reader);
+        message->max_head = ax_head_get_uint(&reader);
+        message->max_ids = ax_head_get_uint(&reader);
         break;
     case AX_CREDIT:
         message->size = ax_head_get_uint(&reader);

@@ -67,7 +67,7 @@ bool ax_ids_next(struct ax_ids *ids, uint64_t *id);
 
 /*
  * An incoming message. Which fields are set depends on the type:
- *   GREETING  timeout_ms, window, max_calls
+ *   GREETING  timeout_ms, window, max_calls, max_message, max_head, max_ids
  *   APPLY, CREATE, REPLICATE
  *             call, ids (refs), within, kinds, buffers
  *   COPY      call, object, ids (none), within
@@ -85,6 +85,9 @@ struct ax_message {
     uint64_t timeout_ms;
     uint64_t window;
     uint64_t max_calls;
+    uint64_t max_message;
+    uint64_t max_head;
+    uint64_t max_ids;
     uint64_t size;
     uint64_t object;
     uint64_t within; /* the receiver's own call that the sender was serving when it asked, plus one; 0: none */

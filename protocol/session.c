@@ -87,6 +87,19 @@ void ax_session_fini(struct ax_session *session)
 
 /* ---- changes of state ---- */
 
+/* Plain peers have no limits. Ours that do not tell theirs are older, and have those that are the defaults here. */
+static void note_limits(struct ax_session *session, const struct ax_message *greeting)
+{
+    if (session->features & AX_FEATURE_LIMITS) {
+        session->peer_max_message = greeting->max_message;
+        session->peer_max_head = greeting->max_head;
+        session->peer_max_ids = greeting->max_ids;
+    } else if (session->features) {
+        session->peer_max_head = DEFAULT_MAX_HEAD;
+        session->peer_max_ids = DEFAULT_MAX_IDS;
+    }
+}
+
 void ax_session_become_ready(struct ax_session *session, const struct ax_message *greeting)
 {
     uint64_t timeout_ms = greeting->timeout_ms;
@@ -96,6 +109,7 @@ void ax_session_become_ready(struct ax_session *session, const struct ax_message
         session->peer_window = greeting->window;
         session->peer_max_calls = greeting->max_calls;
     }
+    note_limits(session, greeting);
     session->handshake_deadline = AX_NEVER;
     session->state = AX_STATE_READY;
 }

@@ -181,6 +181,11 @@ struct ax_session {
     uint64_t unread;         /* bytes of the peer's that we have not */
     bool relieved;           /* what was AX_EFULL may go now; whoever looks at it sets it back */
 
+    /* What the peer takes in one message; 0: no bound is known. Fixed from READY on */
+    uint64_t peer_max_message; /* bytes of all frames, head included */
+    uint64_t peer_max_head;
+    uint64_t peer_max_ids; /* in one list */
+
     /* Liveness, all absolute times */
     uint64_t handshake_deadline;
     uint64_t received_at; /* bytes came in last */
@@ -279,10 +284,20 @@ void ax_session_expire(struct ax_session *session, uint64_t now, struct ax_event
  * does not understand it. `waiter` is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and
  * not NULL. AX_ESTATE: not READY, or an operation that the peer does not know. AX_EFULL: max_queued bytes wait already
  * in its lane or before it (never when none does), or the peer holds us back: try again when `relieved`. A request
- * within a call is never held back, for the peer waits for it. AX_ENOMEM: nothing was queued.
+ * within a call is never held back, for the peer waits for it. AX_ETOOLARGE: the peer would end the connection for a message
+ * of this size; ax_session_explain_too_large() says more. AX_ENOMEM: nothing was queued.
  */
 int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_cargo *cargo,
                     void *waiter, uint64_t now, uint64_t *id);
+
+#define AX_TOO_LARGE_SIZE 256 /* bytes of the longest of these sentences, with its final NUL */
+
+/*
+ * Why a request (or with NULL for the operation, a result) with this cargo is AX_ETOOLARGE, and what helps, as a sentence. From
+ * READY on, what it reads does not change.
+ */
+void ax_session_explain_too_large(const struct ax_session *session, const struct ax_operation *operation,
+                                  const struct ax_cargo *cargo, char text[AX_TOO_LARGE_SIZE]);
 
 /* The waiter of a call of ours that has no result yet; NULL when there is no such call, or it was given up. */
 void *ax_session_waiter(const struct ax_session *session, uint64_t id);

@@ -59,6 +59,8 @@ static bool check_frame(struct ax_session *session, struct ax_lane *lane)
                          limits->max_head);
         return false;
     }
+    if (in_chunk(session, lane))
+        return true; /* what is in it has the limit of its own lane */
     lane->size = add_saturated(lane->size, length);
     if (lane->size > limits->max_message) {
         ax_session_failf(session, AX_EPROTOCOL, "Message of %" PRIu64 " bytes is larger than the limit of %" PRIu64,

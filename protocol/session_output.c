@@ -2,6 +2,8 @@
 /*
  * Requests: each becomes one message in the output, in one piece where it is small.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -267,8 +269,13 @@ int ax_session_queue_bootstrap(struct ax_session *session, const char *source, u
 int ax_session_queue_greeting(struct ax_session *session, uint64_t now)
 {
     const struct ax_limits *limits = &session->config.limits;
-    const uint64_t fields[] = {AX_GREETING, session->config.timeout_ms, limits->window, limits->max_calls};
-    size_t count = session->features & AX_FEATURE_FLOW ? 4 : 2;
+    bool flow = session->features & AX_FEATURE_FLOW;
+    bool tells_limits = session->features & AX_FEATURE_LIMITS;
+    const uint64_t fields[] = {
+        AX_GREETING,         session->config.timeout_ms, flow ? limits->window : 0, flow ? limits->max_calls : 0,
+        limits->max_message, limits->max_head,           limits->max_ids,
+    };
+    size_t count = tells_limits ? 7 : flow ? 4 : 2;
     size_t size = 0;
 
     for (size_t i = 0; i < count; i++)
@@ -335,14 +342,30 @@ int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const ch
     return 0;
 }
 
-/* ---- requests ---- */
+/* ---- what the peer takes ---- */
 
-/* What is small does not wait until there is room in the second lane. */
-static bool is_full(const struct ax_session *session, uint64_t size)
+/* No head is larger, and most are so much smaller than the limit that this need not be known better. */
+static size_t head_bound(const struct outgoing *message)
 {
-    size_t unsent = is_bulk(session, size) ? ax_session_unsent(session) : session->output.size;
+    size_t numbers = 8 + message->cargo->ref_count + message->cargo->kind_count;
 
-    return unsent > 0 && unsent >= session->config.limits.max_queued;
+    return numbers * 9 + (message->operation ? message->operation->name_size : 0);
+}
+
+static bool is_above(uint64_t value, uint64_t limit)
+{
+    return limit > 0 && value > limit;
+}
+
+/* Whether the peer would fail the connection for this message; `size` is that of its cargo. */
+static bool is_too_large(const struct ax_session *session, const struct outgoing *message, uint64_t size)
+{
+    size_t head = head_bound(message);
+
+    if (is_above(head, session->peer_max_head) || is_above(size + head, session->peer_max_message))
+        head = head_size(message);
+    return is_above(message->cargo->ref_count, session->peer_max_ids) || is_above(head, session->peer_max_head) ||
+           is_above(size + head, session->peer_max_message);
 }
 
 static uint64_t cargo_size(const struct ax_cargo *cargo)
@@ -352,6 +375,40 @@ static uint64_t cargo_size(const struct ax_cargo *cargo)
     for (size_t i = 0; i < cargo->buffer_count; i++)
         size += cargo->buffers[i].size;
     return size;
+}
+
+void ax_session_explain_too_large(const struct ax_session *session, const struct ax_operation *operation,
+                                  const struct ax_cargo *cargo, char text[AX_TOO_LARGE_SIZE])
+{
+    struct outgoing message = {.operation = operation, .call = session->next_call, .cargo = (struct ax_cargo *)cargo};
+    const char *what = operation ? "call" : "result";
+    size_t head = head_size(&message);
+
+    if (is_above(cargo->ref_count, session->peer_max_ids))
+        snprintf(text, AX_TOO_LARGE_SIZE,
+                 "The %s refers to %zu objects, and the other side takes %" PRIu64
+                 " references in one message: send them in parts, or one Local with all of them in it",
+                 what, cargo->ref_count, session->peer_max_ids);
+    else if (is_above(head, session->peer_max_head))
+        snprintf(text, AX_TOO_LARGE_SIZE,
+                 "The references and names of the %s take %zu bytes, and the other side takes %" PRIu64
+                 " of them in one message: send fewer objects at a time, or use shorter names",
+                 what, head, session->peer_max_head);
+    else
+        snprintf(text, AX_TOO_LARGE_SIZE,
+                 "The %s has %" PRIu64 " bytes, and the other side takes %" PRIu64
+                 " in one message: send it in parts, or raise that limit (acrossd --max-message)",
+                 what, cargo_size(cargo) + head, session->peer_max_message);
+}
+
+/* ---- requests ---- */
+
+/* What is small does not wait until there is room in the second lane. */
+static bool is_full(const struct ax_session *session, uint64_t size)
+{
+    size_t unsent = is_bulk(session, size) ? ax_session_unsent(session) : session->output.size;
+
+    return unsent > 0 && unsent >= session->config.limits.max_queued;
 }
 
 /* Whether the peer lets a request of this size come now. One that it waits for always may. */
@@ -393,10 +450,12 @@ int ax_session_call(struct ax_session *session, const struct ax_operation *opera
     if (!peer_knows(session, AX_FEATURE_NESTED))
         said.within = 0;
     uint64_t size = cargo_size(cargo);
+    struct outgoing message = {.operation = &said, .call = session->next_call, .cargo = cargo};
+    if (is_too_large(session, &message, size))
+        return AX_ETOOLARGE;
     if (is_full(session, size) || is_held_back(session, &said, size))
         return AX_EFULL;
 
-    struct outgoing message = {.operation = &said, .call = session->next_call, .cargo = cargo};
     if (ax_idmap_put(&session->calls, message.call, waiter) < 0)
         return AX_ENOMEM;
     int error = queue_message(session, &message, now);
@@ -432,10 +491,13 @@ int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_
         return AX_ERANGE;
     if (session->state != AX_STATE_READY || session->calls_in_progress == 0)
         return AX_ESTATE;
-    if (is_full(session, cargo_size(cargo)))
+    uint64_t size = cargo_size(cargo);
+    struct outgoing message = {.call = call, .kind = kind, .cargo = cargo};
+    if (is_too_large(session, &message, size))
+        return AX_ETOOLARGE;
+    if (is_full(session, size))
         return AX_EFULL;
 
-    struct outgoing message = {.call = call, .kind = kind, .cargo = cargo};
     int error = queue_message(session, &message, now);
     if (!error)
         session->calls_in_progress--;

@@ -44,6 +44,8 @@ _MAGIC_BOOTSTRAP = 0xE54E6D01
 _LEVEL = 1  # of the extension
 _REASON = 1  # feature: GOODBYE says why
 _DESCRIBED = 32  # feature: what becomes a proxy may say more than its methods
+_LIMITS = 64  # feature: GREETING tells how much its sender takes in one message
+_FEATURES = _REASON | _DESCRIBED | _LIMITS
 _OLDEST_MINOR, _NEWEST_MINOR = 1, 2
 
 _GREETING, _APPLY, _RESULT, _GOODBYE, _DEL_OBJS, _IDLE = range(6)
@@ -168,6 +170,7 @@ class _Message:
         has_text = self.type == _GOODBYE or self.kind == _OPERATION_ERROR
         has_ids = self.type in (_APPLY, _DEL_OBJS) or self.kind in (_SUCCESS, _ERROR)
         self.timeout = fields.uint() if self.type == _GREETING else 0
+        self.limits = [fields.uint() for _ in range(5)][2:] if self.type == _GREETING else []  # behind those of flow
         self.text = fields.text() if has_text else ''
         self.ids_announced = fields.uint() if has_ids else 0
         self.ids_size = fields.left()
@@ -217,6 +220,7 @@ class _Session:
         self._timeout = timeout  # seconds, 0: none; so are the next
         self._handshake = handshake
         self._peer_timeout = 0.0
+        self.peer_max_message = self.peer_max_head = self.peer_max_ids = math.inf  # in one message; from READY on
         self._max_message = max_message
         self._refuse_requests = refuse_requests
         self._handshake_due = self.sent_at + handshake if handshake else math.inf
@@ -286,8 +290,9 @@ class _Session:
         if (major, minor) != (0, self.minor):
             text = 'Local across 0.{}.0 is not compatible with remote {}.{}.{}'
             raise _breach(text, self.minor, major, minor, patch)
-        self._queue(_put_uints(_GREETING, round(self._timeout * 1000)))
-        self.features = features & (_REASON | _DESCRIBED) if level else 0
+        self.features = features & _FEATURES if level else 0
+        limits = (0, 0, self._max_message, _MAX_HEAD, _MAX_IDS) if self.features & _LIMITS else ()
+        self._queue(_put_uints(_GREETING, round(self._timeout * 1000), *limits))
         self.state = _GREET
 
     def _send_bootstrap(self, needed: tuple[int, int, int]) -> None:
@@ -347,6 +352,7 @@ class _Session:
         elif message.type == _GREETING:
             self._peer_timeout = min(message.timeout, _MAX_TIMEOUT_MS) / 1000
             self._handshake_due = math.inf
+            self._note_limits(message)
             self.state = _READY
         elif message.type == _APPLY:
             self._on_apply(message)
@@ -354,6 +360,11 @@ class _Session:
             self._on_result(message)
         else:
             self._link._on_release(message.ids)
+
+    def _note_limits(self, greeting: _Message) -> None:
+        """Plain peers have no limits. Ours that do not tell theirs are older, and have those that are the defaults."""
+        limits = greeting.limits if self.features & _LIMITS else [0, _MAX_HEAD, _MAX_IDS] if self.features else [0] * 3
+        self.peer_max_message, self.peer_max_head, self.peer_max_ids = (limit or math.inf for limit in limits)
 
     def _on_apply(self, message: _Message) -> None:
         if not message.buffers:
@@ -407,7 +418,7 @@ class _Session:
 
     def _queue_superblock(self) -> None:
         self._has_spoken = True
-        self._send(struct.pack('>IBBBBII', _MAGIC, 0, self.minor, 0, _LEVEL, _REASON | _DESCRIBED, 0))
+        self._send(struct.pack('>IBBBBII', _MAGIC, 0, self.minor, 0, _LEVEL, _FEATURES, 0))
 
     def _queue_goodbye(self, reason: str) -> None:
         data = reason.encode() if self.features & _REASON else b''
@@ -428,6 +439,28 @@ class _Session:
 
     def is_full(self) -> bool:
         return self.output_size >= _MAX_QUEUED
+
+    def check_size(self, what: str, ids: list[int], data: bytes) -> None:
+        """Raise OperationError if the peer would end the connection for a message of this size. Any thread."""
+        head = 27 + (sum(len(_put_uint(id)) for id in ids) if len(ids) > 1000 else 9 * len(ids))
+        if len(ids) > self.peer_max_ids:
+            text = (
+                'The {} refers to {} objects, and the other side takes {} references in one message: '
+                'send them in parts, or one Local with all of them in it'
+            ).format(what, len(ids), self.peer_max_ids)
+        elif head > self.peer_max_head:
+            text = (
+                'The references of the {} take {} bytes, and the other side takes {} of them in one message: '
+                'send fewer objects at a time'
+            ).format(what, head, self.peer_max_head)
+        elif head + len(data) > self.peer_max_message:
+            text = (
+                'The {} has {} bytes, and the other side takes {} in one message: '
+                'send it in parts, or raise that limit (acrossd --max-message)'
+            ).format(what, head + len(data), self.peer_max_message)
+        else:
+            return
+        raise _hooks.OperationError(text)
 
     def call(self, call: _Call) -> None:
         """Send an APPLY. Only when READY and not full."""
@@ -1272,7 +1305,7 @@ class Link:
         call = _Call(self)
         scope = _local.scope
         try:
-            call.data = self._dump((func, args, kwargs or {}), call.ids)
+            call.data = self._dump('call', (func, args, kwargs or {}), call.ids)
             self._check()  # pickling runs anything, fork() included
             self._loop.post(self._send, call)
             with self._engine.executor.waiting() if _local.in_call else contextlib.nullcontext():
@@ -1388,8 +1421,17 @@ class Link:
 
     # -- in any thread but the loop's
 
-    def _dump(self, value: object, ids: list[int]) -> bytes:
-        """Pickle, and append the ids of the objects that are registered."""
+    def _dump(self, what: str, value: object, ids: list[int]) -> bytes:
+        """Pickle what goes into a message, and append the ids of the objects that are registered."""
+        data = self._pickle(value, ids)
+        try:
+            self._session.check_size(what, ids, data)
+        except BaseException:
+            self._objects.take(ids)
+            raise
+        return data
+
+    def _pickle(self, value: object, ids: list[int]) -> bytes:
         try:
             with _Scope(self, _PICKLE, ids):
                 data = self._dumps(value, protocol=4)
@@ -1481,7 +1523,7 @@ class Link:
 
     def _make_answer(self, call: int, kind: int, value: object) -> _Answer:
         ids: list[int] = []
-        return _Answer(call, kind, self._dump(value, ids), ids)
+        return _Answer(call, kind, self._dump('result', value, ids), ids)
 
     def _make_error_answer(self, call: int, error: BaseException, from_call: bool) -> _Answer:
         try:

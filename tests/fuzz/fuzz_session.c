@@ -545,7 +545,8 @@ static void call(struct fuzz *fuzz)
     bool is_known = operation.type == AX_APPLY || has_feature(fuzz, AX_FEATURE_OPERATIONS);
     CHECK((error == AX_ESTATE) == (fuzz->session.state != AX_STATE_READY || !is_known));
     if (error) {
-        CHECK(is_whole(&load) && (error == AX_ESTATE || error == AX_EFULL || (error == AX_ENOMEM && failed)));
+        bool is_known_error = error == AX_ESTATE || error == AX_EFULL || error == AX_ETOOLARGE;
+        CHECK(is_whole(&load) && (is_known_error || (error == AX_ENOMEM && failed)));
         CHECK(error != AX_EFULL || may_be_full(fuzz));
         free_load(&load);
         return;
