@@ -50,7 +50,7 @@ list_pythons()
     local folders python
     IFS=: read -ra folders <<<"$PATH"
     for python in $(printf '%s/python3.[0-9]* ' "${folders[@]}" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin); do
-        if [[ $python =~ /python3\.(9|1[0-3])$ ]] && python=$(choose_python "$python" 2>/dev/null); then
+        if [[ $python =~ /python3\.(9|1[0-5])$ ]] && python=$(choose_python "$python" 2>/dev/null); then
             printf '%s %s\n' "$(python_version "$python")" "$python"
         fi
     done | sort --version-sort --key=1,1 --unique | cut -d ' ' -f 2-

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What differs between CPython 3.9 and 3.13, under one name each. */
+/* What differs between CPython 3.9 and 3.15, under one name each. */
 #ifndef AX_EMBED_COMPAT_H
 #define AX_EMBED_COMPAT_H
 

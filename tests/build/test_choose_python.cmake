@@ -29,7 +29,7 @@ endfunction()
 
 file(REMOVE_RECURSE "${FOLDER}")
 stand_in(good CPython 3.9 /include /libpython.so)
-stand_in(newer CPython 3.13 /include /libpython.so)
+stand_in(newer CPython 3.15 /include /libpython.so)
 stand_in(old CPython 3.8 /include /libpython.so)
 stand_in(other PyPy 3.10 /include /libpython.so)
 stand_in(headless CPython 3.11 "" /libpython.so)

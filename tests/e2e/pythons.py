@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-VERSIONS = ['3.9', '3.10', '3.11', '3.12', '3.13']
+VERSIONS = ['3.9', '3.10', '3.11', '3.12', '3.13', '3.14', '3.15']
 
 
 def _is(path, version):
