@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -184,6 +185,25 @@ def test_a_worker_takes_the_priority_of_being_killed_first(daemon):
 
 def test_the_supervisor_and_zygote_have_one_thread(daemon):
     assert count_threads(daemon.process.pid) == count_threads(daemon.find_zygote()) == 1
+
+
+# ---- pools of processes ----
+
+POOL = """
+import concurrent.futures, math, multiprocessing
+
+with concurrent.futures.ProcessPoolExecutor(2) as pool:
+    roots = list(pool.map(math.sqrt, [1, 4, 9]))
+multiprocessing.get_start_method(), roots
+"""
+
+
+def test_a_call_may_use_a_pool_of_processes(daemon):
+    """With the default start method, which is forkserver from Python 3.14 on. What it starts ends with the worker."""
+    with daemon.connect() as conn:
+        method, roots = conn.execute(POOL)
+        assert roots == [1, 2, 3]
+        assert method == ('fork' if sys.version_info < (3, 14) else 'forkserver')
 
 
 # ---- a failing start ----
