@@ -8,13 +8,14 @@ import pickle
 import threading
 from typing import Any, Optional
 
-from . import Connection, DisconnectError, get_connection
+from . import Connection, DisconnectError, OperationError, get_connection
+from ._errors import describe_error
 
 __all__ = ['AcrossHandler']
 
 _OWN_LOGGER = 'across'
 _formatter = logging.Formatter()
-_STANDARD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {'message', 'asctime', 'taskName'}
+_PLAIN = frozenset([str, int, float, bool, type(None)])
 
 
 class _Origin(threading.local):
@@ -30,9 +31,10 @@ class AcrossHandler(logging.Handler):
     """Forwards records over `conn`, to the logger of the same name in the other process.
 
     Without `conn` it is the connection whose call is running. Messages and exceptions are formatted here, so their
-    arguments need not be picklable; extra attributes that are not arrive as their repr(). Records of this package's own
-    logger stay here, and so do those that came over the same connection. When the connection has ended, records are
-    dropped. A process that connects with Options(trust='data') refuses all records.
+    arguments need not be picklable. Attributes that cannot be pickled arrive as their repr(), and handleError() is
+    called, as for every record that cannot be delivered as it is. Records of this package's own logger stay here, and
+    so do those that came over the same connection. When the connection has ended, records are dropped. A process that
+    connects with Options(trust='data') refuses all records.
     """
 
     def __init__(self, conn: Optional[Connection] = None) -> None:
@@ -47,20 +49,22 @@ class AcrossHandler(logging.Handler):
         return result
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == _OWN_LOGGER or record.name.startswith(_OWN_LOGGER + '.') or _origin.conn is self.__conn:
-            return
         try:
-            self.__conn.call(_handle, self.__make_attrs(record))
+            name = record.name
+            if name == _OWN_LOGGER or name.startswith(_OWN_LOGGER + '.') or _origin.conn is self.__conn:
+                return
+            attrs, trouble = self.__make_attrs(record)
+            self.__conn.call(_handle, attrs)
+            if trouble is not None:
+                raise OperationError(trouble)
         except DisconnectError:
             pass
         except Exception:
             self.handleError(record)
 
-    def __make_attrs(self, record: logging.LogRecord) -> dict[str, Any]:
-        attrs = {
-            name: value if name in _STANDARD_ATTRIBUTES else _make_picklable(value)
-            for name, value in record.__dict__.items()
-        }
+    def __make_attrs(self, record: logging.LogRecord) -> tuple[dict[str, Any], Optional[str]]:
+        """Return the attributes to send, and what keeps one of them from arriving as it is, if anything does."""
+        attrs = dict(record.__dict__)
         attrs['msg'] = record.getMessage()
         attrs['args'] = ()
         attrs['exc_info'] = None
@@ -68,15 +72,22 @@ class AcrossHandler(logging.Handler):
             attrs['exc_text'] = (self.formatter or _formatter).formatException(record.exc_info)
         attrs.pop('message', None)
         attrs.pop('asctime', None)
-        return attrs
+        trouble = None
+        for name, value in attrs.items():
+            error = None if type(value) in _PLAIN else _try_to_pickle(value)
+            if error is not None:
+                attrs[name] = repr(value)
+                text = 'Pickling the attribute {} of a log record failed due to {}'
+                trouble = text.format(name, describe_error(error))
+        return attrs, trouble
 
 
-def _make_picklable(value: Any) -> Any:
+def _try_to_pickle(value: Any) -> Optional[Exception]:
     try:
         pickle.dumps(value, 4)
-    except Exception:
-        return repr(value)
-    return value
+    except Exception as error:
+        return error
+    return None
 
 
 def _handle(attrs: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 """Log records that travel."""
 
 import logging
+import sys
 import threading
 
 import pytest
@@ -16,6 +17,15 @@ class Unprintable:
 
     def __str__(self):
         return 'formatted here'
+
+
+def fail_to_load():
+    raise ValueError('not here')
+
+
+class OnlyHere:
+    def __reduce__(self):
+        return fail_to_load, ()
 
 
 @pytest.fixture
@@ -38,12 +48,39 @@ def records(logger):
 
 def test_records_reach_the_logger_of_the_same_name(conn, records):
     handler = across.logging.AcrossHandler(conn)
+    handler.handleError = lambda record: None
     handler.handle(logging.makeLogRecord({
         'name': 'rainbow', 'levelno': logging.INFO, 'msg': '%s and %d', 'args': (Unprintable(), 3),
         'extra': Unprintable(), 'lineno': 5,
     }))  # fmt: skip
     assert [record.getMessage() for record in records] == ['formatted here and 3']
     assert records[0].lineno == 5 and records[0].args == () and isinstance(records[0].extra, str)
+
+
+def handle_and_note(handler, **attrs):
+    """Handle a record; return the errors that the handler reported."""
+    errors = []
+    handler.handleError = lambda record: errors.append(sys.exc_info()[1])
+    handler.handle(logging.makeLogRecord({'levelno': logging.INFO, 'name': 'rainbow', 'msg': 'msg', **attrs}))
+    return errors
+
+
+def test_what_cannot_be_pickled_is_reported_and_the_record_arrives(conn, records):
+    (error,) = handle_and_note(across.logging.AcrossHandler(conn), lock=threading.Lock())
+    assert type(error) is across.OperationError
+    assert str(error).startswith('Pickling the attribute lock of a log record failed due to TypeError')
+    assert [record.lock[:9] for record in records] == ['<unlocked']
+
+
+@pytest.mark.parametrize('attrs', [{'msg': '%d', 'args': ('no number',)}, {'name': None}])
+def test_a_record_that_cannot_be_read_is_reported(conn, records, attrs):
+    (error,) = handle_and_note(across.logging.AcrossHandler(conn), **attrs)
+    assert isinstance(error, (TypeError, AttributeError)) and records == []
+
+
+def test_a_record_that_the_other_side_cannot_take_is_reported(conn, records):
+    (error,) = handle_and_note(across.logging.AcrossHandler(conn), extra=OnlyHere())
+    assert type(error) is across.OperationError and 'Unpickling failed' in str(error) and records == []
 
 
 def test_exceptions_are_formatted_here(conn, records):
