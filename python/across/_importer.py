@@ -46,7 +46,8 @@ def accept(modules: Sequence[str], conn: Any) -> None:
 
 
 def _mark(filename: str) -> str:
-    return filename if filename.endswith(_MARK) else filename + _MARK
+    is_file = not (filename.startswith('<') and filename.endswith('>'))  # '<string>' is nobody's file
+    return filename + _MARK if is_file and not filename.endswith(_MARK) else filename
 
 
 class AcrossLoader:

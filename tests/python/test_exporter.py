@@ -131,4 +131,5 @@ def test_loaders_of_both_versions():
     new = AcrossLoader('1', False, '/x.py*', 'parent', None)
     assert old.get_filename('x') == new.get_filename('x') == '/x.py*'
     assert new.make_spec('__main__').parent == 'parent' and old.make_spec('a.b').parent == 'a'
+    assert AcrossLoader('1', False, '<string>', None).get_filename('x') == '<string>'
     assert new.__reduce__() == (AcrossLoader, ('1', False, '/x.py*', 'parent', None))
