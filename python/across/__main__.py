@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Optional
@@ -19,17 +20,29 @@ from ._served import ServedConnection, Stopper, signals_call
 from .servers import ProcessConnectionHandler, run_tcp, run_unix
 
 _NOT_COMPATIBLE = 'is not compatible with remote 0.1.'  # in the error about a peer that runs across 0.1
+_CLOSED = 'Connection was remotely closed'  # in an orderly way, and without a reason
 
 
 def _parse_tcp(text: str) -> tuple[str, str, int]:
     host, colon, port = text.rpartition(':')
-    if host.startswith('[') and host.endswith(']'):
+    in_brackets = host.startswith('[') and host.endswith(']')
+    if in_brackets:
         host = host[1:-1]
-    elif ':' in host:
-        colon = ''  # an IPv6 address without brackets: which colon is the last one is anybody's guess
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536 and not set(host) & set('[]')):
-        raise argparse.ArgumentTypeError('invalid value: {!r}, not HOST:PORT'.format(text))
+    is_host = _is_ipv6(host) if in_brackets else bool(host) and not set(host) & set('[]: \t\n')
+    if not (colon and is_host and port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
+        text = 'invalid value: {!r}, not HOST:PORT, or [ADDRESS]:PORT with an IPv6 address'.format(text)
+        raise argparse.ArgumentTypeError(text)
     return 'tcp', host, int(port)
+
+
+def _is_ipv6(text: str) -> bool:
+    """Whether this is an address, which may end with a scope: `fe80::1%eth0`."""
+    address, percent, scope = text.partition('%')
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):
+        return False
+    return bool(scope) or not percent
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -119,7 +132,9 @@ def _wait(args: argparse.Namespace) -> int:
             _connect(args, stopper)
         except Exception as error:
             stopper.join()
-            return 0 if stopper.was_called() else _fail('cannot connect', error)
+            # The other side may have closed the connection before this one had a look at it.
+            was_closed = isinstance(error, DisconnectError) and str(error) == _CLOSED
+            return 0 if stopper.was_called() or was_closed else _fail('cannot connect', error)
         try:
             stopper.wait_for_end()
         except Exception as error:

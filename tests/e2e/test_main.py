@@ -67,6 +67,16 @@ def test_version():
         (['--tcp', 'host:65536', '--wait'], "invalid value: 'host:65536'"),
         (['--tcp', '::1:80', '--wait'], "invalid value: '::1:80'"),
         (['--tcp', '[::1:80', '--wait'], "invalid value: '[::1:80'"),
+        (['--tcp', '[bad]:20', '--wait'], "invalid value: '[bad]:20'"),
+        (['--tcp', '[127.0.0.1]:20', '--wait'], "invalid value: '[127.0.0.1]:20'"),
+        (['--tcp', '[::1%]:20', '--wait'], "invalid value: '[::1%]:20'"),
+        (['--tcp', '[]:20', '--wait'], "invalid value: '[]:20'"),
+        (['--tcp', '[[::1]]:20', '--wait'], "invalid value: '[[::1]]:20'"),
+        (['--tcp', 'ba[d:20', '--wait'], "invalid value: 'ba[d:20'"),
+        (['--tcp', 'bad:-20', '--wait'], "invalid value: 'bad:-20'"),
+        (['--tcp', 'a host:20', '--wait'], "invalid value: 'a host:20'"),
+        (['--tcp', 'host: 20', '--wait'], "invalid value: 'host: 20'"),
+        (['--tcp', 'host:', '--wait'], "invalid value: 'host:'"),
     ],
 )
 def test_wrong_arguments(args, reason):
@@ -76,6 +86,15 @@ def test_wrong_arguments(args, reason):
 
 
 # ---- --execute ----
+
+
+def test_waiting_ends_well_when_the_other_side_closes_at_once():
+    for _ in range(10):  # the GOODBYE may come with the GREETING, or behind it
+        process = start('--stdio', '--wait', stdin=subprocess.PIPE)
+        err = process.stderr
+        across.Connection.from_pipes(process.stdout, process.stdin).close()
+        with err:
+            assert (process.wait(LIMIT), err.read()) == (0, b'')
 
 
 @pytest.mark.parametrize('listen', ['unix', 'tcp:127.0.0.1:0', 'tcp:[::1]:0'])
