@@ -19,6 +19,7 @@
     X(protocol_error, "ProtocolError")                                                                                 \
     X(dump_error, "dump_error")                                                                                        \
     X(load_error, "load_error")                                                                                        \
+    X(rescue_error, "rescue_error")                                                                                    \
     X(describe_error, "describe_error")                                                                                \
     X(make_connection, "make_connection")                                                                              \
     X(run_call, "run_call")                                                                                            \

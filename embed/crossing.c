@@ -203,6 +203,24 @@ static PyObject *load_error(struct ax_module *module, PyObject *record)
     return error;
 }
 
+/*
+ * Makes the exception of a record that could not be loaded, as far as that is possible, out of the same bytes. What is set, an
+ * Exception, says why; it stays when this fails, too.
+ */
+static PyObject *rescue_error(struct ax_module *module, PyObject *payload, PyObject *buffers)
+{
+    PyObject *why = ax_error_take();
+    PyObject *error =
+        PyObject_CallFunctionObjArgs(module->rescue_error, why, payload, buffers != NULL ? buffers : Py_None, NULL);
+    if (error == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        ax_error_restore(why);
+    } else {
+        Py_DECREF(why);
+    }
+    return error;
+}
+
 /* An object of the peer: its id, and the names of its methods. It may have none, and NULL would become None. */
 static PyObject *load_reference(struct ax_module *module, const struct ax_message *message)
 {
@@ -221,7 +239,10 @@ static PyObject *load_parts(struct ax_module *module, struct ax_binding *binding
         return load_with(module, binding->loads, payload, as_error, buffers);
     PyObject *args[] = {payload, buffers};
     PyObject *value = PyObject_Vectorcall(module->loads, args, 1, buffers != NULL ? module->buffers_kw : NULL);
-    return as_error ? load_error(module, value) : value;
+    if (!as_error)
+        return value;
+    PyObject *error = load_error(module, value);
+    return error != NULL || !PyErr_ExceptionMatches(PyExc_Exception) ? error : rescue_error(module, payload, buffers);
 }
 
 static PyObject *load(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)

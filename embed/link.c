@@ -544,6 +544,14 @@ static PyObject *link_described(PyObject *object, void *closure)
                            (connection->session.features & AX_FEATURE_DESCRIBED) != 0);
 }
 
+static PyObject *link_details(PyObject *object, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    return PyBool_FromLong(connection != NULL && atomic_load(&connection->was_running) &&
+                           (connection->session.features & AX_FEATURE_DETAILS) != 0);
+}
+
 static PyMethodDef link_methods[] = {
     {"start", link_start, METH_VARARGS, "Begins the handshake over two descriptors, which are duplicated."},
     {"fail", link_fail, METH_O, "Breaks the link because of an exception."},
@@ -566,6 +574,7 @@ static PyGetSetDef link_getset[] = {
     {"minor", link_minor, NULL, "The protocol version 0.minor, once the handshake has succeeded; else None.", NULL},
     {"operations", link_operations, NULL, "Whether handles can call and copy their objects.", NULL},
     {"described", link_described, NULL, "Whether the peer takes the descriptions of objects.", NULL},
+    {"details", link_details, NULL, "Whether exceptions may carry details.", NULL},
     {"owner", link_owner, NULL, "The Connection.", NULL},
     {"dumps", link_function, link_set_function, "What pickles in place of pickle.dumps, or None.",
      (void *)offsetof(struct ax_binding, dumps)},

@@ -28,7 +28,8 @@
 #define AX_FEATURE_FLOW 0x00000010u       /* CHUNK and CREDIT; GREETING tells window and calls */
 #define AX_FEATURE_DESCRIBED 0x00000020u  /* what becomes a proxy may say more than its methods: docs/protocol.md */
 #define AX_FEATURE_LIMITS 0x00000040u     /* GREETING tells how much its sender takes in one message */
-#define AX_FEATURES_ALL 0x0000007fu       /* what this session understands */
+#define AX_FEATURE_DETAILS 0x00000080u    /* exceptions may carry more than pickle makes of them */
+#define AX_FEATURES_ALL 0x000000ffu       /* what this session understands */
 
 struct ax_version {
     uint8_t major;

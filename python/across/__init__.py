@@ -8,7 +8,7 @@ with across.Connection.from_unix('/run/acrossd.sock') as conn:
 from . import _engine
 from ._bios import get_bios
 from ._connection import Connection, get_connection
-from ._errors import DisconnectError, OperationError, ProtocolError, RemoteError
+from ._errors import DisconnectError, OperationError, ProtocolError, RemoteError, UnknownExceptionError
 from ._log import set_debug_level
 from ._options import Options
 from ._proxies import _SELF, Local, Proxy, _apply_method, _get_obj, _make_proxy, get_proxy_connection, same_object
@@ -31,6 +31,7 @@ __all__ = [
     'Proxy',
     'Reference',
     'RemoteError',
+    'UnknownExceptionError',
     'engine',
     'get_bios',
     'get_connection',

@@ -16,6 +16,7 @@ def install(
     ProtocolError: type[Exception],
     dump_error: Callable[..., object],
     load_error: Callable[[Any], BaseException],
+    rescue_error: Callable[[Exception, Any, Any], BaseException],
     describe_error: Callable[[BaseException], str],
     make_connection: Callable[[Link], Connection],
     run_call: Callable[..., Any],
@@ -79,5 +80,7 @@ class Link:
     def operations(self) -> bool: ...
     @property
     def described(self) -> bool: ...
+    @property
+    def details(self) -> bool: ...
     @property
     def owner(self) -> Connection: ...

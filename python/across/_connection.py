@@ -20,7 +20,7 @@ from ._lending import lend
 from ._log import logger
 from ._options import Options, take_options
 from ._proxies import _SELF, Local, list_methods, make_proxy, run_method
-from ._records import dump_error, load_error
+from ._records import dump_error, load_error, rescue_error
 from ._remote import _apply_ref, _execute, _export, run_call
 from ._ssh import SshChannel
 
@@ -403,6 +403,7 @@ _engine.install(
     ProtocolError=ProtocolError,
     dump_error=dump_error,
     load_error=load_error,
+    rescue_error=rescue_error,
     describe_error=describe_error,
     make_connection=_make_connection,
     run_call=run_call,

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 _MAX_CHARS = 1000  # of a description; what it ends up in is read by people
+_MAX_MEMBERS_CHARS = 64 << 10  # of the exceptions of a group in a text, about
+_MAX_MEMBERS_DEPTH = 20  # of groups in groups in a text
 
 
 class OperationError(Exception):
@@ -29,8 +34,13 @@ class RemoteError(Exception):
     remote_traceback
         The frames of the other side, as text; tracebacks show them anyway.
 
+    exceptions
+        The exceptions in it, if it is a group; else an empty tuple.
+
     Its cause and its context are RemoteErrors, too.
     """
+
+    exceptions: tuple[BaseException, ...] = ()
 
     def __init__(self, type_name: str, text: str = '', remote_traceback: str = '') -> None:
         super().__init__(type_name, text, remote_traceback)
@@ -39,10 +49,66 @@ class RemoteError(Exception):
         self.remote_traceback = remote_traceback
 
     def __str__(self) -> str:
+        return self._describe() + _format_members(self.exceptions)
+
+    def _describe(self) -> str:
         return '{}: {}'.format(self.type_name, self.text) if self.text else self.type_name
 
 
-for _obj in (OperationError, DisconnectError, ProtocolError, RemoteError):
+class UnknownExceptionError(OperationError, RemoteError):
+    """The called function raised an exception that cannot be made in this process, because its class exists in the
+    other one alone, for example: as text, with the attributes of :exc:`RemoteError`.
+
+    reason
+        Why it could not be made here.
+    """
+
+    reason: str = ''
+
+    def _describe(self) -> str:
+        text = super()._describe()
+        return '{} (as text, for it cannot be made here: {})'.format(text, self.reason) if self.reason else text
+
+
+class _Room(threading.local):
+    """What the members of groups may still take in one text. A peer may have put a group into itself."""
+
+    chars = _MAX_MEMBERS_CHARS
+    depth = 0
+
+
+_room = _Room()
+
+
+def _format_members(exceptions: tuple[BaseException, ...]) -> str:
+    """Return the exceptions of a group, as tracebacks show them; those of Python before 3.11 know no groups."""
+    if not exceptions:
+        return ''
+    if _room.depth == 0:
+        _room.chars = _MAX_MEMBERS_CHARS
+    _room.depth += 1
+    try:
+        text = ''
+        for number, exc in enumerate(exceptions, 1):
+            if _room.chars <= 0 or _room.depth > _MAX_MEMBERS_DEPTH:
+                return text + '\n  [{} more]'.format(len(exceptions) - number + 1)
+            lines = _format_lines(exc)
+            text += '\n  [{}] '.format(number) + '\n      '.join(lines)
+            _room.chars -= sum(map(len, lines)) + 10 * len(lines)
+        return text
+    finally:
+        _room.depth -= 1
+
+
+def _format_lines(exc: BaseException) -> list[str]:
+    import traceback  # not before: errors are imported first, and rarely shown
+
+    lines = ''.join(traceback.format_exception(type(exc), exc, exc.__traceback__)).splitlines()
+    notes = getattr(exc, '__notes__', None) if sys.version_info < (3, 11) else None
+    return [*lines, *(line for note in notes or () for line in str(note).splitlines())]
+
+
+for _obj in (OperationError, DisconnectError, ProtocolError, RemoteError, UnknownExceptionError):
     _obj.__module__ = 'across'
 del _obj
 

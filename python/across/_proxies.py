@@ -67,6 +67,9 @@ class Proxy(ConnectionBound):
             raise RuntimeError(text.format(self))
         return _get_obj, (self.__handle.id,)
 
+    def _can_cross(self, conn: Any) -> bool:
+        return self.__handle.owner is conn
+
     def __repr__(self) -> str:
         what = ' of {},'.format(self.__label) if self.__label else ' for'
         return '<across.Proxy{} object {} of {!r}>'.format(what, self.__handle.id, self.__handle.owner)

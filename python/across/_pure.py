@@ -45,7 +45,8 @@ _LEVEL = 1  # of the extension
 _REASON = 1  # feature: GOODBYE says why
 _DESCRIBED = 32  # feature: what becomes a proxy may say more than its methods
 _LIMITS = 64  # feature: GREETING tells how much its sender takes in one message
-_FEATURES = _REASON | _DESCRIBED | _LIMITS
+_DETAILS = 128  # feature: exceptions may carry more than pickle makes of them
+_FEATURES = _REASON | _DESCRIBED | _LIMITS | _DETAILS
 _OLDEST_MINOR, _NEWEST_MINOR = 1, 2
 
 _GREETING, _APPLY, _RESULT, _GOODBYE, _DEL_OBJS, _IDLE = range(6)
@@ -1373,6 +1374,11 @@ class Link:
         return self._was_running and bool(self._session.features & _DESCRIBED)
 
     @property
+    def details(self) -> bool:
+        """Whether exceptions may carry details."""
+        return self._was_running and self._session.features & _DETAILS != 0
+
+    @property
     def dumps(self) -> Optional[Callable[..., bytes]]:
         """What pickles in place of pickle.dumps, or None."""
         return None if self._dumps is pickle.dumps else self._dumps
@@ -1453,15 +1459,10 @@ class Link:
             with scope:
                 is_error = message.kind == _ERROR
                 if self.loads is not None:
-                    value = self.loads(message.buffers[0], is_error)
-                else:
-                    value = pickle.loads(message.buffers[0])
+                    return self.loads(message.buffers[0], is_error)
                 if not is_error:
-                    return value
-                error = value if self.loads is not None else _hooks.load_error(value)
-                if not isinstance(error, BaseException):
-                    raise TypeError('The exception record holds {}, which is no exception'.format(type(error).__name__))
-                return error
+                    return pickle.loads(message.buffers[0])
+                return _load_error(message.buffers[0])
         except Exception as error:
             if isinstance(error, _hooks.DisconnectError) and self._phase >= _STOPPING:
                 raise self._make_disconnect_error() from None
@@ -1790,6 +1791,20 @@ def _run(call: Any) -> Any:
     if not is_call or not isinstance(call[1], tuple) or not isinstance(call[2], dict):
         raise TypeError('A call must be a tuple of a function, a tuple and a dict')
     return _hooks.run_call(*call)
+
+
+def _load_error(data: _Bytes) -> BaseException:
+    """Make the exception of a record, as far as that is possible."""
+    try:
+        error: BaseException = _hooks.load_error(pickle.loads(data))
+        return error
+    except Exception as error:
+        why = error
+    # Not above: what is being handled there is not the context of what is made here.
+    with contextlib.suppress(Exception):  # why it could not be loaded says more
+        rescued: BaseException = _hooks.rescue_error(why, data, None)
+        return rescued
+    raise why
 
 
 def _make_operation_error(what: str, cause: Exception) -> BaseException:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from typing import Any, Optional
 
-from . import _tracebacks
-from ._errors import OperationError
-from ._portable import carry
+from . import _engine, _tracebacks
+from ._errors import DisconnectError, OperationError, UnknownExceptionError, describe_error
+from ._portable import Carrier, carry, carry_with_details, get_members, pop_details
 
 _MAX_EXCEPTIONS = 100  # in one record; records nest, and so do the functions that read and write them
 
@@ -24,15 +24,9 @@ def dump_error(exc: BaseException, from_call: bool = True) -> Any:
     `from_call` says that a called function raised it. An OperationError must not cross then, because the caller would
     take it for one of its own connection.
     """
-    if from_call:
-        if isinstance(exc, OperationError):
-            text = 'Cannot raise {} between processes'.format(type(exc).__name__)
-            exc = _caused(RuntimeError(text), exc)
-        else:
-            trouble = carry(exc)[1]
-            if trouble is not None:
-                exc = _caused(OperationError(trouble), exc)
-    return _Dumper().dump(exc, top=True)
+    conn = _engine.current()
+    dumper = _Dumper(conn is not None and conn._link.details)
+    return dumper.dump(dumper.check(exc) if from_call else exc, top=True)
 
 
 def load_error(record: Any) -> BaseException:
@@ -44,6 +38,15 @@ def load_error(record: Any) -> BaseException:
     return exc
 
 
+def rescue_error(why: Exception, data: Any, buffers: Any) -> BaseException:
+    """Return the exception of a record that could not be loaded because of `why`: what cannot be made is described."""
+    if isinstance(why, (DisconnectError, MemoryError, RecursionError)):
+        raise why
+    from . import _rescue  # not before: it takes more time to import than all that others need
+
+    return _rescue.load_error(why, data, buffers or ())
+
+
 def note_handled(exc: BaseException) -> None:
     """What the caller is handling becomes the context, as for any exception that is raised here."""
     if exc.__context__ is None:
@@ -53,8 +56,24 @@ def note_handled(exc: BaseException) -> None:
 
 
 class _Dumper:
-    def __init__(self) -> None:
+    def __init__(self, with_details: bool) -> None:
         self.seen: dict[int, Any] = {}
+        self._with_details = with_details
+        self._carry = carry_with_details if with_details else carry
+
+    def check(self, exc: BaseException) -> BaseException:
+        """Return an exception that a called function raised, or what is to be sent as caused by it."""
+        if isinstance(exc, OperationError):
+            if type(exc) is UnknownExceptionError and self._with_details:
+                return exc  # it says what was raised still farther away
+            text = 'Cannot raise {} between processes'.format(type(exc).__name__)
+            return _caused(RuntimeError(text), exc)
+        trouble = self._carry(exc)[1]
+        if trouble is None:
+            return exc
+        if self._with_details:
+            trouble = '{}; what was raised is {}'.format(trouble, describe_error(exc))
+        return _caused(OperationError(trouble), exc)
 
     def dump(self, exc: Optional[BaseException], top: bool = False) -> Any:
         if exc is None:
@@ -63,7 +82,9 @@ class _Dumper:
             return self.seen[id(exc)]
         if len(self.seen) == _MAX_EXCEPTIONS:
             return RuntimeError('More exceptions are left out'), None, False, None, []
-        carried = self.seen[id(exc)] = carry(exc)[0]
+        carried = self.seen[id(exc)] = self._carry(exc)[0]
+        if type(carried) is Carrier and carried.has_members:
+            self._add_members(carried, exc)
         return (
             carried,
             self.dump(exc.__context__),
@@ -72,6 +93,17 @@ class _Dumper:
             _tracebacks.pack(exc.__traceback__, here=top),
         )
 
+    def _add_members(self, carrier: Carrier, exc: BaseException) -> None:
+        members, records = [], []
+        for member in get_members(exc):
+            if id(member) not in self.seen:
+                if len(self.seen) == _MAX_EXCEPTIONS:
+                    members.append(carry(member)[0])
+                    continue
+                records.append(self.dump(member))
+            members.append(self.seen[id(member)])
+        carrier.add_members(members, records)
+
 
 def _load(record: Any) -> Optional[BaseException]:
     if record is None or isinstance(record, BaseException):
@@ -79,6 +111,8 @@ def _load(record: Any) -> Optional[BaseException]:
     exc, context, suppress_context, cause, hops = record
     if not isinstance(exc, BaseException):
         raise TypeError('an exception record with a {}'.format(type(exc).__name__))
+    for member in pop_details(exc)[1]:
+        _load(member)
     # Not by assignment, which a class may refuse: frozen dataclasses do. Setting the cause sets suppress_context too.
     BaseException.__setattr__(exc, '__context__', _load(context))
     BaseException.__setattr__(exc, '__cause__', _load(cause))

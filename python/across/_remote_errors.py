@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 
 from . import _tracebacks
 from ._errors import OperationError, RemoteError
+from ._portable import get_details
 from ._records import note_handled
 from ._trust import Rules, add_scalars, clean, make_name
 from ._unpickler import Unpickler
@@ -31,6 +32,7 @@ _MAX_BITS = 10000  # of a number: the time to write one out grows faster than it
 _MAX_ITEMS = 10  # of a collection in a text
 _MAX_DEPTH = 3  # of collections in a text
 
+_GROUPS = frozenset(['ExceptionGroup', 'BaseExceptionGroup'])
 _CLASS_BY_VALUE = 'cloudpickle.cloudpickle._make_skeleton_class'
 _SIMPLE = (type(None), bool, int, float, str, bytes)
 _BUILT_IN = {
@@ -49,7 +51,7 @@ class Stranger:
         self.state: Any = None
 
 
-def _name_called(func: Stranger) -> str:
+def name_called(func: Stranger) -> str:
     """Return the name of what is called. It may have been made itself: a class that crosses by value is."""
     if func.args is None:
         return func.name
@@ -72,7 +74,7 @@ class _RecordUnpickler(Unpickler):
             return Stranger(func.__name__, args) if any(map(_is_huge, args)) else maker(self, args)
         if type(func) is not Stranger:
             raise TypeError('an exception record that calls a {}'.format(type(func).__name__))
-        return Stranger(_name_called(func), args)
+        return Stranger(name_called(func), args)
 
     def make(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if type(cls) is not Stranger:
@@ -97,54 +99,97 @@ _rules = Rules()
 add_scalars(_rules)
 
 
-def load_error(data: Any, buffers: Iterable[Any]) -> Exception:
+def load_error(data: Any, buffers: Iterable[Any]) -> BaseException:
     """Return the exception of a pickled record, ready to be raised."""
     record = _RecordUnpickler(data, buffers).load()
-    error = _Reader().read(record)
+    error = Reader().read(record)
     if error is None:
         raise TypeError('an exception record without an exception')
     note_handled(error)
     return error
 
 
-class _Reader:
+class Reader:
     """Makes exceptions of one record."""
 
     def __init__(self) -> None:
         self._count = 0
         self._room = _MAX_ROOM
-        self._seen: dict[int, Exception] = {}  # by id() of the stranger
+        self._seen: dict[int, BaseException] = {}  # by id() of what stands for it in the record
 
-    def read(self, record: Any) -> Optional[Exception]:
+    def read(self, record: Any) -> Optional[BaseException]:
+        """Return the exception of a record, which may be None. TypeError when the record is malformed."""
         if record is None:
             return None
         if self._count == _MAX_EXCEPTIONS:
             return RemoteError('RuntimeError', 'More exceptions are left out')
         self._count += 1
-        if type(record) is Stranger:
-            return self._seen.get(id(record)) or self._describe(record, None)
-        if type(record) is not tuple or len(record) != 5 or type(record[0]) is not Stranger:
+        if self._is_exception(record):
+            return self._seen.get(id(record)) or self._adopt(record)
+        if type(record) is not tuple or len(record) != 5 or not self._is_exception(record[0]):
             raise TypeError('an exception record with a {}'.format(type(record).__name__))
-        stranger, context, suppress_context, cause, hops = record
-        frames = _tracebacks.unpack(self._take_hops(hops))
-        error = self._seen[id(stranger)] = self._describe(stranger, frames)
-        error.__context__ = self.read(context)
-        error.__cause__ = self.read(cause)
-        error.__suppress_context__ = bool(suppress_context)
-        return error.with_traceback(frames)
+        thing, context, suppress_context, cause, hops = record
+        hops = self._take_hops(hops)
+        error = self._seen.get(id(thing)) or self._adopt(thing)
+        # Not by assignment, which a class may refuse.
+        BaseException.__setattr__(error, '__context__', self.read(context))
+        BaseException.__setattr__(error, '__cause__', self.read(cause))
+        BaseException.__setattr__(error, '__suppress_context__', bool(suppress_context))
+        frames = _tracebacks.unpack(hops)
+        if isinstance(error, RemoteError):
+            error.remote_traceback += ''.join(traceback.format_tb(frames))
+            error.args = error.type_name, error.text, error.remote_traceback
+        BaseException.__setattr__(error, '__traceback__', frames)
+        return error
 
-    def _describe(self, stranger: Stranger, frames: Any) -> Exception:
+    def _is_exception(self, thing: Any) -> bool:
+        return type(thing) is Stranger
+
+    def _adopt(self, stranger: Stranger) -> BaseException:
+        """Make an exception, of which nothing is known yet but itself."""
         if stranger.args is None:
             raise TypeError('an exception record with a name in place of an exception')
-        text = self._clean(_make_text(stranger) if self._room > 0 else '…', _MAX_TEXT, keep='\n\t')
+        said, records = get_details(stranger.state)
+        members = _get_members(stranger)
+        if self._room <= 0:
+            said = '…'
+        elif said is None:
+            said = _make_text(stranger) if members is None else _make_group_text(stranger)
+        text = self._clean(said, _MAX_TEXT, keep='\n\t')
         if stranger.name == 'across.OperationError':  # the other side's, about the call itself
-            return OperationError(text)
-        error = RemoteError(stranger.name, text, ''.join(traceback.format_tb(frames)))
+            return self._note(stranger, OperationError(text))
+        error = self._note(stranger, self._make_named(stranger, text))
         notes = stranger.state.get('__notes__') if type(stranger.state) is dict else None
         if type(notes) is list and notes:
             texts = (note for note in notes[:_MAX_NOTES] if type(note) is str)
             vars(error)['__notes__'] = [self._clean(note, _MAX_TEXT, keep='\n\t') for note in texts]
+        if isinstance(error, RemoteError) and members is not None:
+            for record in records[:_MAX_EXCEPTIONS]:
+                self.read(record)
+            error.exceptions = tuple(filter(None, (self._read_member(member) for member in members)))
         return error
+
+    def _note(self, stranger: Stranger, error: BaseException) -> BaseException:
+        self._seen[id(stranger)] = error
+        return error
+
+    def _read_member(self, member: Any) -> Optional[BaseException]:
+        return self._seen.get(id(member)) or (self.read(member) if self._count < _MAX_EXCEPTIONS else None)
+
+    def _make_named(self, stranger: Stranger, text: str) -> BaseException:
+        args = stranger.args or ()
+        if stranger.name == 'across.UnknownExceptionError' and len(args) == 3 and all(type(arg) is str for arg in args):
+            error = self._make(stranger, self._clean(args[0], _MAX_WORD), self._clean(args[1], _MAX_TEXT, keep='\n\t'))
+            if isinstance(error, RemoteError):
+                error.remote_traceback = self._clean(args[2], _MAX_TEXT, keep='\n\t')
+            return error
+        name = stranger.name
+        if args and type(args[0]) is Stranger and args[0].args is None and _is_name_of_function(name):
+            name = args[0].name  # of the class, which a function of this name makes an instance of
+        return self._make(stranger, name, text)
+
+    def _make(self, stranger: Stranger, type_name: str, text: str) -> BaseException:
+        return RemoteError(type_name, text)
 
     def _clean(self, text: str, limit: int, keep: str = '') -> str:
         """Return text that may be shown. A pickle can mention one text any number of times: all have a common limit."""
@@ -177,6 +222,29 @@ class _Reader:
         if type(value) is not int:
             raise TypeError('an exception record with a {} in its traceback'.format(type(value).__name__))
         return value if value.bit_length() < 64 else 0
+
+
+# ---- groups ----
+
+
+def _get_members(stranger: Stranger) -> Optional[list[Any]]:
+    """Return what an exception group holds; None when it is none."""
+    args = stranger.args or ()
+    if len(args) != 2 or type(args[0]) is not str or type(args[1]) not in (list, tuple) or not args[1]:
+        return None
+    is_group = stranger.name.rpartition('.')[2] in _GROUPS or get_details(stranger.state)[1]
+    members = [*args[1][:_MAX_EXCEPTIONS]]
+    is_right = all(isinstance(member, BaseException) or type(member) is Stranger for member in members)
+    return members if is_group and is_right else None
+
+
+def _make_group_text(stranger: Stranger) -> str:
+    message, members = stranger.args or ('', ())
+    return '{} ({} sub-exception{})'.format(message[:_MAX_TEXT], len(members), '' if len(members) == 1 else 's')
+
+
+def _is_name_of_function(name: str) -> bool:
+    return name.rpartition('.')[2].lstrip('_')[:1].islower()
 
 
 # ---- text ----

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import types
 import weakref
 
 import pytest
@@ -254,3 +255,284 @@ def test_plain_peer_understands_records_and_is_understood():
         )
         assert 'invalid literal' in text and str(os.getpid()) in text
     assert proc.returncode == 0
+
+
+# ---- what cannot be made here ----
+
+
+@pytest.fixture
+def lab():
+    """A module that is missing wherever it is looked for by the code that `away` runs."""
+    module = types.ModuleType('labonly')
+    sys.modules['labonly'] = module
+    exec(LAB, module.__dict__)
+    yield module
+    sys.modules.pop('labonly', None)
+
+
+LAB = """
+class Boom(Exception):
+    pass
+
+
+class Spoken(Exception):
+    def __init__(self, code):
+        self.code = code
+
+    def __str__(self):
+        return 'code {}'.format(self.code)
+
+
+class Rebuilt(Exception):
+    def __reduce__(self):
+        return rebuild, (type(self), self.args)
+
+
+class Thing:
+    pass
+
+
+def rebuild(cls, args):
+    return cls(*args)
+"""
+
+
+def cross(exc, with_details=True):
+    """Pickle an exception as a call does that raises it; return what becomes of it where labonly is missing."""
+    try:
+        raise exc
+    except BaseException as error:
+        data = pickle.dumps(_dump(error, with_details), 4)
+    missing = sys.modules.pop('labonly', None)
+    try:
+        return _load(data)
+    finally:
+        if missing is not None:
+            sys.modules['labonly'] = missing
+
+
+def _dump(exc, with_details):
+    dumper = _records._Dumper(with_details)
+    return dumper.dump(dumper.check(exc), top=True)
+
+
+def _load(data):
+    try:
+        return _records.load_error(pickle.loads(data))
+    except Exception as error:
+        why = error
+    return _records.rescue_error(why, data, None)
+
+
+@pytest.mark.parametrize('with_details', [True, False])
+def test_an_exception_whose_class_is_missing_arrives_as_text(lab, with_details):
+    exc = cross(lab.Boom('kaputt'), with_details)
+    assert type(exc) is across.UnknownExceptionError
+    assert isinstance(exc, across.OperationError) and isinstance(exc, across.RemoteError)
+    assert (exc.type_name, exc.text) == ('labonly.Boom', 'kaputt')
+    assert 'in cross' in exc.remote_traceback and 'raise exc' in exc.remote_traceback
+    text = format_exception(exc)
+    assert 'in cross' in text and 'labonly.Boom: kaputt' in text and "No module named 'labonly'" in text
+    copied = pickle.loads(pickle.dumps(exc))
+    assert str(copied) == str(exc) and copied.remote_traceback == exc.remote_traceback
+
+
+def test_text_is_what_its_class_makes_of_it(lab):
+    assert cross(lab.Spoken(7)).text == 'code 7'
+    assert cross(lab.Spoken(7), with_details=False).text == '7'
+    assert (cross(lab.Rebuilt('one', 2)).type_name, cross(lab.Rebuilt('one', 2)).text) == (
+        'labonly.Rebuilt', "('one', 2)",
+    )  # fmt: skip
+
+
+def test_what_can_be_made_is_made(lab):
+    exc = ValueError('outer')
+    exc.__cause__ = lab.Boom('inner')
+    exc.__cause__.__context__ = KeyError('innermost')
+    exc = cross(exc)
+    assert type(exc) is ValueError and exc.args == ('outer',)
+    assert type(exc.__cause__) is across.UnknownExceptionError and exc.__cause__.text == 'inner'
+    assert type(exc.__cause__.__context__) is KeyError
+
+
+def test_an_exception_that_holds_what_is_missing_is_text(lab):
+    thing = ValueError('with', [lab.Thing()])
+    assert cross(thing).type_name == 'ValueError' and 'labonly.Thing()' in cross(thing).text
+    attribute = CustomError('plain')
+    attribute.thing = lab.Thing()
+    exc = cross(attribute)
+    assert exc.type_name == __name__ + '.CustomError' and exc.text == 'plain'
+
+
+class FailsToLoad(Exception):
+    def __reduce__(self):
+        return fail_to_load, (self.args[0],)
+
+
+class FailsToSet(Exception):
+    def __setstate__(self, state):
+        raise RuntimeError('state refused')
+
+
+def fail_to_load(text):
+    raise RuntimeError('load refused')
+
+
+def fail_with_attribute(exc):
+    exc.attribute = 1
+    raise exc
+
+
+@pytest.mark.parametrize('cls, why', [(FailsToLoad, 'load refused'), (FailsToSet, 'state refused')])
+def test_exception_that_its_class_fails_to_make_is_described(conn, cls, why):
+    source = 'exc = func("kept")\nexc.attribute = 1\nraise exc'
+    exc = catch(conn, across._remote._execute, source, {'func': cls})
+    assert type(exc) is across.OperationError and why in str(exc)
+    text = format_exception(exc)
+    assert 'kept' in text and 'in <module>' in text and conn.is_connected()
+
+
+def test_nothing_is_unpickled_before_it_is_sent(make_pair):
+    one, _ = make_pair()
+    _noted.clear()
+    assert type(catch(one, fail_noting)) is Noting
+    assert _noted == [one]
+
+
+class Noting(Exception):
+    def __reduce__(self):
+        return note_connection, self.args
+
+
+def note_connection(text):
+    _noted.append(across.get_connection())
+    return Noting(text)
+
+
+def fail_noting():
+    raise Noting('noted')
+
+
+_noted = []
+
+
+def test_unknown_exceptions_travel_on(conn, lab):
+    exc = across.UnknownExceptionError('labonly.Boom', 'far', 'File "far away"')
+    exc.reason = 'missing'
+    copied = catch(conn, fail_with, exc)
+    assert type(copied) is across.UnknownExceptionError
+    assert (copied.type_name, copied.text, copied.reason) == ('labonly.Boom', 'far', 'missing')
+    assert copied.remote_traceback.startswith('File "far away"')
+
+
+def test_exception_with_a_proxy_of_another_connection_is_described(make_pair):
+    (one, _), (other, _) = make_pair(), make_pair()
+    _foreign.append(other.create(list))
+    try:
+        exc = catch(one, fail_with_foreign_proxy)
+    finally:
+        _foreign.clear()
+    assert type(exc) is across.OperationError
+    assert 'ProxyHolder' in format_exception(exc) and 'in fail_with_foreign_proxy' in format_exception(exc)
+
+
+class ProxyHolder(Exception):
+    pass
+
+
+def fail_with_foreign_proxy():
+    raise ProxyHolder('kept', *_foreign)
+
+
+_foreign = []
+
+
+# ---- groups ----
+
+
+needs_groups = pytest.mark.skipif(sys.version_info < (3, 11), reason='no exception groups')
+
+
+def make_group(*more):
+    members = []
+    for exc in (KeyError('one'), *more):
+        try:
+            try:
+                raise ZeroDivisionError('origin')
+            except ZeroDivisionError as cause:
+                raise exc from cause  # a member
+        except Exception as error:
+            error.add_note('noted')
+            members.append(error)
+    try:
+        raise ExceptionGroup('inner', members)  # noqa: F821
+    except ExceptionGroup as inner:  # noqa: F821
+        return ExceptionGroup('outer', [inner, ValueError('never raised')])  # noqa: F821
+
+
+def fail_with_details_in_group():
+    raise make_group()
+
+
+def check_members(group):
+    inner, plain = group.exceptions
+    assert 'in make_group' in format_exception(inner) and type(plain) is ValueError
+    for member in inner.exceptions:
+        text = format_exception(member)
+        assert type(member.__cause__) is ZeroDivisionError and 'raise exc from cause  # a member' in text
+        assert text.count('in make_group') == 2 and member.__notes__ == ['noted']
+        assert '__across_details__' not in vars(member)
+    assert '__across_details__' not in vars(group)
+    return inner.exceptions
+
+
+@needs_groups
+def test_members_of_groups_keep_traceback_cause_and_notes(conn):
+    group = catch(conn, fail_with_details_in_group)
+    assert type(group) is ExceptionGroup and group.args[0] == 'outer'  # noqa: F821
+    (member,) = check_members(group)
+    assert type(member) is KeyError
+
+
+@needs_groups
+def test_members_of_a_missing_class_are_text(lab):
+    group = cross(make_group(lab.Boom('kaputt')))
+    assert type(group) is ExceptionGroup  # noqa: F821
+    one, two = check_members(group)
+    assert type(one) is KeyError and type(two) is across.UnknownExceptionError
+    assert 'in make_group' in two.remote_traceback and two.text == 'kaputt'
+
+
+@needs_groups
+def test_members_that_cannot_be_pickled_are_replaced():
+    group = cross(make_group(NotPicklable()))
+    _, two = check_members(group)
+    assert type(two) is RuntimeError and 'NotPicklable: kept' in str(two)
+
+
+@needs_groups
+def test_groups_where_there_are_none(lab, monkeypatch):
+    group = make_group(lab.Boom('kaputt'))
+    data = pickle.dumps(_dump(group, True), 4)
+    monkeypatch.delattr('builtins.ExceptionGroup')
+    sys.modules.pop('labonly')
+    exc = _load(data)
+    assert type(exc) is across.UnknownExceptionError
+    assert (exc.type_name, exc.text) == ('ExceptionGroup', 'outer (2 sub-exceptions)')
+    one, two = check_members(exc)
+    assert type(one) is KeyError and two.text == 'kaputt'
+    text = str(exc)
+    assert text.count('raise exc from cause  # a member') == 2
+    assert "KeyError: 'one'" in text and 'labonly.Boom: kaputt' in text
+
+
+@needs_groups
+def test_groups_of_many_are_bounded():
+    group = cross(ExceptionGroup('many', [ValueError(number) for number in range(500)]))  # noqa: F821
+    assert [member.args for member in group.exceptions] == [(number,) for number in range(500)]
+
+
+def test_a_group_that_holds_itself_can_be_printed():
+    error = across.RemoteError('ExceptionGroup', 'endless')
+    error.exceptions = (error, error)
+    assert 'endless' in str(error) and len(str(error)) < 1 << 20
