@@ -699,11 +699,20 @@ class Server:
         return ask_status(self.addresses[0])['log_lines_lost']
 
     def provoke(self, count):
-        """So many lines in the log."""
+        """Make the daemon write so many lines to its log. When this returns, each of them is written or lost."""
+        before = self._refused()
         for _ in range(count):
             with connect_socket(self.addresses[0]) as sock:
                 sock.send(b'GET / HTTP/1.1\r\n')
                 read_to_end(sock)
+        self._wait_for_refusals(before + count)
+
+    def _refused(self):
+        return ask_status(self.addresses[0])['connection_counts']['refused']
+
+    def _wait_for_refusals(self, count):
+        """A refusal is counted after its line; the client may notice that it was refused before either."""
+        wait_until(lambda: self._refused() >= count, '{} refusals'.format(count))
 
     def __enter__(self):
         return self

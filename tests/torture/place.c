@@ -18,7 +18,7 @@ struct range {
 
 static struct range ranges[MODULE_LIBUV + 1];
 
-static const char *base_name(const char *path)
+const char *place_base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
@@ -39,13 +39,13 @@ static enum module identify(const char *path)
     if (path[0] == '\0') {
         size = readlink("/proc/self/exe", executable, sizeof executable - 1);
         executable[size > 0 ? size : 0] = '\0';
-        return strcmp(base_name(executable), "acrossd") == 0 ? MODULE_DAEMON : MODULE_NONE;
+        return strcmp(place_base_name(executable), "acrossd") == 0 ? MODULE_DAEMON : MODULE_NONE;
     }
-    if (starts_with(base_name(path), "_across."))
+    if (starts_with(place_base_name(path), "_across."))
         return MODULE_EXTENSION;
-    if (strcmp(base_name(path), "acrossd-openssl.so") == 0)
+    if (strcmp(place_base_name(path), "acrossd-openssl.so") == 0)
         return MODULE_OPENSSL;
-    return starts_with(base_name(path), "libuv.so") ? MODULE_LIBUV : MODULE_NONE;
+    return starts_with(place_base_name(path), "libuv.so") ? MODULE_LIBUV : MODULE_NONE;
 }
 
 static int take_module(struct dl_phdr_info *info, size_t size, void *is_first)

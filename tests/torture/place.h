@@ -22,6 +22,9 @@ enum module {
 /* Looks where they are: at the start, and after each dlopen(). */
 void place_find_modules(void);
 
+/* The last part of a path. */
+const char *place_base_name(const char *path);
+
 enum module place_module(const void *address);
 
 /* Who called, innermost first, as far as they are ours. */

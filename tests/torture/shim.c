@@ -561,12 +561,12 @@ SHIM int prctl(int operation, ...)
     return REAL(prctl)(operation, values[0], values[1], values[2], values[3]);
 }
 
-/* By its command line. */
+/* By its command line. The folders of a path may have any name: a client's Python may be somewhere below one named acrossd. */
 static enum role find_role(int argc, char **argv)
 {
     enum role role = ROLE_SUPERVISOR;
 
-    if (strstr(argv[0], "acrossd") == NULL)
+    if (strcmp(place_base_name(argv[0]), "acrossd") != 0)
         return ROLE_CLIENT;
     if (argc > 1 && strcmp(argv[1], "status") == 0)
         return ROLE_STATUS;
