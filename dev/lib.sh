@@ -6,6 +6,7 @@ cd "$root"
 
 deps="$root/.deps" # what setup installs for tests and checks; safe to delete
 jobs=$(getconf _NPROCESSORS_ONLN)
+test_jobs=$((jobs + 1)) # tests wait more than they compute
 
 say()
 {
@@ -49,7 +50,7 @@ list_pythons()
 {
     local folders python
     IFS=: read -ra folders <<<"$PATH"
-    for python in $(printf '%s/python3.[0-9]* ' "${folders[@]}" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin); do
+    for python in $(printf '%s/python3.[0-9]* ' "${folders[@]}" "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/*/bin); do
         if [[ $python =~ /python3\.(9|1[0-5])$ ]] && python=$(choose_python "$python" 2>/dev/null); then
             printf '%s %s\n' "$(python_version "$python")" "$python"
         fi
@@ -112,6 +113,25 @@ finish()
     exit 0
 }
 
+# Prints how many tests passed and failed, from the reports in the folder $1. What failed unseen until here is remembered, too.
+count_tests()
+{
+    "$venv/bin/python" dev/count_tests.py "$1"/*.xml || [ ${#failed[@]} -gt 0 ] || failed+=("count of tests")
+}
+
+# Starts one process for each processor that does nothing but take its time, until this command ends.
+keep_busy()
+{
+    local i
+    burners=()
+    trap 'kill "${burners[@]}"' EXIT
+    for i in $(seq "$jobs"); do
+        sh -c 'while :; do :; done' &
+        burners+=($!)
+    done
+    say "From here on $jobs other processes keep all processors busy"
+}
+
 # on_build FOLDER [NAME=VALUE...] COMMAND...: in an environment that tells tests where the build is.
 on_build()
 {
@@ -121,8 +141,28 @@ on_build()
         PYTHONDONTWRITEBYTECODE=1 "$@"
 }
 
-# python_tests FOLDER [NAME=VALUE...]: all pytest suites on that build.
+# python_tests FOLDER REPORT WHICH [NAME=VALUE...] -- [pytest argument...]: the tests with the marks that WHICH asks for, such as
+# "not more", on that build: side by side, and then one by one those that are marked with `alone`. Writes REPORT.xml and
+# REPORT-alone.xml for dev/count_tests.py; no report when REPORT is "".
 python_tests()
 {
-    on_build "$@" "$venv/bin/python" -m pytest tests
+    local folder=$1 report=$2 which=$3 variables=() status=0
+    shift 3
+    while [ "$1" != -- ]; do
+        variables+=("$1")
+        shift
+    done
+    shift
+    run_pytest "$report" -m "not alone${which:+ and ($which)}" --numprocesses "$test_jobs" --dist loadgroup "$@" || status=1
+    run_pytest "${report:+$report-alone}" -m "alone${which:+ and ($which)}" "$@" || status=1
+    return "$status"
+}
+
+# run_pytest REPORT ARGUMENT...: for python_tests(), whose variables it uses. To have chosen no test at all is no failure.
+run_pytest()
+{
+    local report=$1 status=0
+    shift
+    on_build "$folder" "${variables[@]}" "$venv/bin/python" -m pytest ${report:+"--junitxml=$report.xml"} "$@" || status=$?
+    [ "$status" = 0 ] || [ "$status" = 5 ]
 }

@@ -52,6 +52,7 @@ def test_counts_of_another_compiler_are_not_compared(tmp_path):
         instructions.check_setting(tmp_path, recorded)
 
 
+@pytest.mark.more
 @pytest.mark.timeout(2 * 2 * instructions.SECONDS)
 def test_null_call_takes_no_more_instructions_than_recorded():
     build = Path(os.environ['AX_BUILD_DIR'])

@@ -14,6 +14,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = os.environ.get('AX_BUILD_DIR', '')
 
+pytestmark = pytest.mark.xdist_group('pip')  # one wheel and one environment for all
+
 
 def pip(python, *args):
     command = [str(python), '-m', 'pip', '--disable-pip-version-check', '--no-input', *map(str, args)]

@@ -51,7 +51,7 @@ def test_insecure_is_said_aloud(make_daemon, isolation):
 
 @needs_root
 def test_insecure_with_a_secret_is_still_insecure(make_daemon, secret_file):  # noqa: F811
-    os.chown(secret_file, 54321, -1)
+    os.chown(secret_file, STRANGER, -1)
     os.chmod(os.path.dirname(secret_file), 0o755)
     daemon = make_daemon(
         '--insecure', '--secret-file', secret_file, listen=['tcp:0.0.0.0:0'], command=powerless_command(), warm=False
@@ -127,7 +127,7 @@ def test_calls_run_as_whoever_connects(make_peers_daemon, uid, gid, groups):
 
 
 @needs_root
-@pytest.mark.parametrize('uid', [65534, STRANGER])
+@pytest.mark.parametrize('uid', [65534, STRANGER], ids=['nobody', 'stranger'])
 def test_nobody_comes_back_from_being_a_user(make_peers_daemon, uid):
     daemon = make_peers_daemon()
     with connect_as(daemon, uid, uid) as conn:

@@ -262,7 +262,7 @@ def test_it_does_not_fire_when_a_handshake_is_displaced(canary, make_daemon, iso
 
 
 def test_it_does_not_fire_when_the_time_is_over(canary, make_daemon, isolation):
-    daemon = make_daemon('--handshake-timeout', '0.3', isolation=isolation)
+    daemon = make_daemon('--handshake-timeout', '2', isolation=isolation)
     for first, rest in [(superblock()[:9], superblock()[9:]), (superblock(), b'')]:
         with Raw(connect_socket(daemon.addresses[0])) as peer:
             peer.send(first)

@@ -97,6 +97,7 @@ def test_generators_that_were_used_before_the_fork_differ_between_workers(make_d
     check_random_numbers(collect_random_numbers(daemon))
 
 
+@pytest.mark.in_venv
 def test_the_generator_of_numpy_differs_between_workers(make_daemon):
     pytest.importorskip('numpy')
     daemon = make_daemon('--preload', 'numpy')

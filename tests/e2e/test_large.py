@@ -110,6 +110,7 @@ def test_a_pickle_buffer_arrives_as_a_buffer(conn):
 # ---- arrays ----
 
 
+@pytest.mark.in_venv
 def test_arrays_come_back_equal(conn):
     numpy = pytest.importorskip('numpy')
     plain = numpy.arange(MIB, dtype='i4').reshape(1024, 1024)
@@ -118,6 +119,7 @@ def test_arrays_come_back_equal(conn):
         assert back.dtype == value.dtype and back.shape == value.shape and (back == value).all()
 
 
+@pytest.mark.in_venv
 def test_arrays_stay_writeable_or_read_only(conn):
     numpy = pytest.importorskip('numpy')
     value = numpy.zeros(MIB)
@@ -128,6 +130,7 @@ def test_arrays_stay_writeable_or_read_only(conn):
     assert not echo(conn, value).flags.writeable
 
 
+@pytest.mark.in_venv
 def test_an_array_changed_between_calls_is_seen_as_it_is_then(conn):
     numpy = pytest.importorskip('numpy')
     value = numpy.zeros(MIB, dtype='u1')
@@ -183,6 +186,7 @@ def measure(daemon, source):
     return [int(word) * 1024 / PAYLOAD for word in run_client(daemon, MEASURE + source)]
 
 
+@pytest.mark.in_venv
 @pytest.mark.skipif(SLACK > 1, reason='AddressSanitizer keeps what is freed')
 def test_an_array_costs_its_receiver_little_more_than_its_size(daemon):
     pytest.importorskip('numpy')

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pwd
+import re
 import resource
 import select
 import shutil
@@ -16,7 +17,6 @@ import stat
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 import pytest
@@ -27,10 +27,10 @@ from . import remote_tasks as tasks
 from .daemon import ACROSSD, LOG, close_broken, environment
 from .test_bad_input import HELLO, message, superblock
 from .test_daemon import check_failure, run_acrossd
+from .users import STRANGER, make_open_folder, open_acrossd
 from .waiting import LIMIT, count_sockets, wait_until
 
 PATIENCE = 60  # seconds: for what is much work, and not for one event
-STRANGER = 54321  # a user that no system has: no process is his, and no group
 F_SETPIPE_SZ = 1031  # Python 3.9 does not name it
 FULL = 'The server has as many connections as it may have: {}'
 LATE = 'No worker was ready in the time that a handshake may take'
@@ -124,8 +124,7 @@ def raised_file_limit():
 @pytest.fixture
 def open_folder():
     """A folder that every user can reach, unlike tmp_path."""
-    folder = tempfile.mkdtemp(prefix='acrossd-test-')
-    os.chmod(folder, 0o755)
+    folder = make_open_folder()
     yield folder
     shutil.rmtree(folder)
 
@@ -236,29 +235,29 @@ def peek(sock):
 @both_modes
 def test_the_handshake_timeout_is_for_all_of_it(make_daemon, isolation):
     """Each byte comes in time, and yet they all do not."""
-    daemon = make_daemon('--handshake-timeout', '0.3', isolation=isolation)
+    daemon = make_daemon('--handshake-timeout', '2', isolation=isolation)
     with connect_socket(daemon.addresses[0]) as sock:
-        assert 0 < dribble(sock, superblock()) < 16
-    daemon.expect(LOG + 'connection [0-9]+ from .* was refused: The handshake was not finished within 300 ms')
+        assert 0 < dribble(sock, superblock(), pace=0.2) < 16
+    daemon.expect(LOG + 'connection [0-9]+ from .* was refused: The handshake was not finished within 2000 ms')
     assert call_once(daemon) == 3
 
 
 @both_modes
 def test_the_handshake_timeout_goes_on_behind_the_superblock(make_daemon, isolation):
     """The worker gets what is left of the time, not all of it once more."""
-    daemon = make_daemon('--handshake-timeout', '1', isolation=isolation)
+    daemon = make_daemon('--handshake-timeout', '4', isolation=isolation)
     with connect_socket(daemon.addresses[0]) as sock:
-        assert dribble(sock, superblock()[:-1], pace=0.03) == 15  # at least 0.4 of a second
+        assert dribble(sock, superblock()[:-1], pace=0.1) == 15  # at least a second and a half
         sock.send(superblock()[-1:])
         assert dribble(sock, message([0] + [0] * 200)) < 200
     match = daemon.expect(LOG + 'connection [0-9]+ from .* broke: The handshake was not finished within ([0-9]+) ms')
-    assert 0 < int(match.group(1)) <= 600
+    assert 0 < int(match.group(1)) <= 2500
     assert call_once(daemon) == 3
 
 
 @both_modes
 def test_a_peer_without_greeting_is_told_why_it_has_to_go(make_daemon, isolation):
-    daemon = make_daemon('--handshake-timeout', '0.2', isolation=isolation)
+    daemon = make_daemon('--handshake-timeout', '2', isolation=isolation)
     with connect_socket(daemon.addresses[0]) as sock:
         sock.send(superblock(extension=1, features=1))
         assert b'The handshake was not finished within ' in read_to_end(sock)
@@ -608,7 +607,7 @@ def powerless_command():
         pytest.skip('no setpriv, which starts a process as somebody else')
     capabilities = '+dac_read_search'  # the interpreter may be where only root can read
     command = ['setpriv', '--reuid', str(STRANGER), '--regid', str(STRANGER), '--clear-groups']
-    return [*command, '--inh-caps', capabilities, '--ambient-caps', capabilities, ACROSSD]
+    return [*command, '--inh-caps', capabilities, '--ambient-caps', capabilities, open_acrossd()]
 
 
 @pytest.fixture
@@ -630,7 +629,7 @@ def make_powerless_daemon(make_daemon, open_folder):
 @pytest.mark.parametrize('more', [0, 1], ids=['no-keeper', 'no-worker'])
 def test_without_processes_clients_are_refused_in_time(make_powerless_daemon, more):
     """The zygote cannot fork: neither a keeper, nor, where there is room for one more process, its worker."""
-    daemon = make_powerless_daemon('--handshake-timeout', '0.5', isolation='process')
+    daemon = make_powerless_daemon('--handshake-timeout', '3', isolation='process')
     wait_until(lambda: len(daemon.workers()) == 1, 'a spare worker')
     limit_processes(daemon, 1)
     with daemon.connect() as conn:  # takes the spare worker
@@ -650,7 +649,7 @@ def test_without_processes_clients_are_refused_in_time(make_powerless_daemon, mo
 
 
 def test_without_processes_a_shared_worker_is_replaced_later(make_powerless_daemon):
-    daemon = make_powerless_daemon('--handshake-timeout', '0.5', isolation='shared')
+    daemon = make_powerless_daemon('--handshake-timeout', '3', isolation='shared')
     limit_processes(daemon, 1)
     os.kill(daemon.worker, 9)
     daemon.expect(LOG + '.* process {}, was killed by signal 9 .*'.format(daemon.worker))
@@ -761,16 +760,23 @@ def test_a_log_that_nobody_reads_does_not_stop_the_daemon(tmp_path, isolation):
             assert 0 < lost < 100
             assert conn.call(tasks.add, 1, 2) == 3
             assert call_once(server) == 3
+            text = b''
             while select.select([reader], [], [], 0)[0]:
-                os.read(reader.fileno(), 65536)
+                text += os.read(reader.fileno(), 65536)
             server.provoke(1)
             first, second = wait_for_lines(reader, 2)
-            assert first.endswith('acrossd: {} lines of the log were lost'.format(lost))
+            # When the pipe was nearly full, there may have been room for a note, and none for the longer line after it.
+            assert count_lost(text.decode()) + count_lost(first) == lost and count_lost(first) > 0
             assert second.endswith('was refused: Invalid magic: 0x47455420')
             assert server.lost() == lost
             server.provoke(1)
             (line,) = wait_for_lines(reader, 1)
             assert line.endswith('was refused: Invalid magic: 0x47455420')
+
+
+def count_lost(text):
+    """How many lines were lost, as the log itself says."""
+    return sum(map(int, re.findall('acrossd: ([0-9]+) lines of the log were lost\n?', text)))
 
 
 def wait_for_lines(reader, count):

@@ -6,6 +6,7 @@ import pytest
 from . import matrix
 
 
+@pytest.mark.more
 @pytest.mark.timeout(600)  # it starts some 200 processes
 def test_the_page_is_true(plain_across):
     _, written, _ = matrix.read_page()

@@ -252,11 +252,11 @@ def test_nobody_unproved_costs_a_worker(make_daemon, secret_file):
 
 
 def test_an_exchange_takes_its_part_of_the_handshake(make_daemon, secret_file):
-    daemon = make_daemon('--handshake-timeout', '0.5', listen=['tcp:127.0.0.1:0'], secret_file=secret_file)
+    daemon = make_daemon('--handshake-timeout', '2', listen=['tcp:127.0.0.1:0'], secret_file=secret_file)
     with Raw(connect_socket(daemon.addresses[0])) as peer:
         say_hello(peer)
         assert peer.read_to_end() == b''
-    expect_refused(daemon, 'The handshake was not finished within 500 ms')
+    expect_refused(daemon, 'The handshake was not finished within 2000 ms')
 
 
 # ---- the client's side ----

@@ -248,7 +248,7 @@ def test_silent_clients_do_not_keep_it(start, handler):
 
 @pytest.mark.parametrize('handler', HANDLERS[1:])
 def test_processes_that_do_not_end_are_killed(start, handler):
-    server = start(handler, 'unix', 'timeout=0.3')
+    server = start(handler, 'unix', 'timeout=2')
     conn = server.connect(across.Options(timeout=None))
     pid = conn.call(os.getpid)
     os.kill(pid, signal.SIGSTOP)

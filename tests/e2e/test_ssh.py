@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Connections over ssh, to a real sshd on a loopback port, with keys that live as long as the tests."""
 
-import getpass
+import contextlib
 import os
+import pwd
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -14,11 +14,14 @@ import across
 
 from . import remote_tasks as tasks
 from .daemon import ACROSSD, TESTS, Lines
-from .waiting import children, is_alive, wait_until
+from .waiting import children, is_alive, unused_port, wait_until
 
 SSHD = shutil.which('sshd', path=os.environ.get('PATH', '') + ':/usr/sbin:/usr/local/sbin')
 TOOLS = SSHD and shutil.which('ssh') and shutil.which('ssh-keygen')
-pytestmark = pytest.mark.skipif(not TOOLS, reason='there is no sshd, ssh or ssh-keygen here: dev/setup installs them')
+pytestmark = [
+    pytest.mark.skipif(not TOOLS, reason='there is no sshd, ssh or ssh-keygen here: dev/setup installs them'),
+    pytest.mark.xdist_group('ssh'),  # one sshd for all
+]
 
 NOWHERE = '/nowhere/at all'
 CONFIG = """
@@ -40,20 +43,13 @@ def make_key(path):
     subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', str(path)], check=True)
 
 
-def find_port():
-    """One that is free, and stays so unless somebody takes it in this moment."""
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
-
-
 class Sshd:
     """sshd for the user who runs the tests. `ssh` begins a command that reaches it."""
 
-    host = getpass.getuser() + '@127.0.0.1'
+    host = pwd.getpwuid(os.getuid()).pw_name + '@127.0.0.1'
 
     def __init__(self, folder):
-        port = find_port()
+        port = unused_port()
         for name in ('host', 'user'):
             make_key(folder / name)
         (folder / 'config').write_text(CONFIG.format(folder=folder, port=port, tests=TESTS))
@@ -80,17 +76,12 @@ class Sshd:
 
 @pytest.fixture(scope='module')
 def sshd(tmp_path_factory):
-    separated = '/run/sshd'  # what sshd wants to be there when it runs as root
-    made = os.getuid() == 0 and not os.path.exists(separated)
-    if made:
-        os.mkdir(separated, 0o755)
-    try:
-        sshd = Sshd(tmp_path_factory.mktemp('sshd'))
-        yield sshd
-        sshd.stop()
-    finally:
-        if made:
-            os.rmdir(separated)
+    if os.getuid() == 0:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir('/run/sshd', 0o755)  # root's sshd does not start without it; stays, for others may use it by then
+    sshd = Sshd(tmp_path_factory.mktemp('sshd'))
+    yield sshd
+    sshd.stop()
 
 
 @pytest.fixture(params=['acrossd', 'python'])
@@ -125,6 +116,7 @@ def test_calls_and_calls_back(conn):
 def test_modules_can_be_exported(conn, tmp_path, monkeypatch):
     (tmp_path / 'only_on_this_host.py').write_text('def double(value):\n    return value * 2\n')
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, 'only_on_this_host', raising=False)  # which an earlier test has left, without its file
     module = __import__('only_on_this_host')
     conn.export('only_on_this_host')
     assert conn.call(module.double, 21) == 42

@@ -23,7 +23,7 @@ from . import remote_tasks as tasks
 from .daemon import ACROSSD, LOG, Lines, RunningCall, environment
 from .test_daemon import check_failure
 from .test_limits import call_once, connect_socket, read_to_end
-from .waiting import LIMIT, is_alive, start_of, wait_until
+from .waiting import LIMIT, is_alive, start_of, unused_port, wait_until
 
 both_modes = pytest.mark.parametrize('isolation', ['process', 'shared'])
 VARIABLES = [
@@ -408,9 +408,7 @@ class Activation:
 def address_for(kind, tmp_path):
     if kind == 'unix':
         return 'unix:{}/socket'.format(tmp_path)
-    with socket.socket() as probe:  # the tool takes no port 0
-        probe.bind(('127.0.0.1', 0))
-        return 'tcp:127.0.0.1:{}'.format(probe.getsockname()[1])
+    return 'tcp:127.0.0.1:{}'.format(unused_port())
 
 
 @needs_activation

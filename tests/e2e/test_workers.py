@@ -279,7 +279,7 @@ def test_workers_that_die_at_once_make_connections_wait(make_daemon, isolation, 
 
 def test_who_waits_too_long_for_a_worker_is_told(make_daemon, at_fork):
     kwargs, path = at_fork
-    daemon = make_daemon('--preload', 'hook', '--handshake-timeout', '0.5', **kwargs)
+    daemon = make_daemon('--preload', 'hook', '--handshake-timeout', '3', **kwargs)
     (worker,) = daemon.find_idle_workers()
     path.write_text('os._exit(3)')
     kill_spare(daemon, worker)

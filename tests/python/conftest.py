@@ -46,5 +46,5 @@ def run_thread():
 
     yield run
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()

@@ -282,7 +282,7 @@ def test_a_socket_that_a_thread_is_at_work_with_is_not_closed():
         def _secure(self):
             sock = self._sock
             entered.set()
-            assert released.wait(10)
+            assert released.wait(60)
             descriptors.append(sock.fileno())
 
         def _close(self):
@@ -291,11 +291,11 @@ def test_a_socket_that_a_thread_is_at_work_with_is_not_closed():
 
     with socket.create_server(('127.0.0.1', 0)) as listener:
         conn = across.Connection(Slow(address=listener.getsockname()))
-        assert entered.wait(10)
+        assert entered.wait(60)
         conn.cancel()
         conn.close()
         released.set()
-        assert closed.wait(10)
+        assert closed.wait(60)
     assert descriptors[0] >= 0
 
 
@@ -305,11 +305,11 @@ def test_cancel_while_a_channel_connects(ends):
 
     def connect():
         connecting.set()
-        cancelled.wait(20)
+        cancelled.wait(60)
 
     channel.connect, channel.cancel = connect, cancelled.set
     conn = across.Connection(channel)
-    assert connecting.wait(20)
+    assert connecting.wait(60)
     conn.cancel()
     with pytest.raises(across.DisconnectError):
         conn.call(len, '')
@@ -396,12 +396,12 @@ def test_name_that_is_being_looked_up_can_be_cancelled(monkeypatch):
 
     def resolve(*args):
         looking.set()
-        go_on.wait(20)
+        go_on.wait(60)
         raise socket.gaierror('unknown')
 
     monkeypatch.setattr(socket, 'getaddrinfo', resolve)
     conn = across.Connection.from_tcp('slow.example', 1)
-    assert looking.wait(20)
+    assert looking.wait(60)
     conn.cancel()
     conn.close()
     go_on.set()

@@ -126,7 +126,7 @@ def test_programs_may_keep_something_with_a_connection(conn):
 def test_cancel_breaks_a_waiting_call(conn, run_thread):
     called, go_on = threading.Event(), threading.Event()
     _events.update(called=called, go_on=go_on)
-    run_thread(lambda: called.wait(20) and conn.cancel())
+    run_thread(lambda: called.wait(60) and conn.cancel())
     with pytest.raises(across.DisconnectError, match='cancelled'):
         conn.call(_wait_to_go_on)
     go_on.set()
@@ -158,7 +158,7 @@ def test_keyboard_interrupt_leaves_the_connection_usable(conn, run_thread):
     main = threading.get_ident()
 
     def interrupt():
-        called.wait(20)
+        called.wait(60)
         signal.pthread_kill(main, signal.SIGINT)
 
     run_thread(interrupt)
@@ -171,7 +171,7 @@ def test_keyboard_interrupt_leaves_the_connection_usable(conn, run_thread):
 
 def _wait_to_go_on():
     _events['called'].set()
-    _events['go_on'].wait(20)
+    _events['go_on'].wait(60)
 
 
 def test_exit_with_open_connections():

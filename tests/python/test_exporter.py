@@ -63,6 +63,7 @@ def test_main_modules_that_have_no_source(monkeypatch, name):
         )
         main.__spec__.loader.get_source = {'_pyrepl.__main__': lambda name: 'source'}.get(name, lambda name: None)
     monkeypatch.setitem(sys.modules, '__main__', main)
+    monkeypatch.setattr(sys, 'orig_argv', ['python', 'program.py'], raising=False)  # pytest-xdist uses -c
     with pytest.raises(ImportError, match='__main__ cannot be exported: it has no source here'):
         _exporter.find('__main__')
     monkeypatch.delitem(sys.modules, '__main__')

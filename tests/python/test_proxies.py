@@ -148,7 +148,7 @@ def test_dropped_proxy_releases_its_object(conn, run_thread, drop_in_thread):
     held = [proxy]
     del proxy
     run_thread(held.clear) if drop_in_thread else held.clear()
-    assert released.wait(20)
+    assert released.wait(60)
 
 
 def test_pickling_needs_the_own_connection(conn, make_pair):

@@ -20,7 +20,7 @@ def talk(client, server):
 
     def run(name, side, secret, out, inbox):
         try:
-            side(secret, out.put, lambda: inbox.get(timeout=8))
+            side(secret, out.put, lambda: inbox.get(timeout=60))
         except Exception as error:
             errors[name] = error
 

@@ -98,7 +98,7 @@ def test_snippets_that_fail_at_once_show_their_own_lines(conn):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(texts) == list(range(8))
     assert all('# number {}\n'.format(number) in text for number, text in texts.items())
 

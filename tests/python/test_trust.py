@@ -1062,7 +1062,7 @@ def test_references_of_refused_calls_are_released(pair):
     with pytest.raises(across.OperationError, match='The peer refuses calls: '):
         peer.call(fire, across.Local(collected))
     del collected
-    assert released.wait(20)
+    assert released.wait(60)
 
 
 def test_proxies_work(pair):

@@ -23,7 +23,10 @@ REGRESSIONS = [
     ('client', 'client', 'readv', 'ax_stream_read'),  # leaked: a connection that broke was never collected
 ]
 
-pytestmark = pytest.mark.skipif(not daemons.BUILD, reason='AX_BUILD_DIR does not name a build of acrossd')
+pytestmark = [
+    pytest.mark.more,
+    pytest.mark.skipif(not daemons.BUILD, reason='AX_BUILD_DIR does not name a build of acrossd'),
+]
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -47,13 +50,18 @@ def try_all(learned, points):
     assert any(result.verdict.outcome != 'not reached' for result in results)
 
 
-@pytest.mark.parametrize('name', [scenario.name for scenario in scenarios.ALL])
+def in_group(name, *params):
+    """Parameters of a test of that scenario; one process runs all of them, and learns the scenario once."""
+    return pytest.param(name, *params, marks=pytest.mark.xdist_group('torture ' + name))
+
+
+@pytest.mark.parametrize('name', [in_group(scenario.name) for scenario in scenarios.ALL])
 def test_a_few_points(name):
     learned = learn(name)
     try_all(learned, sweep.spread(learned.first_points())[:POINTS])
 
 
-@pytest.mark.parametrize(('name', 'role', 'function', 'caller'), REGRESSIONS)
+@pytest.mark.parametrize(('name', 'role', 'function', 'caller'), [in_group(*each) for each in REGRESSIONS])
 def test_a_point_that_went_wrong_once(name, role, function, caller):
     learned = learn(name)
     points = [
