@@ -11,16 +11,21 @@
 
 #include "daemon/sentence.h"
 
-/* A path, and its final NUL. */
+/* A path has a final NUL. An abstract name has a NUL at its beginning instead, where `@` is written. */
 #define UNIX_PATH_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
+#define UNIX_NAME_MAX (sizeof((struct sockaddr_un *)0)->sun_path)
 
-static_assert(AX_HOST_SIZE > UNIX_PATH_MAX, "a name of every kind fits");
+static_assert(AX_HOST_SIZE > UNIX_NAME_MAX, "a name of every kind fits");
 
 static int parse_unix(struct ax_address *address, const char *path, char *error, size_t size)
 {
-    if (path[0] == '\0')
-        return ax_sentence(error, size, "unix: names no socket: write unix:PATH");
-    if (strlen(path) > UNIX_PATH_MAX)
+    if (path[0] == '\0' || strcmp(path, "@") == 0)
+        return ax_sentence(error, size, "unix:%s names no socket: write unix:PATH, or unix:@NAME for an abstract one",
+                           path);
+    if (path[0] == '@' && strlen(path) > UNIX_NAME_MAX)
+        return ax_sentence(error, size, "an abstract name has at most %zu bytes, this one has %zu: unix:%s",
+                           UNIX_NAME_MAX - 1, strlen(path) - 1, path);
+    if (path[0] != '@' && strlen(path) > UNIX_PATH_MAX)
         return ax_sentence(error, size,
                            "the path of a unix socket has at most %zu bytes, this one has %zu: write a shorter one, "
                            "relative if need be: unix:%s",
@@ -96,6 +101,11 @@ static int parse_host(struct ax_address *address, const char *scheme, const char
     return 0;
 }
 
+bool ax_address_is_abstract(const struct ax_address *address)
+{
+    return address->kind == AX_ADDRESS_UNIX && address->name[0] == '@';
+}
+
 int ax_address_parse(struct ax_address *address, const char *text, char *error, size_t error_size)
 {
     memset(address, 0, sizeof *address);
@@ -134,7 +144,11 @@ static int resolve_unix(const struct ax_address *address, struct ax_sockaddr *re
     memset(resolved, 0, sizeof *resolved);
     resolved->of.un.sun_family = AF_UNIX;
     memcpy(resolved->of.un.sun_path, address->name, length);
-    resolved->size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1);
+    resolved->size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+    if (ax_address_is_abstract(address))
+        resolved->of.un.sun_path[0] = '\0';
+    else
+        resolved->size++;
     return 1;
 }
 

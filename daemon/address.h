@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses to listen on, as they are written: `unix:PATH`, `tcp:HOST:PORT`, `tcp:[IPv6]:PORT`, and `tls:` like `tcp:`.
+ * Addresses to listen on, as they are written: `unix:PATH`, `unix:@NAME` for an abstract name, which is no file,
+ * `tcp:HOST:PORT`, `tcp:[IPv6]:PORT`, and `tls:` like `tcp:`.
  *
  * Parsing looks at nothing but the text. Only ax_address_resolve() asks the system, for the numbers behind a host's
  * name, and may wait for its answer: it is called before the loop runs.
@@ -23,7 +24,7 @@ enum ax_address_kind { AX_ADDRESS_UNIX, AX_ADDRESS_TCP, AX_ADDRESS_TLS };
 
 struct ax_address {
     enum ax_address_kind kind;
-    char name[AX_HOST_SIZE]; /* UNIX: the path as given. Else the host without brackets; "" is every address */
+    char name[AX_HOST_SIZE]; /* UNIX: the path as given, or `@NAME`. Else the host without brackets; "" is every address */
     uint16_t port;           /* not of UNIX; 0 lets the system choose */
 };
 
@@ -40,6 +41,9 @@ struct ax_sockaddr {
 
 /* 0, or -1 with a sentence in `error` that says what to write instead. */
 int ax_address_parse(struct ax_address *address, const char *text, char *error, size_t error_size);
+
+/* Whether it is a unix socket with an abstract name. */
+bool ax_address_is_abstract(const struct ax_address *address);
 
 /* As it is written, with this port: `tcp:[::1]:80`. */
 void ax_address_format(char text[AX_ADDRESS_TEXT], const struct ax_address *address, uint16_t port);

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <netdb.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -13,10 +14,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/log.h"
 #include "daemon/rights.h"
 #include "daemon/sentence.h"
 
-#define LOCK_TRIES 200     /* of 10 ms each: others hold the lock for less than one, unless somebody means harm */
+#define LOCK_TRIES 200     /* of 10 ms each: others hold the lock for less than one */
+#define LOCK_SUFFIX ".lock"
 #define SAME_PORT_TRIES 32 /* the port that one address gets is rarely taken on another */
 
 void ax_listener_format(char text[AX_ADDRESS_TEXT], const struct ax_listener *listener)
@@ -24,32 +27,96 @@ void ax_listener_format(char text[AX_ADDRESS_TEXT], const struct ax_listener *li
     ax_address_format(text, &listener->address, ax_sockaddr_port(&listener->bound));
 }
 
-/* ---- the folder's lock ---- */
+/* ---- the lock ---- */
 
-/* Returns a descriptor to close, or a negative errno. */
-static int lock_folder(const char *path)
+/*
+ * A file of this user that nobody else may open: whoever can open a file can lock it. It is removed by its holder, so who
+ * waits for it may get one that is not there any more.
+ */
+struct lock {
+    char path[AX_HOST_SIZE + sizeof LOCK_SUFFIX];
+    int fd; /* -1: there is none */
+};
+
+static bool is_private(const struct stat *status)
 {
-    static const struct timespec pause = {.tv_nsec = 10000000};
-    char folder[sizeof((struct ax_address *)0)->name];
-    const char *slash = strrchr(path, '/');
-    size_t length = slash == NULL ? 0 : (size_t)(slash - path) + 1;
-    int fd;
+    return S_ISREG(status->st_mode) && status->st_uid == geteuid() && (status->st_mode & (S_IRWXG | S_IRWXO)) == 0;
+}
 
-    memcpy(folder, path, length);
-    folder[length] = '\0';
-    fd = open(length > 0 ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+/* Opens the file, new or not. A descriptor, or a negative errno: -EPERM for a file that others could lock. */
+static int open_lock(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
+    struct stat status;
+    int code = 0;
+
     if (fd < 0)
         return -errno;
-    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
-        if ((errno != EWOULDBLOCK && errno != EINTR) || i == LOCK_TRIES) {
-            int code = errno;
+    if (fstat(fd, &status) < 0)
+        code = -errno;
+    else if (!is_private(&status))
+        code = -EPERM;
+    if (code == 0)
+        return fd;
+    close(fd);
+    return code;
+}
 
-            close(fd);
-            return -code;
-        }
-        nanosleep(&pause, NULL);
+static bool is_still_there(const struct lock *lock)
+{
+    struct stat held, there;
+
+    return fstat(lock->fd, &held) == 0 && lstat(lock->path, &there) == 0 && held.st_dev == there.st_dev &&
+           held.st_ino == there.st_ino;
+}
+
+/* 0, or a negative errno: -EAGAIN when somebody else has it. */
+static int try_to_lock(struct lock *lock)
+{
+    int code = 0;
+
+    lock->fd = open_lock(lock->path);
+    if (lock->fd < 0)
+        return lock->fd;
+    if (flock(lock->fd, LOCK_EX | LOCK_NB) < 0)
+        code = errno == EINTR ? -EAGAIN : -errno;
+    else if (!is_still_there(lock))
+        code = -EAGAIN;
+    if (code == 0)
+        return 0;
+    close(lock->fd);
+    lock->fd = -1;
+    return code;
+}
+
+/* 0, or -1 with a sentence. Somebody else's file of that name is no reason not to start: then there is no lock. */
+static int take_lock(struct lock *lock, const char *path, char *error, size_t size)
+{
+    static const struct timespec pause = {.tv_nsec = 10000000};
+    struct stat status;
+    int code = -EAGAIN;
+
+    snprintf(lock->path, sizeof lock->path, "%s" LOCK_SUFFIX, path);
+    for (int i = 0; i < LOCK_TRIES && code == -EAGAIN; i++) {
+        if (i > 0)
+            nanosleep(&pause, NULL);
+        code = try_to_lock(lock);
     }
-    return fd;
+    if (code == -EAGAIN)
+        return ax_sentence(error, size, "another acrossd is being started on unix:%s, and has locked %s", path,
+                           lock->path);
+    if (code < 0 && lstat(lock->path, &status) == 0) /* else a socket cannot be made there, either, which will show */
+        ax_log(AX_LOG_WARNING, "%s cannot be used as a lock (%s): no other acrossd must be started on unix:%s now",
+               lock->path, code == -EPERM ? "others can open it" : strerror(-code), path);
+    return 0;
+}
+
+static void give_lock_back(struct lock *lock)
+{
+    if (lock->fd < 0)
+        return;
+    unlink(lock->path); /* while it is held, so that it is the one that is held */
+    close(lock->fd);
 }
 
 /* ---- unix sockets ---- */
@@ -79,7 +146,7 @@ static int is_served(const struct ax_sockaddr *address)
     }
 }
 
-/* Makes room for the socket's file. The folder is locked. */
+/* Makes room for the socket's file. Its path is locked. */
 static int remove_stale(const struct ax_listener *listener, char *error, size_t size)
 {
     const char *path = listener->address.name;
@@ -158,17 +225,42 @@ static int open_unix_locked(struct ax_listener *listener, mode_t mode, gid_t gro
     return code == 0 ? 0 : ax_sentence(error, size, "cannot listen on unix:%s: %s", path, strerror(-code));
 }
 
+/* 0, or -1 with a sentence: no file can be made in the folder of this path. */
+static int check_folder(const char *path, char *error, size_t size)
+{
+    char folder[AX_HOST_SIZE];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+
+    memcpy(folder, path, length);
+    folder[length] = '\0';
+    if (access(length > 0 ? folder : ".", X_OK) == 0)
+        return 0;
+    return ax_sentence(error, size, "cannot use the folder of unix:%s: %s", path, strerror(errno));
+}
+
 static int open_unix(struct ax_listener *listener, mode_t mode, gid_t group, char *error, size_t size)
 {
-    int lock = lock_folder(listener->address.name);
+    struct lock lock;
     int result;
 
-    if (lock < 0)
-        return ax_sentence(error, size, "cannot use the folder of unix:%s: %s", listener->address.name,
-                           strerror(-lock));
+    if (check_folder(listener->address.name, error, size) < 0 ||
+        take_lock(&lock, listener->address.name, error, size) < 0)
+        return -1;
     result = open_unix_locked(listener, mode, group, error, size);
-    close(lock);
+    give_lock_back(&lock);
     return result;
+}
+
+/* A name that only one process at a time can have, and that ends with it. */
+static int open_abstract(struct ax_listener *listener, char *error, size_t size)
+{
+    ax_rights_refuse(listener->fd);
+    if (bind(listener->fd, &listener->bound.of.any, listener->bound.size) == 0 && listen(listener->fd, SOMAXCONN) == 0)
+        return 0;
+    if (errno == EADDRINUSE)
+        return ax_sentence(error, size, "unix:%s is in use by another server", listener->address.name);
+    return ax_sentence(error, size, "cannot listen on unix:%s: %s", listener->address.name, strerror(errno));
 }
 
 /* ---- TCP ---- */
@@ -304,6 +396,8 @@ enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENE
     result = open_socket(&listeners[0]);
     if (result < 0)
         ax_sentence(error, error_size, "cannot make a socket: %s", strerror(-result));
+    else if (ax_address_is_abstract(address))
+        result = open_abstract(&listeners[0], error, error_size);
     else
         result = open_unix(&listeners[0], mode, group, error, error_size);
     if (result < 0) {
@@ -424,18 +518,18 @@ enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, 
 
 /* ---- the end ---- */
 
-/* While the socket is still open, so that nobody takes its file for a stale one. */
+/*
+ * While the socket is still open, so that nobody takes its file for a stale one and replaces it between the two calls: which is
+ * why this needs no lock.
+ */
 static void remove_file(const struct ax_listener *listener)
 {
     const char *path = listener->address.name;
-    int lock = lock_folder(path); /* without the lock, the file is removed all the same */
     struct stat status;
 
     if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) && status.st_dev == listener->device &&
         status.st_ino == listener->inode)
         unlink(path);
-    if (lock >= 0)
-        close(lock);
 }
 
 void ax_listener_close(struct ax_listener *listener)

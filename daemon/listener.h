@@ -3,11 +3,13 @@
  * A listening socket: opened from an address or inherited, and taken back without harming others' sockets.
  *
  * A file of a unix socket that nobody serves any more is replaced; one that is served, or a file of another kind, is
- * left alone, and is an error. Two daemons that start at the same time on one path are kept apart by a lock on its
- * folder: one of them wins, the other says that the address is in use. The file is removed at the end only if it is
- * still the one made here; that of an inherited socket stays.
+ * left alone, and is an error. Two daemons that start at the same time on one path are kept apart by a lock on a file
+ * `PATH.lock`, which is there only meanwhile: one of them wins, the other says that the address is in use. The socket's
+ * file is removed at the end only if it is still the one made here; that of an inherited socket stays. An abstract name
+ * has no file, and no lock, as the kernel gives it to one only.
  *
- * Called by the supervisor in its only thread, before and after its loop runs; may wait two seconds for that lock.
+ * Called by the supervisor in its only thread. Opening is for the time before its loop runs: it may wait for a disk, and
+ * two seconds for that lock. Closing does not wait.
  */
 #ifndef AX_DAEMON_LISTENER_H
 #define AX_DAEMON_LISTENER_H
@@ -23,7 +25,7 @@ struct ax_listener {
     struct ax_sockaddr bound;  /* what the socket is bound to; its port is the real one */
     int fd;                    /* owned, non-blocking; -1: closed */
     dev_t device;              /* of a unix socket's file that was made here, to know it again */
-    ino_t inode;               /* 0: there is none to remove */
+    ino_t inode;               /* 0: there is none to remove, as for an abstract name */
 };
 
 /* A bound that keeps a name with many addresses from being listened on in part. */

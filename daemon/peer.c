@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "daemon/account.h"
 #include "daemon/address.h"
@@ -133,18 +134,30 @@ static bool is_unix(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
 }
 
+/* Whether an accepted socket came over an abstract name. What cannot be found out did. */
+static bool is_abstract(int fd)
+{
+    struct ax_sockaddr own = {.size = sizeof own.of};
+
+    if (getsockname(fd, &own.of.any, &own.size) < 0)
+        return true;
+    return own.of.any.sa_family == AF_UNIX && own.size > offsetof(struct sockaddr_un, sun_path) &&
+           own.of.un.sun_path[0] == '\0';
+}
+
 int ax_peer_check(const struct ax_peer_rules *rules, int fd, char *reason, size_t reason_size)
 {
     struct ucred peer;
     socklen_t size = sizeof peer;
 
-    if (!ax_peer_rules_are_set(rules))
+    if (!ax_peer_rules_are_set(rules) && !is_abstract(fd))
         return 0;
     if (!is_unix(fd))
         return ax_sentence(reason, reason_size, "Only certain users may connect, and a TCP connection tells no user");
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid == (uid_t)-1)
         return ax_sentence(reason, reason_size, "Only certain users may connect, and the peer's user is unknown");
-    if (is_user_listed(rules, peer.uid) || is_member(rules, fd, peer.gid))
+    if (!ax_peer_rules_are_set(rules) ? peer.uid == geteuid() || peer.uid == 0
+                                      : is_user_listed(rules, peer.uid) || is_member(rules, fd, peer.gid))
         return 0;
     return ax_sentence(reason, reason_size, "User %lu may not connect", (unsigned long)peer.uid);
 }

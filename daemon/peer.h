@@ -22,7 +22,10 @@ struct ax_texts;
 #define AX_PEER_TEXT                                                                                                   \
     160 /* bytes of a description, with the final NUL: the longest path of a socket, and three numbers */
 
-/* Who may connect: everybody when both lists are empty. Owns them; all zero is a valid set of rules. */
+/*
+ * Who may connect: everybody when both lists are empty, but for abstract unix sockets, which no permissions guard: there it
+ * is the own user, and root. Owns the lists; all zero is a valid set of rules.
+ */
 struct ax_peer_rules {
     uid_t *uids;
     size_t uid_count;

@@ -18,8 +18,8 @@
 /* Workers that are being started at a time: more do not start sooner, and a zygote that is stuck holds them all. */
 #define STARTING_MAX 8u
 
-/* Spare workers beyond --spare-workers: a quarter of them goes each time that this long no connection had to wait. */
-#define DEMAND_MS 1000u
+/* Of the spare workers beyond --spare-workers that nobody has needed for this long, half go. */
+#define DEMAND_MS 250u
 
 /* Between two looks at what is left behind: the list of children takes the longer the more there are. */
 #define SWEEP_MS 50u
@@ -291,6 +291,8 @@ struct ax_child *ax_pool_give(struct ax_pool *pool, struct ax_client *client, ui
             ax_child_watch_client(child, client);
         if (*code == 0) {
             update_role(pool, child);
+            if (pool->lists[AX_POOL_OPEN].count < pool->least_open)
+                pool->least_open = pool->lists[AX_POOL_OPEN].count;
             return child;
         }
         if (*code != -EAGAIN && *code != -EPIPE) /* -EPIPE: it is dying, of which we shall hear */
@@ -334,12 +336,13 @@ static void dismiss(struct ax_pool *pool, struct ax_child *child)
 static void on_demand_timer(uv_timer_t *timer)
 {
     struct ax_pool *pool = timer->data;
-    size_t extra = pool->extra_spares;
     struct ax_pool_list *open = &pool->lists[AX_POOL_OPEN];
+    size_t least = pool->options->spare_workers;
+    size_t idle = pool->least_open > least && !pool->was_short ? (pool->least_open - least + 1) / 2 : 0;
 
-    if (!pool->was_short)
-        pool->extra_spares -= (extra + 3) / 4;
+    pool->extra_spares -= idle < pool->extra_spares ? idle : pool->extra_spares;
     pool->was_short = false;
+    pool->least_open = open->count;
     if (pool->extra_spares == 0)
         uv_timer_stop(timer);
     for (size_t surplus = open->count > spares_wanted(pool) ? open->count - spares_wanted(pool) : 0; surplus > 0;
@@ -359,6 +362,7 @@ static void note_shortage(struct ax_pool *pool, size_t more)
         return;
     pool->was_short = true;
     pool->extra_spares += more < room ? more : room;
+    pool->least_open = 0;
     if (!uv_is_active((uv_handle_t *)&pool->demand_timer))
         uv_timer_start(&pool->demand_timer, on_demand_timer, DEMAND_MS, DEMAND_MS);
 }

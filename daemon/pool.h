@@ -3,7 +3,7 @@
  * The pool: the zygote and the workers of a supervisor. It keeps them running, and has workers ready ahead of demand.
  *
  * With --isolation process each worker gets one connection, and some wait for theirs: --spare-workers at least, and
- * more after connections had to wait, for as long as that goes on. With --isolation shared one worker gets them all. A zygote that dies is replaced; what it has forked does not notice. A reload starts a
+ * more after connections had to wait, for as long as they are used. With --isolation shared one worker gets them all. A zygote that dies is replaced; what it has forked does not notice. A reload starts a
  * new zygote: when it is ready, new connections get its workers, and the old ones finish.
  *
  * Used in the supervisor's only thread, which hears of events by the functions of struct ax_pool_events.
@@ -91,6 +91,7 @@ struct ax_pool {
     struct ax_pids keepers;                   /* their keepers, as far as they have been forked */
     size_t extra_spares;                      /* <= AX_POOL_SPARE_MAX: beyond --spare-workers, for the demand of late */
     bool was_short;                           /* a connection had to wait since the last look at that demand */
+    size_t least_open;                        /* workers that have been spare at all times since then */
     uint64_t steps;                           /* items of lists that were looked at, for tests */
     unsigned failures;                       /* to get a worker or a zygote, in a row */
     uv_timer_t retry_timer;                  /* after a failure */

@@ -34,6 +34,7 @@ struct ax_relay {
     bool in_wants_write; /* reading from the peer has something to write first */
     bool peer_is_gone;   /* it has been seen to hang up */
     bool plain_is_gone;  /* the same of the other end of the pair: time runs */
+    bool plain_is_shut;  /* we read nothing more from there, which looks as if it had ended its stream */
     uv_poll_t tls_poll;
     uv_poll_t plain_poll;
     uv_timer_t timer;
@@ -129,6 +130,7 @@ static void end_out(struct ax_relay *relay)
 {
     drop_rest(&relay->out);
     relay->out.state = ENDED;
+    relay->plain_is_shut = true;
     shutdown(relay->plain_fd, SHUT_RD);
 }
 
@@ -288,6 +290,15 @@ static void watch_one(uv_poll_t *poll, int events, uv_poll_cb on_event)
         uv_poll_stop(poll);
 }
 
+/*
+ * The socket pair's other end, once it is not read from. After our own shutdown its hanging up is still told with whatever
+ * event is awaited, and urgent data, which cannot come any more, is one.
+ */
+static int events_of_end(const struct ax_relay *relay)
+{
+    return relay->plain_is_shut ? UV_PRIORITIZED : UV_DISCONNECT;
+}
+
 /* A side that is not read from is watched for its end, once. */
 static void watch(struct ax_relay *relay)
 {
@@ -305,7 +316,7 @@ static void watch(struct ax_relay *relay)
     if (reads_plain)
         plain_events |= UV_READABLE;
     else if (!relay->plain_is_gone)
-        plain_events |= UV_DISCONNECT;
+        plain_events |= events_of_end(relay);
     if (has_rest(&relay->in))
         plain_events |= UV_WRITABLE;
     watch_one(&relay->tls_poll, tls_events, on_tls_event);
@@ -340,7 +351,7 @@ static void on_plain_event(uv_poll_t *poll, int status, int events)
 {
     struct ax_relay *relay = poll->data;
 
-    if (status < 0 || (events & UV_DISCONNECT) != 0)
+    if (status < 0 || (events & (UV_DISCONNECT | UV_PRIORITIZED)) != 0)
         see_plain_gone(relay);
     go_on(relay);
 }

@@ -427,7 +427,7 @@ static int print_help(char *error, size_t size)
 {
     static const char help[] = "Usage: " USAGE "\n"
                                "\n"
-                               "Shows how the acrossd is that listens on ADDRESS: unix:PATH or tcp:HOST:PORT.\n"
+                               "Shows how the acrossd is that listens on ADDRESS: unix:PATH, unix:@NAME or tcp:HOST:PORT.\n"
                                "\n"
                                "  --json              for programs\n"
                                "  --timeout SECONDS   how long to wait for the answer (default: 10)\n"

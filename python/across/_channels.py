@@ -465,9 +465,18 @@ class ProcessChannel(PipeChannel):
 def _describe_address(family: int, address: Any, scheme: str = 'tcp') -> str:
     if family == socket.AF_UNIX:
         path = os.fsdecode(address)
+        path = '@' + path[1:] if path.startswith('\0') else path
         return 'unix:' + (path if path.isprintable() else ascii(path)[1:-1])
     host, port = address
     return ('{}:[{}]:{}' if ':' in str(host) else '{}:{}:{}').format(scheme, host, port)
+
+
+def unix_address(path: Any) -> Any:
+    """Return the address of a unix socket: of a path, or of an abstract name, which is written as `@NAME`."""
+    path = os.fspath(path)
+    if isinstance(path, bytes):
+        return b'\0' + path[1:] if path.startswith(b'@') else path
+    return '\0' + path[1:] if path.startswith('@') else path
 
 
 def check_port(port: Any) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, TypeVar, Un
 
 from . import _bios, _engine, _exporter, _picklers
 from ._bridge import Bridge, Transport
-from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel
+from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel, unix_address
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
 from ._lending import lend
 from ._log import logger
@@ -145,8 +145,8 @@ class Connection:
 
     @classmethod
     def from_unix(cls, path: _StrOrBytesPath, *, options: Optional[Options] = None) -> Connection:
-        """Connect to a unix domain socket."""
-        return cls(SocketChannel(socket.AF_UNIX, os.fspath(path)), options=options)
+        """Connect to a unix domain socket. `@NAME` is an abstract name, and no file: write `./@NAME` for one."""
+        return cls(SocketChannel(socket.AF_UNIX, unix_address(path)), options=options)
 
     @classmethod
     def from_socket(cls, sock: socket.socket, *, options: Optional[Options] = None) -> Connection:

@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional, Union
 
-from ._channels import SocketChannel, _describe_address, check_port
+from ._channels import SocketChannel, _describe_address, check_port, unix_address
 from ._errors import describe_error
 from ._log import logger
 from ._options import Options, take_options
@@ -294,10 +295,13 @@ def run_unix(path: Any, *, handler: Optional[ConnectionHandler] = None) -> None:
     """Serve connections over a unix domain socket, which is removed in the end. Otherwise as :func:`run_tcp`.
 
     A socket that an earlier server has left behind is replaced.
+
+    `@NAME` is an abstract name, and no file. No permissions guard it: it serves the user of this process and root, and
+    nobody else.
     """
-    path = os.fspath(path)
+    path = unix_address(path)
     if not path or path[0] in ('\0', 0):  # a name that is no file
-        return _run(_bind(socket.AF_UNIX, path), handler)
+        return _run(_bind(socket.AF_UNIX, path), handler, is_own=True)
     _remove_stale(path)
     sock = _bind(socket.AF_UNIX, path)
     status = os.lstat(path)
@@ -359,15 +363,31 @@ def _remove_stale(path: Any) -> None:
         os.unlink(path)
 
 
-def _run(sock: socket.socket, handler: Optional[ConnectionHandler], secret: Optional[bytes] = None) -> None:
-    """Accept connections until there is reason to stop. The socket is closed, and so is the handler."""
+def _run(
+    sock: socket.socket, handler: Optional[ConnectionHandler], secret: Optional[bytes] = None, is_own: bool = False
+) -> None:
+    """Accept connections until there is reason to stop. The socket is closed, and so is the handler.
+
+    `is_own`: of other users than this process's and root, none may connect.
+    """
     try:
         with sock:
             handler = LocalConnectionHandler() if handler is None else handler
-            _accept_all(sock, handler, handler.handle_socket if secret is None else _Doorkeeper(handler, secret).take)
+            take = handler.handle_socket if secret is None else _Doorkeeper(handler, secret).take
+            _accept_all(sock, handler, _take_own(take) if is_own else take)
     finally:
         if handler is not None:
             _close(handler)
+
+
+def _take_own(take: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
+    def check_and_take(sock: socket.socket) -> None:
+        uid = struct.unpack('iII', sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+        if uid not in (os.geteuid(), 0):
+            raise PermissionError('user {} may not connect'.format(uid))
+        take(sock)
+
+    return check_and_take
 
 
 class _Doorkeeper:

@@ -167,6 +167,25 @@ static void test_sets_a_port(void **state)
     assert_int_equal(ax_sockaddr_port(&list[0]), 0);
 }
 
+static void test_an_abstract_name_begins_with_a_nul(void **state)
+{
+    struct ax_sockaddr list[AX_ADDRESS_RESOLVED_MAX];
+    char text[5 + 110] = "unix:@";
+    (void)state;
+
+    assert_refused("unix:@", "unix:@NAME");
+    assert_true(ax_address_is_abstract(&(struct ax_address){.kind = AX_ADDRESS_UNIX, .name = "@x"}));
+    assert_false(ax_address_is_abstract(&(struct ax_address){.kind = AX_ADDRESS_UNIX, .name = "./@x"}));
+    resolved("unix:@abc", list);
+    assert_int_equal(list[0].size, offsetof(struct sockaddr_un, sun_path) + 4);
+    assert_memory_equal(list[0].of.un.sun_path, "\0abc", 4);
+    memset(text + 6, 'x', 108);
+    assert_refused(text, "at most 107 bytes");
+    text[6 + 107] = '\0';
+    resolved(text, list);
+    assert_int_equal(list[0].size, sizeof(struct sockaddr_un));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +193,7 @@ int main(void)
         cmocka_unit_test(test_tells_the_kinds_apart),
         cmocka_unit_test(test_says_what_to_write_instead),
         cmocka_unit_test(test_bounds_the_path_of_a_unix_socket),
+        cmocka_unit_test(test_an_abstract_name_begins_with_a_nul),
         cmocka_unit_test(test_bounds_the_host),
         cmocka_unit_test(test_localhost_is_both_loopbacks),
         cmocka_unit_test(test_knows_what_other_hosts_can_reach),

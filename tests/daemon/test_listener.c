@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -257,6 +258,96 @@ static void test_one_of_many_wins_a_stale_socket(void **state)
     close(start[0]), close(start[1]), close(done[0]), close(done[1]), close(stop[0]);
 }
 
+/* Whoever may read the folder could lock it for ever. */
+static void test_a_lock_on_the_folder_is_no_obstacle(void **state)
+{
+    int fd = open(".", O_RDONLY | O_CLOEXEC);
+    (void)state;
+
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    open_ok("unix:a.sock");
+    close_all();
+    close(fd);
+}
+
+static void assert_opens_beside(const char *what)
+{
+    open_ok("unix:a.sock");
+    close_all();
+    assert_int_equal(access("a.sock", F_OK), -1);
+    if (access(what, F_OK) < 0)
+        fail_msg("%s is gone", what);
+}
+
+/* The same with what others may have put where the lock's file should be. It stays. */
+static void test_a_lock_that_others_can_open_is_no_obstacle(void **state)
+{
+    int fd = open("a.sock.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    (void)state;
+
+    assert_int_equal(fchmod(fd, 0666), 0);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_opens_beside("a.sock.lock");
+    close(fd);
+    assert_int_equal(unlink("a.sock.lock"), 0);
+    assert_int_equal(mkdir("a.sock.lock", 0700), 0);
+    assert_opens_beside("a.sock.lock");
+    assert_int_equal(rmdir("a.sock.lock"), 0);
+    assert_int_equal(symlink("/dev/null", "a.sock.lock"), 0);
+    assert_opens_beside("a.sock.lock");
+    assert_int_equal(unlink("a.sock.lock"), 0);
+    assert_int_equal(mkfifo("a.sock.lock", 0600), 0);
+    assert_opens_beside("a.sock.lock");
+    assert_int_equal(unlink("a.sock.lock"), 0);
+}
+
+/* What a daemon that was killed while it started has left. */
+static void test_a_lock_that_nobody_holds_is_taken(void **state)
+{
+    (void)state;
+    close(open("a.sock.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    open_ok("unix:a.sock");
+    assert_int_equal(access("a.sock.lock", F_OK), -1);
+    close_all();
+}
+
+/* While it stops, a daemon waits for nobody. */
+static void test_closing_waits_for_no_lock(void **state)
+{
+    int fd;
+    (void)state;
+
+    open_ok("unix:a.sock");
+    fd = open("a.sock.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    close_all();
+    assert_int_equal(access("a.sock", F_OK), -1);
+    assert_int_equal(unlink("a.sock.lock"), 0);
+    close(fd);
+}
+
+static void test_an_abstract_name_is_no_file(void **state)
+{
+    struct ax_listener first;
+    char text[AX_ADDRESS_TEXT], name[64];
+    (void)state;
+
+    snprintf(name, sizeof name, "unix:@acrossd-test-%ld", (long)getpid());
+    open_ok(name);
+    assert_int_equal(count, 1);
+    assert_true(is_reachable(&listeners[0]));
+    assert_int_equal(listeners[0].bound.of.un.sun_path[0], '\0');
+    ax_listener_format(text, &listeners[0]);
+    assert_string_equal(text, name);
+    assert_int_equal(access(name + strlen("unix:"), F_OK), -1);
+    first = listeners[0];
+    assert_int_equal(try_open(name, false), AX_LISTENER_FAILED);
+    assert_contains(error, "is in use by another server");
+    ax_listener_close(&first);
+    open_ok(name);
+    close_all();
+}
+
 static void test_tells_the_port_that_was_chosen(void **state)
 {
     char text[AX_ADDRESS_TEXT], wanted[AX_ADDRESS_TEXT];
@@ -481,6 +572,11 @@ int main(void)
         TEST(test_adopts_a_unix_socket_and_leaves_its_file),
         TEST(test_adopts_a_unix_socket_with_the_longest_path),
         TEST(test_adopts_an_abstract_socket),
+        TEST(test_a_lock_on_the_folder_is_no_obstacle),
+        TEST(test_a_lock_that_others_can_open_is_no_obstacle),
+        TEST(test_a_lock_that_nobody_holds_is_taken),
+        TEST(test_closing_waits_for_no_lock),
+        TEST(test_an_abstract_name_is_no_file),
         TEST(test_adopts_tcp_sockets),
         TEST(test_inherited_sockets_for_other_hosts_need_permission),
         TEST(test_other_inherited_descriptors_are_refused),

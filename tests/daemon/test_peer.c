@@ -186,6 +186,51 @@ static void test_all_further_groups_count(void **state)
     }
 }
 
+/* Connects as this user, whom no rules name. Whether he may. */
+static bool stranger_may(const struct sockaddr_un *address, socklen_t size, uid_t uid)
+{
+    char reason[AX_SENTENCE_SIZE];
+    struct link link = {.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    pid_t pid;
+    bool is;
+
+    assert_int_equal(bind(link.listener, (const struct sockaddr *)address, size), 0);
+    assert_int_equal(listen(link.listener, 1), 0);
+    pid = fork();
+    if (pid == 0) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (setresuid(uid, uid, uid) < 0 || connect(fd, (const struct sockaddr *)address, size) < 0)
+            _exit(1);
+        _exit(read(fd, reason, 1) == 0 ? 0 : 1);
+    }
+    link.server = accept4(link.listener, NULL, NULL, SOCK_CLOEXEC);
+    is = may(link.server, NULL, NULL, reason);
+    if (!is)
+        assert_string_equal(reason, "User 4321 may not connect");
+    close(link.server);
+    close(link.listener);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    return is;
+}
+
+/* No permissions guard it. */
+static void test_without_rules_an_abstract_name_is_for_the_own_user(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    socklen_t size = offsetof(struct sockaddr_un, sun_path) + 24;
+    (void)state;
+
+    snprintf(address.sun_path + 1, 24, "acrossd-test-%010ld", (long)getpid());
+    assert_true(stranger_may(&address, size, geteuid()));
+    if (geteuid() != 0)
+        skip();
+    assert_false(stranger_may(&address, size, 4321));
+    assert_int_equal(seteuid(4322), 0); /* somebody else's server: root may */
+    assert_true(stranger_may(&address, size, 0));
+    assert_int_equal(seteuid(0), 0);
+}
+
 static void test_over_tcp_nobody_is_known(void **state)
 {
     char reason[AX_SENTENCE_SIZE];
@@ -348,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_any_other_user_may_not),
         cmocka_unit_test(test_the_first_group_counts),
         cmocka_unit_test(test_all_further_groups_count),
+        cmocka_unit_test(test_without_rules_an_abstract_name_is_for_the_own_user),
         cmocka_unit_test(test_over_tcp_nobody_is_known),
         cmocka_unit_test(test_rules_name_only_who_exists),
         cmocka_unit_test(test_describes_the_socket_and_the_process),

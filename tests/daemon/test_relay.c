@@ -319,6 +319,24 @@ static void test_a_peer_that_cannot_be_told_is_still_heard(void **state)
     assert_int_equal(read(other, bytes, sizeof bytes), 0);
 }
 
+/* The worker may take its time to read what the peer said last: only when it is gone, time runs. */
+static void test_a_peer_that_cannot_be_told_does_not_hurry_the_worker(void **state)
+{
+    (void)state;
+    fake.cannot_write = true;
+    assert_int_equal(write(other, "x", 1), 1);
+    run_while_busy();
+    assert_int_equal(uv_backend_timeout(&loop), -1); /* there is no timer that runs */
+    assert_int_equal(write(peer, "more", 4), 4);
+    run_while_busy();
+    assert_int_equal(uv_backend_timeout(&loop), -1);
+    close(other);
+    other = -1;
+    run_while_busy();
+    assert_true(ended_count > 0 || uv_backend_timeout(&loop) > 0);
+    ax_relays_hurry(&relays);
+}
+
 static void test_what_was_there_before_is_not_forgotten(void **state)
 {
     struct fake_tls early;
@@ -359,6 +377,7 @@ int main(void)
         RELAY_TEST(test_a_peer_that_takes_nothing_does_not_stay_for_ever),
         RELAY_TEST(test_what_breaks_ends_both_streams),
         RELAY_TEST(test_a_peer_that_cannot_be_told_is_still_heard),
+        RELAY_TEST(test_a_peer_that_cannot_be_told_does_not_hurry_the_worker),
         RELAY_TEST(test_what_was_there_before_is_not_forgotten),
     };
 

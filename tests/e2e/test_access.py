@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
@@ -384,3 +385,39 @@ def test_run_as_peer_is_for_root(open_folder, check):
 def test_run_as_peer_is_refused_for_inherited_sockets_that_tell_no_user():
     result = run_with('--run-as-peer', command=opener(['tcp:127.0.0.1:0'], 'x'))
     check_failure(result, 2, 'the inherited socket tcp:127.0.0.1:[0-9]+ does not tell its users')
+
+
+# ---- abstract names ----
+
+
+@both_modes
+def test_an_abstract_name_works_wherever_an_address_does(make_daemon, isolation):
+    address = 'unix:@acrossd-test-{}'.format(os.getpid())
+    daemon = make_daemon('--socket-mode', '666', listen=[address], isolation=isolation)
+    assert daemon.addresses == [address]
+    assert run_acrossd('status', address).stdout.startswith('acrossd ')
+    with across.Connection.from_unix(address[5:]) as conn:
+        assert conn.call(tasks.add, 1, 2) == 3
+    result = subprocess.run(
+        [sys.executable, '-m', 'across', '--unix', address[5:], '--execute', '6 * 7'],
+        env=environment(os.path.dirname(os.path.dirname(across.__file__))), stdout=subprocess.PIPE, timeout=LIMIT,
+        check=True,
+    )  # fmt: skip
+    assert result.stdout == b'42\n'
+
+
+@needs_root
+@both_modes
+def test_an_abstract_name_is_for_the_own_user(make_daemon, isolation):
+    address = 'unix:@acrossd-test-{}'.format(os.getpid())
+    daemon = make_daemon('--socket-mode', '666', listen=[address], isolation=isolation)
+    expect_refusal(lambda: connect_as(daemon, STRANGER, 1), 'User {} may not connect'.format(STRANGER))
+    daemon.expect_broken()
+
+
+@needs_root
+def test_an_abstract_name_is_for_those_who_are_listed(make_daemon):
+    address = 'unix:@acrossd-test-{}'.format(os.getpid())
+    daemon = make_daemon('--allow-uid', str(STRANGER), '--allow-uid', '0', listen=[address])
+    with connect_as(daemon, STRANGER, 1) as conn:
+        assert conn.call(tasks.add, 1, 2) == 3

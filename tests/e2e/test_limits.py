@@ -51,7 +51,7 @@ def connect_socket(address, timeout=LIMIT):
     """A socket that is connected, and has said nothing."""
     if address.startswith('unix:'):
         sock = socket.socket(socket.AF_UNIX)
-        target = address[5:]
+        target = address[5:].replace('@', '\0', 1) if address.startswith('unix:@') else address[5:]
     else:
         host, _, port = address[4:].rpartition(':')
         sock = socket.socket(socket.AF_INET)

@@ -459,16 +459,35 @@ def test_the_socket_of_another_server_is_not_removed(start):
         assert stat.S_ISSOCK(os.stat(path).st_mode)
 
 
-def test_abstract_names_are_no_files():
-    name = '\0across-test-{}'.format(os.getpid())
+@pytest.mark.parametrize('kind', ['\0', '@', b'@'])
+def test_abstract_names_are_no_files(kind):
+    base = 'across-test-{}'.format(os.getpid())
+    name, address = kind + (base.encode() if isinstance(kind, bytes) else base), '\0' + base
     with servers.LocalConnectionHandler() as handler:
         thread = threading.Thread(target=servers.run_unix, args=(name,), kwargs={'handler': handler})
         thread.start()
-        wait_until(lambda: not _connect(name), 'a server that accepts connections')
+        wait_until(lambda: not _connect(address), 'a server that accepts connections')
         with across.Connection.from_unix(name) as conn:
             assert conn.call(tasks.add, 1, 2) == 3
+        assert not os.path.exists(name if kind != '\0' else 'none')
     thread.join(LIMIT)
     assert not thread.is_alive()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root can be somebody else')
+def test_abstract_names_are_for_the_own_user(caplog):
+    name = '@across-test-{}'.format(os.getpid())
+    code = (
+        'import os, socket, sys; os.setuid(4321); sock = socket.socket(socket.AF_UNIX); '
+        'sock.connect(sys.argv[1].replace("@", chr(0))); print(sock.recv(1))'
+    )
+    with servers.LocalConnectionHandler() as handler:
+        thread = threading.Thread(target=servers.run_unix, args=(name,), kwargs={'handler': handler})
+        thread.start()
+        wait_until(lambda: not _connect(name.replace('@', '\0')), 'a server that accepts connections')
+        assert subprocess.check_output([sys.executable, '-c', code, name]) == b"b''\n"
+    thread.join(LIMIT)
+    assert 'user 4321 may not connect' in caplog.text
 
 
 # ---- bare Pythons ----
