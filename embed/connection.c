@@ -36,7 +36,9 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
         errno = error == AX_ENOMEM ? ENOMEM : EINVAL;
         return NULL;
     }
+    static atomic_uint_fast64_t numbers;
     atomic_init(&connection->references, 1);
+    connection->number = atomic_fetch_add(&numbers, 1) + 1;
     connection->engine = engine;
     connection->ops = ops;
     connection->above = above;
@@ -47,8 +49,8 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
     connection->tickets.next = connection->tickets.prev = &connection->tickets;
     ax_objects_init(&connection->objects);
     ax_task_init(&connection->attend, ax_connection_attend);
-    connection->drop_job.run = run_drop;
-    connection->finish_job.run = run_finish;
+    connection->drop_job = (struct ax_job){.run = run_drop, .owner = connection->number};
+    connection->finish_job = (struct ax_job){.run = run_finish, .owner = connection->number};
     connection->place_job.run = ax_placement_run;
     sem_init(&connection->place_done, 0, 0);
     connection->timer_due = AX_NEVER;
@@ -422,6 +424,7 @@ static void run_finish(struct ax_job *job)
     ax_connection_lock(connection);
     set_phase(connection, AX_PHASE_FINISHED);
     pthread_mutex_unlock(&connection->lock);
+    ax_executor_disown(&connection->engine->executor, connection->number);
     ax_engine_remove(connection->engine, connection);
 }
 
@@ -512,6 +515,7 @@ struct ax_request *ax_request_new(struct ax_connection *connection, struct ax_me
     struct ax_request *request = calloc(1, sizeof *request);
     if (request == NULL)
         return NULL;
+    request->job.owner = connection->number;
     request->job.run = run_request;
     request->job.refuse = refuse_request;
     request->connection = connection;

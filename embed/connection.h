@@ -118,6 +118,7 @@ struct ax_connection_ops {
 
 struct ax_connection {
     atomic_uint references;
+    uint64_t number;                     /* no other connection of the process has it, before or after; not 0 */
     struct ax_engine *engine;            /* borrowed, as long as the process lives */
     const struct ax_connection_ops *ops; /* static storage */
     void *above;                         /* the layer above's own; it says what guards it */

@@ -15,6 +15,8 @@ struct ax_executor_thread {
     struct ax_executor_thread *next; /* in the idle stack, or among the busy ones */
     struct ax_executor_thread *prev; /* among the busy ones */
     bool idle;
+    bool stale;                      /* its owner is no more: it is to be renewed when it has no job */
+    uint64_t owner;                  /* whose jobs it has run since it was renewed; 0: nobody's */
     atomic_uint_fast64_t busy_since; /* ns; 0: it runs no call, or that waits. Of use to others only as a guess */
 };
 
@@ -111,7 +113,7 @@ static bool wait_for_job(struct ax_executor *executor, struct ax_executor_thread
     executor->idle = thread;
     thread->idle = true;
     int timed_out = 0;
-    while (thread->job == NULL && !executor->stopping && (timed_out == 0 || executor->threads == 1)) {
+    while (thread->job == NULL && !thread->stale && !executor->stopping && (timed_out == 0 || executor->threads == 1)) {
         if (timed_out == 0)
             timed_out = pthread_cond_timedwait(&thread->given, &executor->lock, &deadline);
         else
@@ -122,11 +124,8 @@ static bool wait_for_job(struct ax_executor *executor, struct ax_executor_thread
     return thread->job != NULL;
 }
 
-/* The thread has a call to run from here on. With the lock. */
-static void begin_call(struct ax_executor *executor, struct ax_executor_thread *thread)
+static void add_busy(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
-    executor->in_calls++;
-    atomic_store_explicit(&thread->busy_since, now_ns(), memory_order_relaxed);
     thread->prev = NULL;
     thread->next = executor->busy;
     if (executor->busy != NULL)
@@ -134,9 +133,23 @@ static void begin_call(struct ax_executor *executor, struct ax_executor_thread *
     executor->busy = thread;
 }
 
-static void end_call(struct ax_executor *executor, struct ax_executor_thread *thread)
+/* The thread has a call to run from here on. With the lock. */
+static void begin_call(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
-    executor->in_calls--;
+    executor->in_calls++;
+    atomic_store_explicit(&thread->busy_since, now_ns(), memory_order_relaxed);
+    add_busy(executor, thread);
+}
+
+/* The same for a service, whose end nobody is to wait for. */
+static void begin_service(struct ax_executor *executor, struct ax_executor_thread *thread)
+{
+    atomic_store_explicit(&thread->busy_since, 0, memory_order_relaxed);
+    add_busy(executor, thread);
+}
+
+static void end_job(struct ax_executor *executor, struct ax_executor_thread *thread)
+{
     if (thread->prev != NULL)
         thread->prev->next = thread->next;
     else
@@ -175,6 +188,10 @@ static void run_job(struct ax_executor *executor, struct ax_executor_thread *thr
     bool is_call = job->kind != AX_JOB_SERVICE;
     calling = is_call ? executor : NULL;
     self = thread;
+    if (!is_call)
+        begin_service(executor, thread);
+    if (job->owner != 0)
+        thread->owner = job->owner;
     executor->in_jobs++;
     if (executor->stopping)
         pthread_cond_signal(&executor->ended);
@@ -184,9 +201,44 @@ static void run_job(struct ax_executor *executor, struct ax_executor_thread *thr
         ax_fork_end();
     pthread_mutex_lock(&executor->lock);
     executor->in_jobs--;
-    if (is_call)
-        end_call(executor, thread);
+    executor->in_calls -= is_call;
+    end_job(executor, thread);
     calling = NULL;
+}
+
+/* Whether the thread has kept things for an owner that is not the job's (NULL: there is no job). With the lock. */
+static bool is_for_another(const struct ax_executor_thread *thread, const struct ax_job *job)
+{
+    if (thread->owner == 0)
+        return false;
+    return thread->stale || (job != NULL && job->owner != 0 && job->owner != thread->owner);
+}
+
+/* With the lock, which is given back meanwhile: the hook may have to wait. */
+static void renew(struct ax_executor *executor, struct ax_executor_thread *thread)
+{
+    thread->owner = 0;
+    thread->stale = false;
+    pthread_mutex_unlock(&executor->lock);
+    if (executor->hooks.thread_renew != NULL)
+        executor->hooks.thread_renew();
+    if (ax_fork_is_past(executor->generation)) /* what was kept may run anything when it goes */
+        ax_fork_end();
+    pthread_mutex_lock(&executor->lock);
+}
+
+/* The next job, for which the thread is as good as new; NULL: there is none now. With the lock. */
+static struct ax_job *take_job(struct ax_executor *executor, struct ax_executor_thread *thread)
+{
+    if (thread->stale && thread->job == NULL)
+        renew(executor, thread);
+    struct ax_job *job = thread->job;
+    thread->job = NULL;
+    if (job == NULL)
+        job = next_queued(executor, thread);
+    if (is_for_another(thread, job))
+        renew(executor, thread);
+    return job;
 }
 
 static void *thread_main(void *arg)
@@ -199,13 +251,10 @@ static void *thread_main(void *arg)
         executor->hooks.thread_start();
     pthread_mutex_lock(&executor->lock);
     for (;;) {
-        struct ax_job *job = thread->job;
-        thread->job = NULL;
-        if (job == NULL)
-            job = next_queued(executor, thread);
+        struct ax_job *job = take_job(executor, thread);
         if (job != NULL)
             run_job(executor, thread, job);
-        else if (!wait_for_job(executor, thread))
+        else if (!wait_for_job(executor, thread) && !thread->stale)
             break;
     }
     /* It may take long to leave the interpreter: nobody counts on this thread meanwhile. */
@@ -214,7 +263,10 @@ static void *thread_main(void *arg)
     pthread_mutex_unlock(&executor->lock);
     if (executor->hooks.thread_end != NULL)
         executor->hooks.thread_end();
+    if (ax_fork_is_past(executor->generation))
+        ax_fork_end();
     pthread_mutex_lock(&executor->lock);
+    thread->owner = 0;
     thread->next = executor->spare;
     executor->spare = thread;
     executor->ending--;
@@ -259,17 +311,37 @@ static struct ax_executor_thread *start_thread(struct ax_executor *executor, str
     return thread;
 }
 
+/*
+ * The idle thread that suits a job best: one that has worked for its owner, or for nobody, or that was busy before all others.
+ * Of several equal ones, the one that was busy last. NULL: there is none. With the lock.
+ */
+static struct ax_executor_thread *find_idle(struct ax_executor *executor, uint64_t owner)
+{
+    struct ax_executor_thread *found = executor->idle;
+    if (owner == 0)
+        return found;
+    bool is_found_free = false;
+    for (struct ax_executor_thread *thread = found; thread != NULL; thread = thread->next) {
+        if (thread->owner == owner)
+            return thread;
+        if (!is_found_free) {
+            found = thread;
+            is_found_free = thread->owner == 0;
+        }
+    }
+    return found;
+}
+
 /* Gives the job to an idle thread, or to a new one while there are fewer than max_threads; NULL: neither. With the lock. An idle
  * thread is to be signalled without it, or it would wake up only to wait for the lock: it is stored in *wake. */
 static struct ax_executor_thread *give(struct ax_executor *executor, struct ax_job *job, uint32_t max_threads,
                                        struct ax_executor_thread **wake)
 {
-    struct ax_executor_thread *thread = executor->idle;
+    struct ax_executor_thread *thread = find_idle(executor, job->owner);
     *wake = thread;
     if (thread == NULL)
         return executor->threads < max_threads ? start_thread(executor, job) : NULL;
-    executor->idle = thread->next;
-    thread->idle = false;
+    forget_idle(executor, thread);
     thread->job = job;
     return thread;
 }
@@ -407,6 +479,20 @@ void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job
         queue_push(&executor->services, job);
     pthread_mutex_unlock(&executor->lock);
     wake_up(wake);
+}
+
+void ax_executor_disown(struct ax_executor *executor, uint64_t owner)
+{
+    pthread_mutex_lock(&executor->lock);
+    for (struct ax_executor_thread *thread = executor->busy; thread != NULL; thread = thread->next)
+        if (thread->owner == owner)
+            thread->stale = true;
+    for (struct ax_executor_thread *thread = executor->idle; thread != NULL; thread = thread->next)
+        if (thread->owner == owner) {
+            thread->stale = true;
+            pthread_cond_signal(&thread->given);
+        }
+    pthread_mutex_unlock(&executor->lock);
 }
 
 void ax_executor_wait_begin(struct ax_executor *executor)

@@ -13,6 +13,9 @@
  * A call that waits for the peer may wait for a call of the peer to us. When all threads wait like that, a queued call might
  * never start: then the queue is refused, instead of a deadlock.
  *
+ * Jobs have owners, the connections. What one of them leaves in a thread (threading.local) is nothing for another one: a thread
+ * is given to the owner that it worked for before, if possible, and is else *renewed*.
+ *
  * Thread-safe. Knows no Python: the hooks attach a thread to the interpreter.
  */
 #ifndef AX_EMBED_EXECUTOR_H
@@ -38,7 +41,8 @@ struct ax_job {
     void (*run)(struct ax_job *job);    /* in a thread of the executor, without any lock; a child that it forks ends */
     void (*refuse)(struct ax_job *job); /* instead of run, in any thread, without the executor's lock; calls only */
     enum ax_job_kind kind;              /* set by the submit functions */
-    uint64_t queued_at;                 /* ns; of one that waits behind another */
+    uint64_t owner;     /* whose code it runs, as with ax_executor_disown(); 0: nobody's in particular */
+    uint64_t queued_at; /* ns; of one that waits behind another */
     struct ax_job *next;
 };
 
@@ -51,6 +55,8 @@ struct ax_job_queue {
 struct ax_executor_hooks {
     void (*thread_start)(void); /* in a new thread, before its first job; may be NULL */
     void (*thread_end)(void);   /* in it, after its last */
+    void (*thread_renew)(
+        void); /* in it, between jobs of different owners: forgets what is local to the thread; may be NULL */
 };
 
 struct ax_executor_thread;
@@ -65,7 +71,7 @@ struct ax_executor {
     uint64_t behind_ns; /* a call that began less than this ago is expected to end soon */
     pthread_mutex_t lock;
     struct ax_executor_thread *idle;  /* the one that was busy last is first */
-    struct ax_executor_thread *busy;  /* those that run calls, the newest first */
+    struct ax_executor_thread *busy;  /* those that run jobs, the newest first */
     struct ax_executor_thread *spare; /* records of threads that have ended */
     uint32_t threads;                 /* that take jobs, including those that are being started */
     uint32_t ending;                  /* that take none any more, but are not gone yet */
@@ -107,6 +113,12 @@ void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job
 
 /* Runs background work, when there is a thread for it. */
 void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *job);
+
+/*
+ * This owner will submit no more jobs. Its threads, which may have kept something for it, are renewed as soon as they have no job of
+ * its. Any thread.
+ */
+void ax_executor_disown(struct ax_executor *executor, uint64_t owner);
 
 /* Around a wait for a peer, in any thread: does nothing where it is not a thread of this executor running a call. */
 void ax_executor_wait_begin(struct ax_executor *executor);

@@ -30,6 +30,28 @@ static void thread_end(void)
     PyGILState_Release(attached);
 }
 
+/* What threading knows of this thread, which it did not start: it finds it by a number that is the same afterwards. */
+static void forget_thread(void)
+{
+    PyObject *threading = PyImport_AddModule("threading"); /* borrowed; the package has imported it */
+    PyObject *active = threading != NULL ? PyObject_GetAttrString(threading, "_active") : NULL;
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (active != NULL && ident != NULL && PyDict_Check(active) && PyDict_GetItemWithError(active, ident) != NULL)
+        PyDict_DelItem(active, ident);
+    PyErr_Clear();
+    Py_XDECREF(ident);
+    Py_XDECREF(active);
+}
+
+/* A new thread state has no threading.local, and no context variables of its own. */
+static void thread_renew(void)
+{
+    PyEval_RestoreThread(detached);
+    forget_thread();
+    PyGILState_Release(attached);
+    thread_start();
+}
+
 /* ---- functions ---- */
 
 static const struct {
@@ -227,7 +249,8 @@ static int import_pickle(struct ax_module *module)
 static int module_exec(PyObject *self)
 {
     struct ax_module *module = ax_module_state(self);
-    static const struct ax_executor_hooks thread_hooks = {.thread_start = thread_start, .thread_end = thread_end};
+    static const struct ax_executor_hooks thread_hooks = {
+        .thread_start = thread_start, .thread_end = thread_end, .thread_renew = thread_renew};
     static bool configured;
     if (!configured) { /* the engine belongs to the process, not to the module */
         ax_engine_set_hooks(&thread_hooks);

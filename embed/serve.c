@@ -328,17 +328,36 @@ static void serve(struct ax_module *module, struct ax_request *request)
     PyErr_Clear();
 }
 
+/*
+ * The same in a context of its own: what the call sets of context variables, the one of the module decimal included, ends
+ * with it, whichever thread runs it.
+ */
+static void serve_apart(struct ax_module *module, struct ax_request *request)
+{
+    PyObject *context = PyContext_New();
+    if (context == NULL || PyContext_Enter(context) != 0) {
+        ax_drop_objects(ax_request_unpickled(request));
+        answer_failure(module, request, false);
+        PyErr_Clear();
+    } else {
+        serve(module, request);
+        if (PyContext_Exit(context) != 0)
+            PyErr_WriteUnraisable(NULL);
+    }
+    Py_XDECREF(context);
+}
+
 void ax_serve(struct ax_request *request)
 {
     struct ax_binding *binding = request->connection->above;
     PyGILState_STATE gil = PyGILState_Ensure();
-    serve(binding->module, request);
+    serve_apart(binding->module, request);
     PyGILState_Release(gil);
     ax_request_free(request);
 }
 
 void ax_serve_within(struct ax_module *module, struct ax_request *request)
 {
-    serve(module, request);
+    serve_apart(module, request);
     ax_request_free(request);
 }

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import contextvars
 import errno
 import fcntl
 import itertools
@@ -723,8 +724,11 @@ class _Latch:
 class _Job:
     """Work for a thread: a call, which can be refused; background work that may take long; or a short service."""
 
-    def __init__(self, run: Callable[[], object], is_service: bool = False, refuse: Any = None) -> None:
+    def __init__(
+        self, run: Callable[[], object], is_service: bool = False, refuse: Any = None, owner: Optional[Link] = None
+    ) -> None:  # fmt: skip
         self.run = run
+        self.owner = owner  # whose code it runs; None: nobody's in particular
         self.is_service = is_service
         self.refuse: Optional[Callable[[], object]] = refuse
 
@@ -733,6 +737,8 @@ class _Executor:
     """Cached threads. A call never waits for another as long as there are threads.
 
     When all of them wait for calls of their own, a queued call may be what they wait for: then it is refused.
+
+    What code of one link leaves in a thread (threading.local) is nothing for that of another: a thread has one owner.
     The main thread never comes here, so the lock is always given back.
     """
 
@@ -823,12 +829,30 @@ class _Executor:
 
     def _give(self, job: _Job, most: int) -> bool:
         """Give the job to an idle thread, or to a new one."""
-        if not self._idle:
+        worker = next((worker for worker in reversed(self._idle) if worker.suits(job)), None)
+        if worker is None:
+            if self._threads >= most and self._idle:
+                self._retire(self._idle[0])
             return self._threads < most and self._start_thread(job)
-        worker = self._idle.pop()
+        self._idle.remove(worker)
         worker.job = job
         worker.given.release()
         return True
+
+    def _retire(self, worker: _Worker) -> None:
+        """Have an idle thread end, and count on it no more."""
+        self._idle.remove(worker)
+        self._threads -= 1
+        worker.is_retired = True
+        worker.given.release()
+
+    def disown(self, owner: Link) -> None:
+        """Threads that may have kept something for this link are of no use any more."""
+        with self._lock:
+            for worker in [worker for worker in self._idle if worker.owner is owner]:
+                self._retire(worker)
+            if not self._threads and not self._stopping:
+                self._start_thread(None)
 
     def _start_thread(self, job: Optional[_Job]) -> bool:
         try:
@@ -844,18 +868,22 @@ class _Executor:
         """Wait for work; None: the thread is to end."""
         while True:
             with self._lock:
+                if worker.is_retired:
+                    return None
                 job, worker.job = worker.job, None
-                if job is None and self._services:
-                    job = self._services.popleft()
-                elif job is None and self._calls and self._in_calls < _MAX_THREADS:
-                    job = self._calls.popleft()
-                    self._in_calls += 1
+                if job is None:
+                    job = self._take_queued(worker)
                 if job is not None:
                     self._busy += 1
                     self._note_end()
+                    worker.owner = job.owner or worker.owner
                     return job
-                if self._stopping:
+                if worker.is_retired:
+                    return None
+                if self._stopping or (worker.owner is not None and worker.owner._phase == _FINISHED):
                     self._end_thread()
+                    if not self._threads and not self._stopping:
+                        self._start_thread(None)
                     return None
                 self._idle.append(worker)
             if worker.given.acquire(timeout=_THREAD_PATIENCE):
@@ -868,6 +896,20 @@ class _Executor:
                 if self._threads > 1:
                     self._end_thread()
                     return None
+
+    def _take_queued(self, worker: _Worker) -> Optional[_Job]:
+        """The next job that waits for a thread. One that does not suit this one gets a new one instead, if possible."""
+        job = None
+        if self._services:
+            job = self._services.popleft()
+        elif self._calls and self._in_calls < _MAX_THREADS:
+            job = self._calls.popleft()
+            self._in_calls += 1
+        if job is None or worker.suits(job) or not self._start_thread(job):
+            return job
+        self._threads -= 1
+        worker.is_retired = True
+        return None
 
     def _end_thread(self) -> None:
         self._threads -= 1
@@ -885,9 +927,15 @@ class _Worker(threading.Thread):
     def __init__(self, executor: _Executor, job: Optional[_Job]) -> None:
         super().__init__(name='across.worker', daemon=True)
         self.job = job  # what to run next
+        self.owner: Optional[Link] = None  # whose code it has run
+        self.is_retired = False  # it is to end, and is not counted any more
         self.given = threading.Lock()  # released when there is a job, or the end
         self.given.acquire()
         self._executor = executor
+
+    def suits(self, job: _Job) -> bool:
+        """Whether it may run the job, and has kept nothing for somebody else."""
+        return job.owner is None or self.owner is None or self.owner is job.owner
 
     def run(self) -> None:
         while True:
@@ -1624,11 +1672,12 @@ class Link:
     def _set_finished(self) -> None:
         self._loop.links.discard(self)
         self._set_phase(_FINISHED)
+        self._engine.executor.disown(self)
 
     def _drop(self, objects: list[Any]) -> None:
         """Forget objects, which may run anything: not here."""
         if objects:
-            self._engine.executor.submit(_Job(objects.clear, is_service=True))
+            self._engine.executor.submit(_Job(objects.clear, is_service=True, owner=self))
 
     # -- events of the session
 
@@ -1641,7 +1690,9 @@ class Link:
             self._loop.post(self._refuse, message.call, text)
 
         text = 'Too many calls: all threads that run calls are in use, and no more can wait for one'
-        self._engine.executor.submit(_Job(lambda: self._serve(message, ticket), refuse=refuse))
+        # Each call has a context of its own: what it sets of context variables ends with it, whichever thread runs it.
+        context = contextvars.Context()
+        self._engine.executor.submit(_Job(lambda: context.run(self._serve, message, ticket), refuse=refuse, owner=self))
 
     def _on_result(self, call: _Call, message: _Message) -> None:
         call.ticket = self._objects.take_ticket()
@@ -1777,7 +1828,7 @@ class Link:
             stream.hang_up()
             stream.close()
         self._loop.links.add(self)  # it may end before it began
-        self._engine.executor.submit(_Job(self._finish, is_service=True))
+        self._engine.executor.submit(_Job(self._finish, is_service=True, owner=self))
 
     def _set_phase(self, phase: int) -> None:
         if phase > self._phase:

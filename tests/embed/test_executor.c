@@ -442,6 +442,102 @@ static void every_job_runs_once(void **state)
     assert_true(threads_started <= THREADS + AX_EXECUTOR_SERVICE_THREADS);
 }
 
+/* ---- owners ---- */
+
+static _Thread_local int kept; /* what a job has left in its thread */
+static atomic_int renewed;
+
+static void forget_kept(void)
+{
+    kept = 0;
+    atomic_fetch_add(&renewed, 1);
+}
+
+/* A job that notes what it finds in its thread, and leaves its owner's number there. */
+struct keeping {
+    struct ax_job job;
+    sem_t done;
+    int found;
+};
+
+static void run_keeping(struct ax_job *job)
+{
+    struct keeping *keeping = CONTAINER_OF(job, struct keeping, job);
+    keeping->found = kept;
+    kept = (int)job->owner;
+    sem_post(&keeping->done);
+}
+
+static void wait_until_idle(void)
+{
+    bool idle;
+    do {
+        sched_yield();
+        pthread_mutex_lock(&executor.lock);
+        idle = executor.in_jobs == 0 && executor.calls.first == NULL;
+        pthread_mutex_unlock(&executor.lock);
+    } while (!idle);
+}
+
+/* What a job of this owner finds in its thread. */
+static int found_by(uint64_t owner, bool is_service)
+{
+    struct keeping keeping = {.job = {.run = run_keeping, .refuse = refuse_gated, .owner = owner}};
+    sem_init(&keeping.done, 0, 0);
+    if (is_service)
+        ax_executor_submit_service(&executor, &keeping.job);
+    else
+        ax_executor_submit(&executor, &keeping.job);
+    wait_for(&keeping.done, 1);
+    wait_until_idle();
+    return keeping.found;
+}
+
+static int set_up_owners(void **state)
+{
+    int failed = set_up(state);
+    pthread_mutex_lock(&executor.lock);
+    executor.hooks.thread_renew = forget_kept;
+    pthread_mutex_unlock(&executor.lock);
+    renewed = 0;
+    return failed;
+}
+
+static void what_a_job_keeps_in_its_thread_is_there_for_its_owner_alone(void **state)
+{
+    (void)state;
+    assert_int_equal(found_by(1, false), 0);
+    assert_int_equal(found_by(1, false), 1);
+    assert_int_equal(found_by(2, false), 0);
+    assert_int_equal(found_by(2, true), 2);
+    assert_int_equal(found_by(1, true), 0);
+    assert_int_equal(found_by(1, false), 1);
+}
+
+static void what_a_job_keeps_in_its_thread_goes_with_its_owner(void **state)
+{
+    (void)state;
+    assert_int_equal(found_by(1, false), 0);
+    ax_executor_disown(&executor, 1);
+    while (atomic_load(&renewed) == 0) /* though there is no other job */
+        sched_yield();
+    assert_int_equal(found_by(1, false), 0);
+}
+
+static void a_thread_that_is_busy_when_its_owner_goes_is_renewed_afterwards(void **state)
+{
+    struct gated gated;
+    (void)state;
+    gated_init(&gated, false);
+    gated.job.owner = 1;
+    ax_executor_submit(&executor, &gated.job);
+    wait_for(&gated.begun, 1);
+    ax_executor_disown(&executor, 1);
+    sem_post(&gated.gate);
+    while (atomic_load(&renewed) == 0)
+        sched_yield();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +558,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(stopping_leaves_threads_that_run_a_job, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_thread_that_is_ending_takes_nobodys_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_job_runs_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_a_job_keeps_in_its_thread_is_there_for_its_owner_alone, set_up_owners,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(what_a_job_keeps_in_its_thread_goes_with_its_owner, set_up_owners, tear_down),
+        cmocka_unit_test_setup_teardown(a_thread_that_is_busy_when_its_owner_goes_is_renewed_afterwards, set_up_owners,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
