@@ -66,7 +66,9 @@ static struct ax_message *receive_result(struct ax_module *module, struct ax_con
     int error;
     do {
         if (PyErr_CheckSignals() != 0) { /* before the wait, too: a signal that has come already interrupts nothing */
+            Py_BEGIN_ALLOW_THREADS
             ax_connection_abandon(connection, pending);
+            Py_END_ALLOW_THREADS
             return NULL;
         }
         Py_BEGIN_ALLOW_THREADS

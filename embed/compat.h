@@ -49,4 +49,14 @@ static inline void ax_error_restore(PyObject *error)
 #endif
 }
 
+/* The thread state that holds the GIL, as far as this thread can tell; NULL: none. */
+static inline PyThreadState *ax_current_thread_state(void)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyThreadState_GetUnchecked();
+#else
+    return _PyThreadState_UncheckedGet();
+#endif
+}
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "embed/connection.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -91,8 +92,24 @@ void ax_connection_post(struct ax_connection *connection)
 
 /* ---- the lock ---- */
 
+#ifndef NDEBUG
+static bool (*may_not_lock)(void);
+
+void ax_connection_forbid_lock(bool (*is_held)(void))
+{
+    may_not_lock = is_held;
+}
+#endif
+
+/* Who holds the lock is never to wait for the GIL: so nobody who holds the GIL may wait for the lock. */
+static void check_thread(void)
+{
+    assert(may_not_lock == NULL || !may_not_lock());
+}
+
 void ax_connection_lock(struct ax_connection *connection)
 {
+    check_thread();
     if (pthread_mutex_trylock(&connection->lock) == 0)
         return;
     atomic_fetch_add(&connection->knocking, 1);
@@ -102,12 +119,18 @@ void ax_connection_lock(struct ax_connection *connection)
 
 void ax_connection_lock_last(struct ax_connection *connection)
 {
+    check_thread();
     if (atomic_load(&connection->knocking) > 0) {
         uint64_t end = uv_hrtime() + GIVE_WAY_NS;
         while (atomic_load(&connection->knocking) > 0 && uv_hrtime() < end)
             sched_yield();
     }
     pthread_mutex_lock(&connection->lock);
+}
+
+void ax_connection_unlock(struct ax_connection *connection)
+{
+    pthread_mutex_unlock(&connection->lock);
 }
 
 /* Whether this process was forked from the connection's: then its locks may be held by nobody, and nothing is done with it. */
@@ -144,7 +167,7 @@ static int watch_locked(struct ax_connection *connection)
     ax_waiter_init(&waiter);
     waiter.next = connection->watchers;
     connection->watchers = &waiter;
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     int error = ax_loop_wait(&connection->engine->loop, &waiter);
     ax_connection_lock(connection);
     if (error != 0) { /* still in the list, or just taken out and posted */
@@ -166,7 +189,7 @@ int ax_connection_wait(struct ax_connection *connection, enum ax_phase phase)
     ax_connection_lock(connection);
     while (atomic_load(&connection->phase) < (int)phase && error == 0)
         error = watch_locked(connection);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     return error;
 }
 
@@ -311,18 +334,28 @@ void ax_connection_register_locked(struct ax_connection *connection)
     connection->registered = true;
 }
 
-int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd, const void *received, size_t size)
+/* 0, or a negative errno: a regular file is always ready, and cannot be waited for. */
+static int check_waitable(int fd)
 {
     struct stat info;
+    if (fstat(fd, &info) != 0)
+        return -errno;
+    return S_ISREG(info.st_mode) ? -EPERM : 0;
+}
+
+int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd, const void *received, size_t size)
+{
     struct ax_stream stream;
-    if (fstat(in_fd, &info) != 0 || S_ISREG(info.st_mode) || fstat(out_fd, &info) != 0 || S_ISREG(info.st_mode)) {
-        int error = S_ISREG(info.st_mode) ? -EPERM : -EBADF;
+    int error = check_waitable(in_fd);
+    if (error == 0)
+        error = check_waitable(out_fd);
+    if (error != 0) {
         close(in_fd);
         if (out_fd != in_fd)
             close(out_fd);
         return error;
     }
-    int error = ax_stream_init(&stream, in_fd, out_fd);
+    error = ax_stream_init(&stream, in_fd, out_fd);
     if (error != 0)
         return error;
 
@@ -337,7 +370,7 @@ int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd,
         ax_connection_settle_locked(connection);
         ax_connection_post(connection);
     }
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     ax_connection_submit(connection, &arrivals.queue);
     return 0;
 }
@@ -350,7 +383,7 @@ void ax_connection_close(struct ax_connection *connection, const char *reason)
     connection->close_called = true;
     ax_session_close(&connection->session, reason, ax_loop_now());
     ax_connection_settle_locked(connection);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
 }
 
 /* Both sides have said GOODBYE, or there was no handshake: nothing is left to fail, but something may wait to be sent. */
@@ -378,7 +411,7 @@ static bool end_now(struct ax_connection *connection, enum ax_end end, int error
     } else if (state == AX_STATE_CLOSED) {
         end_closed_locked(connection);
     }
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     return first;
 }
 
@@ -395,12 +428,14 @@ bool ax_connection_fail(struct ax_connection *connection, int io_error, const ch
 int ax_connection_fail_at_end(struct ax_connection *connection, const char *reason)
 {
     int error = 0;
+    if (is_past(connection))
+        return 0;
     ax_connection_lock(connection);
     if (connection->end_reason == NULL) {
         connection->end_reason = strdup(reason);
         error = connection->end_reason != NULL ? 0 : AX_ENOMEM;
     }
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     return error;
 }
 
@@ -423,7 +458,7 @@ static void run_finish(struct ax_job *job)
     drop_all(connection);
     ax_connection_lock(connection);
     set_phase(connection, AX_PHASE_FINISHED);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     ax_executor_disown(&connection->engine->executor, connection->number);
     ax_engine_remove(connection->engine, connection);
 }
@@ -446,7 +481,7 @@ int ax_connection_call(struct ax_connection *connection, const struct ax_operati
     while (error == AX_EFULL && (error = watch_locked(connection)) == 0);
     if (error == 0)
         ax_connection_settle_locked(connection);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     if (error != 0)
         ax_waiter_fini(&pending->waiter);
     return error;
@@ -464,7 +499,7 @@ int ax_connection_await(struct ax_connection *connection, struct ax_pending *pen
         return error;
     ax_connection_lock(connection);
     *request = ax_request_pop(&pending->requests);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     if (*request == NULL)
         ax_waiter_fini(&pending->waiter);
     return 0;
@@ -477,7 +512,7 @@ void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *
     ax_connection_lock(connection);
     if (!pending->done)
         ax_session_forget(&connection->session, pending->id);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     ax_waiter_fini(&pending->waiter);
     ax_connection_submit(connection, &pending->requests); /* nobody adds to them any more */
     if (pending->message == NULL)
@@ -525,19 +560,22 @@ struct ax_request *ax_request_new(struct ax_connection *connection, struct ax_me
     return request;
 }
 
-/* The peer may send more large requests. */
-static void give_credit(struct ax_connection *connection, uint64_t counted)
+void ax_request_give_credit(struct ax_request *request)
 {
+    struct ax_connection *connection = request->connection;
+    uint64_t counted = request->message->counted;
+    if (counted == 0 || is_past(connection))
+        return;
+    request->message->counted = 0;
     ax_connection_lock(connection);
     ax_session_consumed(&connection->session, counted, ax_loop_now());
     ax_connection_settle_locked(connection);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
 }
 
 struct ax_object *ax_request_unpickled(struct ax_request *request)
 {
-    if (request->message->counted > 0)
-        give_credit(request->connection, request->message->counted);
+    ax_request_give_credit(request);
     return ax_ticket_done(request->connection, &request->ticket);
 }
 
@@ -554,7 +592,7 @@ int ax_request_result(struct ax_request *request, enum ax_result_kind kind, stru
     } while (error == AX_EFULL);
     if (error == 0)
         ax_connection_settle_locked(connection);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     return error;
 }
 
@@ -566,7 +604,7 @@ void ax_request_fail(struct ax_request *request, const char *text)
     if (error == AX_ENOMEM) /* rather than leave the peer waiting for an answer that never comes */
         ax_session_fail(&connection->session, AX_ENOMEM, "Out of memory for a result");
     ax_connection_settle_locked(connection);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
 }
 
 void ax_request_free(struct ax_request *request)

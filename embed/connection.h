@@ -175,6 +175,22 @@ struct ax_connection {
     struct ax_connection **engine_link;
 };
 
+/* ---- the lock ---- */
+
+/*
+ * Takes connection->lock, for little: a message, a look. Never while holding the GIL, whose holders may wait for it in Python's own
+ * time; and never to wait for anything while it is held.
+ */
+void ax_connection_lock(struct ax_connection *connection);
+
+/* Gives it back, however it was taken. */
+void ax_connection_unlock(struct ax_connection *connection);
+
+#ifndef NDEBUG
+/* Has every attempt to take the lock fail an assertion in threads where this is true. Once, before there are connections. */
+void ax_connection_forbid_lock(bool (*is_held)(void));
+#endif
+
 /* ---- life ---- */
 
 /* A new connection in STARTING, with one reference; NULL when memory is short, or (errno EINVAL) config is out of range. */
@@ -241,7 +257,16 @@ void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *
 
 /* ---- requests of the peer ---- */
 
-/* The request has been unpickled, or never will be: gives its ticket back. Returns what ax_ticket_done() does. */
+/*
+ * The request has been read, or never will be: if it is a large one, the peer is told that it may send more. Takes the lock, and
+ * writes: without the GIL.
+ */
+void ax_request_give_credit(struct ax_request *request);
+
+/*
+ * The request has been unpickled, or never will be: gives its ticket back. Returns what ax_ticket_done() does. With the GIL only
+ * after ax_request_give_credit(), which it does if that was not done.
+ */
 struct ax_object *ax_request_unpickled(struct ax_request *request);
 
 /* Answers. Takes the cargo's buffers on success; AX_ESTATE: nobody waits any more. Blocks while too much waits to be sent. */

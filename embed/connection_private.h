@@ -7,9 +7,6 @@
 
 #include "embed/connection.h"
 
-/* Takes the lock. For a thread that needs it for little: a message, a look. */
-void ax_connection_lock(struct ax_connection *connection);
-
 /*
  * Takes the lock when nobody who needs it for little waits for it. For a thread that moves much, and takes it again and again:
  * a mutex would let it have its way, and the others wait until all is moved.

@@ -20,14 +20,16 @@ struct ending {
 static struct ending ending_of(struct ax_connection *connection)
 {
     struct ending ending;
-    pthread_mutex_lock(&connection->lock);
+    Py_BEGIN_ALLOW_THREADS
+    ax_connection_lock(connection);
     ending.end = connection->end;
     ending.close_called = connection->close_called;
     ending.error = connection->session.error;
     ending.io_error = connection->io_error;
     ending.ended_for_it = connection->ended_for_it;
     snprintf(ending.reason, sizeof ending.reason, "%s", ax_session_reason(&connection->session));
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
+    Py_END_ALLOW_THREADS
     return ending;
 }
 

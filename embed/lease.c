@@ -92,7 +92,7 @@ static void on_guard(uv_timer_t *timer)
         ax_connection_lock(connection);
         bool stays = look_locked(&connection->lease, now);
         bool wanted = connection->lease.wanted;
-        pthread_mutex_unlock(&connection->lock);
+        ax_connection_unlock(connection);
         if (stays) {
             link = &connection->lease.next;
             continue;
@@ -142,7 +142,7 @@ static bool take(struct ax_connection *connection, struct pollfd items[2], bool 
         taken = true;
     }
     connection->waiting += waits && !taken;
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     return taken;
 }
 
@@ -152,7 +152,7 @@ static int wait_for_others(struct ax_connection *connection, struct ax_waiter *w
     int error = ax_loop_wait(&connection->engine->loop, waiter);
     ax_connection_lock(connection);
     connection->waiting--;
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     return error;
 }
 
@@ -169,7 +169,7 @@ static void give_back(struct ax_connection *connection, bool waits)
     if (lease->parked || connection->waiting > 0)
         lease->wanted = true;
     bool tell = lease->wanted;
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     if (tell)
         ax_connection_post(connection);
 }
@@ -179,7 +179,7 @@ static bool is_wanted(struct ax_connection *connection)
 {
     ax_connection_lock(connection);
     bool wanted = connection->lease.wanted;
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     return wanted;
 }
 

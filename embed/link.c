@@ -132,10 +132,10 @@ static void finished(struct ax_connection *connection)
     if (binding->ended == NULL)
         return;
     char reason[AX_REASON_SIZE] = "";
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     if (connection->end == AX_END_FAILED)
         snprintf(reason, sizeof reason, "%s", ax_session_reason(&connection->session));
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     binding->ended(binding->ended_arg, reason);
 }
 

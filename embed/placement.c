@@ -62,13 +62,13 @@ void ax_placement_run(struct ax_job *job)
     ax_connection_lock(connection);
     struct ax_wish wish = connection->wish;
     connection->place_submitted = false;
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     if (connection->ops->place(connection, &wish, &memory)) {
         unsigned char *begin = memory.data;
         void *owner = memory.owner;
         ax_connection_lock(connection);
         int error = ax_session_place(&connection->session, wish.body, &memory);
-        pthread_mutex_unlock(&connection->lock);
+        ax_connection_unlock(connection);
         sem_post(&connection->place_done);
         if (error == 0)
             memcpy(begin, memory.data, memory.size); /* while more comes behind it */

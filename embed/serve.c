@@ -59,6 +59,18 @@ static PyObject *open_subject(struct ax_module *module, struct ax_request *reque
     }
 }
 
+/* What the peer released meanwhile, to be dropped. */
+static struct ax_object *end_reading(struct ax_request *request)
+{
+    end_if_forked(request);
+    if (request->message->counted > 0) {
+        Py_BEGIN_ALLOW_THREADS
+        ax_request_give_credit(request);
+        Py_END_ALLOW_THREADS
+    }
+    return ax_request_unpickled(request);
+}
+
 /* The same, or NULL with OperationError set. Drops what the peer released meanwhile. */
 static PyObject *open_request(struct ax_module *module, struct ax_request *request)
 {
@@ -67,7 +79,7 @@ static PyObject *open_request(struct ax_module *module, struct ax_request *reque
     if (subject == NULL)
         ax_raise_operation_failed(module, "Unpickling");
     PyObject *error = subject == NULL ? ax_error_take() : NULL;
-    ax_drop_objects(ax_request_unpickled(request));
+    ax_drop_objects(end_reading(request));
     if (error != NULL)
         ax_error_restore(error);
     return subject;
@@ -180,7 +192,9 @@ static void answer_text(struct ax_request *request, PyObject *error)
         utf8 = text != NULL ? PyUnicode_AsUTF8(text) : "Out of memory";
     }
     end_if_forked(request);
+    Py_BEGIN_ALLOW_THREADS
     ax_request_fail(request, utf8);
+    Py_END_ALLOW_THREADS
     Py_XDECREF(text);
 }
 
@@ -315,7 +329,7 @@ static void serve_subject(struct ax_module *module, struct ax_request *request, 
 static void serve(struct ax_module *module, struct ax_request *request)
 {
     if (ax_binding_link(request->connection) == NULL) {
-        ax_drop_objects(ax_request_unpickled(request));
+        ax_drop_objects(end_reading(request));
         answer_failure(module, request, false);
         return;
     }
