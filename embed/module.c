@@ -246,14 +246,37 @@ static int import_pickle(struct ax_module *module)
     return module->dumps != NULL && module->loads != NULL && module->pickler != NULL ? 0 : -1;
 }
 
+/* Threads of the engine, and its connections, belong to the main interpreter. 0; or -1 with ImportError set. */
+static int check_interpreter(void)
+{
+    if (PyInterpreterState_Get() == PyInterpreterState_Main())
+        return 0;
+    PyErr_SetString(PyExc_ImportError,
+                    "across works in the main interpreter alone, and this is a subinterpreter: import it in the main one");
+    return -1;
+}
+
+#ifndef NDEBUG
+static bool holds_gil(void)
+{
+    PyThreadState *holder = ax_current_thread_state();
+    return holder != NULL && holder == PyGILState_GetThisThreadState();
+}
+#endif
+
 static int module_exec(PyObject *self)
 {
     struct ax_module *module = ax_module_state(self);
     static const struct ax_executor_hooks thread_hooks = {
         .thread_start = thread_start, .thread_end = thread_end, .thread_renew = thread_renew};
+    if (check_interpreter() != 0)
+        return -1;
     static bool configured;
     if (!configured) { /* the engine belongs to the process, not to the module */
         ax_engine_set_hooks(&thread_hooks);
+#ifndef NDEBUG
+        ax_connection_forbid_lock(holds_gil);
+#endif
         ax_fork_watch();
         configured = true;
     }
@@ -322,6 +345,9 @@ static void module_free(void *self)
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
     {0, NULL},
 };
 
