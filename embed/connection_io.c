@@ -173,7 +173,7 @@ void ax_connection_read(struct ax_connection *connection, unsigned char *scratch
 {
     ax_connection_lock_last(connection);
     read_locked(connection, scratch, size, arrivals);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     if (arrivals->placing)
         ax_placement_hold(connection);
 }
@@ -217,7 +217,7 @@ static bool read_once(struct ax_connection *connection, bool is_first)
         is_first && !more && connection->lease.state == AX_LEASE_LOOP && is_turn_of_others(connection, &arrivals);
     if (offered)
         ax_lease_offer_locked(connection);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     if (offered) {
         uv_poll_stop(&connection->poll_in);
         connection->watched = 0;
@@ -270,13 +270,13 @@ static void on_timer(uv_timer_t *timer)
     struct ax_arrivals arrivals = {0};
     connection->timer_due = AX_NEVER;
     ax_connection_ref(connection);
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     if (ax_loop_now() >= ax_session_deadline(&connection->session))
         catch_up_locked(connection, &arrivals);
     ax_session_expire(&connection->session, ax_loop_now(), &event);
     ax_connection_event_locked(connection, &event, &arrivals);
     ax_connection_settle_locked(connection);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     ax_connection_submit(connection, &arrivals.queue);
     attend(connection);
     ax_connection_unref(connection);
@@ -297,18 +297,18 @@ static void set_timer(struct ax_connection *connection, uint64_t due)
 
 static void finish(struct ax_connection *connection)
 {
-    ax_executor_submit_service(&connection->engine->executor, &connection->finish_job);
+    ax_executor_submit_ending(&connection->engine->executor, &connection->finish_job);
 }
 
 /* Processes that were forked meanwhile, and the supervisor of a worker, have copies of the socket. */
 static void hang_up(struct ax_connection *connection)
 {
-    pthread_mutex_lock(&connection->lock);
+    ax_connection_lock(connection);
     ax_stream_hang_up(&connection->stream);
     ax_stream_close(&connection->stream);
     ax_session_drop_output(&connection->session);
     ax_lease_end_locked(connection);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -408,7 +408,7 @@ static void attend(struct ax_connection *connection)
         ax_connection_register_locked(connection); /* it may end before it began */
     bool reading = ax_lease_settle_locked(connection) && wants_read;
     uint64_t due = ax_session_deadline(&connection->session);
-    pthread_mutex_unlock(&connection->lock);
+    ax_connection_unlock(connection);
     if (over) {
         detach(connection);
     } else if (connection->attached) {

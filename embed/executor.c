@@ -175,6 +175,10 @@ static void push_call(struct ax_executor *executor, struct ax_job *job)
 static struct ax_job *next_queued(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     struct ax_job *job = queue_pop(&executor->services);
+    if (job == NULL && executor->in_endings < AX_EXECUTOR_ENDING_THREADS) {
+        job = queue_pop(&executor->endings);
+        executor->in_endings += job != NULL;
+    }
     if (job == NULL && executor->in_calls < executor->max_threads) {
         job = pop_call(executor);
         if (job != NULL)
@@ -185,7 +189,8 @@ static struct ax_job *next_queued(struct ax_executor *executor, struct ax_execut
 
 static void run_job(struct ax_executor *executor, struct ax_executor_thread *thread, struct ax_job *job)
 {
-    bool is_call = job->kind != AX_JOB_SERVICE;
+    bool is_call = job->kind == AX_JOB_CALL || job->kind == AX_JOB_BACKGROUND;
+    bool is_ending = job->kind == AX_JOB_ENDING;
     calling = is_call ? executor : NULL;
     self = thread;
     if (!is_call)
@@ -202,6 +207,7 @@ static void run_job(struct ax_executor *executor, struct ax_executor_thread *thr
     pthread_mutex_lock(&executor->lock);
     executor->in_jobs--;
     executor->in_calls -= is_call;
+    executor->in_endings -= is_ending;
     end_job(executor, thread);
     calling = NULL;
 }
@@ -332,7 +338,8 @@ static struct ax_executor_thread *find_idle(struct ax_executor *executor, uint64
     return found;
 }
 
-/* Gives the job to an idle thread, or to a new one while there are fewer than max_threads; NULL: neither. With the lock. An idle
+/* Gives the job to an idle thread, or to a new one while there are fewer than max_threads beside those
+ * that run endings; NULL: neither. With the lock. An idle
  * thread is to be signalled without it, or it would wake up only to wait for the lock: it is stored in *wake. */
 static struct ax_executor_thread *give(struct ax_executor *executor, struct ax_job *job, uint32_t max_threads,
                                        struct ax_executor_thread **wake)
@@ -340,7 +347,7 @@ static struct ax_executor_thread *give(struct ax_executor *executor, struct ax_j
     struct ax_executor_thread *thread = find_idle(executor, job->owner);
     *wake = thread;
     if (thread == NULL)
-        return executor->threads < max_threads ? start_thread(executor, job) : NULL;
+        return executor->threads - executor->in_endings < max_threads ? start_thread(executor, job) : NULL;
     forget_idle(executor, thread);
     thread->job = job;
     return thread;
@@ -357,7 +364,7 @@ static void wake_up(struct ax_executor_thread *thread)
  * that may take a call, be it idle or busy with a service. With the lock. */
 static bool is_stuck(const struct ax_executor *executor)
 {
-    bool another = executor->threads > executor->in_calls && executor->in_calls < executor->max_threads;
+    bool another = executor->threads - executor->in_endings > executor->in_calls && executor->in_calls < executor->max_threads;
     return executor->waiting == executor->in_calls && !another;
 }
 
@@ -493,6 +500,21 @@ void ax_executor_disown(struct ax_executor *executor, uint64_t owner)
             pthread_cond_signal(&thread->given);
         }
     pthread_mutex_unlock(&executor->lock);
+}
+
+void ax_executor_submit_ending(struct ax_executor *executor, struct ax_job *job)
+{
+    struct ax_executor_thread *wake = NULL;
+    job->kind = AX_JOB_ENDING;
+    pthread_mutex_lock(&executor->lock);
+    bool given = executor->in_endings < AX_EXECUTOR_ENDING_THREADS &&
+                 give(executor, job, executor->max_threads + AX_EXECUTOR_SERVICE_THREADS + 1, &wake) != NULL;
+    if (given)
+        executor->in_endings++;
+    else
+        queue_push(&executor->endings, job);
+    pthread_mutex_unlock(&executor->lock);
+    wake_up(wake);
 }
 
 void ax_executor_wait_begin(struct ax_executor *executor)

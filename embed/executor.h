@@ -5,8 +5,10 @@
  * Every call runs on a thread of its own, so that one which blocks delays no other. Threads are cached, the one that was
  * busy last first, and end after a while without work. There are three kinds of job:
  *   calls     up to max_threads at once; then they queue, and beyond max_queued they are refused.
- *   services  short jobs of the engine (dropping released objects, ending a connection), which must get through
- *             when every thread is stuck in a call: they have a queue and a few threads of their own.
+ *   services  short jobs of the engine (dropping released objects), which must get through when every thread is stuck
+ *             in a call: they have a queue and a few threads of their own.
+ *   endings   of connections. They must get through as well, but may block, for a channel or a program that does not end:
+ *             they take no thread away from calls and services, and delay each other only when there are very many.
  *   background work that our own side asked for and that may block, like a call, but is never refused.
  * Waking a thread costs more than a short call. So a call may first wait *behind* one that has just begun, whose thread takes it
  * next; if that one turns out not to be short, whoever has submitted the other finds it a thread of its own soon.
@@ -34,7 +36,9 @@
 #define AX_EXECUTOR_IDLE_MS 10000     /* a thread without work ends after this */
 #define AX_EXECUTOR_BEHIND_MS 1       /* how long a call waits behind another, and as much again */
 
-enum ax_job_kind { AX_JOB_CALL, AX_JOB_SERVICE, AX_JOB_BACKGROUND };
+#define AX_EXECUTOR_ENDING_THREADS 64 /* threads beside all these that ends of connections may take; more ends wait */
+
+enum ax_job_kind { AX_JOB_CALL, AX_JOB_SERVICE, AX_JOB_BACKGROUND, AX_JOB_ENDING };
 
 /* Work for a thread. Embedded in what it is about; owned by the executor from submit to run or refuse. */
 struct ax_job {
@@ -81,6 +85,8 @@ struct ax_executor {
     struct ax_job_queue calls;
     atomic_uint queued; /* calls.count, for who has no lock */
     struct ax_job_queue services;
+    struct ax_job_queue endings;
+    uint32_t in_endings; /* threads that run one */
     bool stopping;
     pthread_cond_t ended; /* while stopping: a thread has ended, or begun a job */
 };
@@ -110,6 +116,9 @@ void ax_executor_rest_end(void);
 
 /* Runs a service, soon; never in a process that was forked since the executor was started. */
 void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job);
+
+/* Runs the end of a connection, which may block. */
+void ax_executor_submit_ending(struct ax_executor *executor, struct ax_job *job);
 
 /* Runs background work, when there is a thread for it. */
 void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *job);

@@ -76,6 +76,7 @@ _IDS_IN_MESSAGE = 1024
 _MAX_OBJECTS = 1000000  # that one peer holds
 _MAX_THREADS = 256  # that run calls
 _SERVICE_THREADS = 2  # more, for short work of the engine
+_ENDING_THREADS = 64  # more, for ends of links
 _MAX_WAITING_CALLS = 65536
 _THREAD_PATIENCE = 10.0  # seconds without work, after which a thread ends
 _COPIED = 4096  # bytes of a payload that is sent in one piece with its head
@@ -722,14 +723,21 @@ class _Latch:
 
 
 class _Job:
-    """Work for a thread: a call, which can be refused; background work that may take long; or a short service."""
+    """Work for a thread: a call, which can be refused; background work that may take long; a short service; or an ending.
+
+    An ending is that of a link, which may block for a channel or a program that does not end. It takes no thread away
+    from calls and services.
+    """
 
     def __init__(
-        self, run: Callable[[], object], is_service: bool = False, refuse: Any = None, owner: Optional[Link] = None
+        self, run: Callable[[], object], is_service: bool = False, refuse: Any = None, owner: Optional[Link] = None,
+        is_ending: bool = False,
     ) -> None:  # fmt: skip
         self.run = run
         self.owner = owner  # whose code it runs; None: nobody's in particular
         self.is_service = is_service
+        self.is_ending = is_ending
+        self.is_call = not is_service and not is_ending
         self.refuse: Optional[Callable[[], object]] = refuse
 
 
@@ -750,6 +758,8 @@ class _Executor:
         self._calls: collections.deque[_Job] = collections.deque()
         self._threads = 0
         self._busy = 0  # threads that run something
+        self._endings: collections.deque[_Job] = collections.deque()
+        self._in_endings = 0
         self._in_calls = 0  # threads that run a call, or background work
         self._pid = os.getpid()
         self._waiting = 0  # those of them that wait for the peer
@@ -780,6 +790,12 @@ class _Executor:
             if job.is_service:
                 if not self._give(job, _MAX_THREADS + _SERVICE_THREADS):
                     self._services.append(job)
+            elif job.is_ending:
+                most = _MAX_THREADS + _SERVICE_THREADS + 1
+                if self._in_endings < _ENDING_THREADS and self._give(job, most):
+                    self._in_endings += 1
+                else:
+                    self._endings.append(job)
             elif self._in_calls < _MAX_THREADS and self._give(job, _MAX_THREADS):
                 self._in_calls += 1
             else:
@@ -824,16 +840,16 @@ class _Executor:
 
     def _is_stuck(self) -> bool:
         """No queued call would come to run without the help of a peer: no thread is there that takes it."""
-        another = self._threads > self._in_calls and self._in_calls < _MAX_THREADS
+        another = self._threads - self._in_endings > self._in_calls and self._in_calls < _MAX_THREADS
         return self._waiting == self._in_calls and not another
 
     def _give(self, job: _Job, most: int) -> bool:
         """Give the job to an idle thread, or to a new one."""
         worker = next((worker for worker in reversed(self._idle) if worker.suits(job)), None)
         if worker is None:
-            if self._threads >= most and self._idle:
+            if self._threads - self._in_endings >= most and self._idle:
                 self._retire(self._idle[0])
-            return self._threads < most and self._start_thread(job)
+            return self._threads - self._in_endings < most and self._start_thread(job)
         self._idle.remove(worker)
         worker.job = job
         worker.given.release()
@@ -902,6 +918,9 @@ class _Executor:
         job = None
         if self._services:
             job = self._services.popleft()
+        elif self._endings and self._in_endings < _ENDING_THREADS:
+            job = self._endings.popleft()
+            self._in_endings += 1
         elif self._calls and self._in_calls < _MAX_THREADS:
             job = self._calls.popleft()
             self._in_calls += 1
@@ -918,7 +937,8 @@ class _Executor:
     def end_job(self, job: _Job) -> None:
         with self._lock:
             self._busy -= 1
-            self._in_calls -= not job.is_service
+            self._in_calls -= job.is_call
+            self._in_endings -= job.is_ending
 
 
 class _Worker(threading.Thread):
@@ -942,7 +962,7 @@ class _Worker(threading.Thread):
             job = self._executor.next_job(self)
             if job is None:
                 return
-            _local.in_call = not job.is_service
+            _local.in_call = job.is_call
             try:
                 job.run()
             except BaseException as error:
@@ -1828,7 +1848,7 @@ class Link:
             stream.hang_up()
             stream.close()
         self._loop.links.add(self)  # it may end before it began
-        self._engine.executor.submit(_Job(self._finish, is_service=True, owner=self))
+        self._engine.executor.submit(_Job(self._finish, owner=self, is_ending=True))
 
     def _set_phase(self, phase: int) -> None:
         if phase > self._phase:

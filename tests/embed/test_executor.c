@@ -331,6 +331,59 @@ static void services_get_through_when_all_threads_are_stuck(void **state)
     check_a_service_gets_through_when_all_threads_are_stuck();
 }
 
+/* An end may block for a channel or a program: many of them, and nobody else notices. */
+static void endings_that_block_delay_no_other_job(void **state)
+{
+    (void)state;
+    static struct gated endings[AX_EXECUTOR_ENDING_THREADS + 1];
+    struct gated *last = &endings[AX_EXECUTOR_ENDING_THREADS];
+    for (int i = 0; i <= AX_EXECUTOR_ENDING_THREADS; i++) {
+        gated_init(&endings[i], false);
+        ax_executor_submit_ending(&executor, &endings[i].job);
+    }
+    for (int i = 0; i < AX_EXECUTOR_ENDING_THREADS; i++)
+        wait_for(&endings[i].begun, 1);
+    check_a_service_gets_through_when_all_threads_are_stuck();
+    assert_int_equal(sem_trywait(&last->begun), -1);
+    open_and_wait(endings, 1);
+    wait_for(&last->begun, 1); /* it was too many, and has waited for one of the others */
+    open_and_wait(endings + 1, AX_EXECUTOR_ENDING_THREADS);
+}
+
+static void endings_get_through_when_all_threads_are_stuck(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS], services[AX_EXECUTOR_SERVICE_THREADS], ending;
+    fill(jobs, false);
+    for (int i = 0; i < AX_EXECUTOR_SERVICE_THREADS; i++) {
+        gated_init(&services[i], false);
+        ax_executor_submit_service(&executor, &services[i].job);
+        wait_for(&services[i].begun, 1);
+    }
+    gated_init(&ending, false);
+    ax_executor_submit_ending(&executor, &ending.job);
+    wait_for(&ending.begun, 1);
+    open_and_wait(&ending, 1);
+    open_and_wait(services, AX_EXECUTOR_SERVICE_THREADS);
+    open_and_wait(jobs, THREADS);
+}
+
+/* A thread that is at work with an end takes no call: calls that all wait for a peer are still refused. */
+static void an_ending_does_not_hide_that_all_threads_wait(void **state)
+{
+    (void)state;
+    struct gated jobs[THREADS], ending, refused;
+    gated_init(&ending, false);
+    ax_executor_submit_ending(&executor, &ending.job);
+    wait_for(&ending.begun, 1);
+    fill(jobs, true);
+    gated_init(&refused, false);
+    ax_executor_submit(&executor, &refused.job);
+    wait_for(&refused.refused, 1);
+    open_and_wait(jobs, THREADS);
+    open_and_wait(&ending, 1);
+}
+
 static void background_work_is_never_refused(void **state)
 {
     (void)state;
@@ -554,6 +607,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(queued_calls_are_refused_when_the_last_thread_begins_to_wait, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(services_get_through_when_all_threads_are_stuck, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(endings_that_block_delay_no_other_job, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(endings_get_through_when_all_threads_are_stuck, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_ending_does_not_hide_that_all_threads_wait, set_up, tear_down),
         cmocka_unit_test_setup_teardown(background_work_is_never_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stopping_leaves_threads_that_run_a_job, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_thread_that_is_ending_takes_nobodys_place, set_up, tear_down),
