@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import itertools
-import traceback
 from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
@@ -112,6 +111,8 @@ def load_error(data: Any, buffers: Iterable[Any]) -> BaseException:
 class Reader:
     """Makes exceptions of one record."""
 
+    _is_trusted = False  # the peer, as far as files of this process go
+
     def __init__(self) -> None:
         self._count = 0
         self._room = _MAX_ROOM
@@ -135,9 +136,9 @@ class Reader:
         BaseException.__setattr__(error, '__context__', self.read(context))
         BaseException.__setattr__(error, '__cause__', self.read(cause))
         BaseException.__setattr__(error, '__suppress_context__', bool(suppress_context))
-        frames = _tracebacks.unpack(hops)
+        frames = _tracebacks.unpack(hops, self._is_trusted)
         if isinstance(error, RemoteError):
-            error.remote_traceback += ''.join(traceback.format_tb(frames))
+            error.remote_traceback += _tracebacks.format_hops(hops)
             error.args = error.type_name, error.text, error.remote_traceback
         BaseException.__setattr__(error, '__traceback__', frames)
         return error

@@ -168,6 +168,8 @@ def _find_stranger(value: Any, depth: int) -> Optional[Stranger]:
 class _RescueReader(Reader):
     """Makes exceptions of a record of which some are made already."""
 
+    _is_trusted = True
+
     def __init__(self, why: str) -> None:
         super().__init__()
         self._why = why
