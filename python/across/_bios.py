@@ -21,7 +21,7 @@ from types import CodeType, ModuleType
 from typing import Any, Optional
 
 _PACKAGE = __name__.rpartition('.')[0]
-_NOT_SENT = frozenset(['_across', '_host'])  # what only native code uses
+_NOT_SENT = frozenset(['_across', '_files', '_host'])  # what only native code uses
 _UNPACK = (
     "import base64,sys,zlib;sys.version_info<(3,9)and sys.exit('across: Python 3.9 or later is needed here');"
     "F=eval(zlib.decompress(base64.b64decode('{}')));exec(F['{}'][0],dict(__name__='{}',FILES=F,ACROSS=ACROSS))\n"

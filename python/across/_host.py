@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterable
 
-from . import _connection
+from . import _connection, _files
 
 REHEARSALS = 20  # calls until CPython 3.11 and later have adapted code to what it does
 
@@ -37,6 +37,7 @@ def prepare_to_fork() -> None:
         thread = threading.Thread(target=warm_up)
         thread.start()
         thread.join()
+    _files.prepare_to_fork()
     gc.collect()
     gc.freeze()
 
@@ -66,3 +67,4 @@ def end() -> None:
         for file in (sys.stdout, sys.stderr):
             if file is not None and not file.closed:
                 file.flush()
+        _files.close_all()
