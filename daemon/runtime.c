@@ -11,6 +11,11 @@
 #include "daemon/process.h"
 #include "daemon/sentence.h"
 
+static void warn(const char *sentence)
+{
+    ax_log(AX_LOG_WARNING, "%s", sentence);
+}
+
 int ax_runtime_start(const struct ax_options *options, int control_fd, void (*out_of_memory)(void))
 {
     static struct ax_interpreter interpreter; /* the host borrows its paths for as long as the process lives */
@@ -36,6 +41,7 @@ int ax_runtime_start(const struct ax_options *options, int control_fd, void (*ou
     }
     config = ax_interpreter_host_config(&interpreter, options);
     config.out_of_memory = out_of_memory;
+    config.warn = warn;
     code = ax_host_init(&config);
     if (code < 0)
         ax_log(AX_LOG_ERROR, "the interpreter did not start, for the reason above");

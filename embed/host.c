@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "embed/binding.h"
@@ -92,6 +93,29 @@ static int run_start_source(const struct ax_host_config *config)
     return engine != NULL ? 0 : -1;
 }
 
+/*
+ * Workers are forked without the threads that preloaded modules have left in this process, but with the locks that these hold.
+ * Libraries that are prepared for forks, as OpenBLAS, end their threads in one: so the first fork is for nothing else.
+ */
+static void look_for_threads(void (*warn)(const char *sentence))
+{
+    PyObject *found = PyObject_CallMethod(host_functions, "has_threads", NULL);
+    bool has_threads = found == Py_True;
+    Py_XDECREF(found);
+    if (!has_threads)
+        return;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+    PyObject *text = PyObject_CallMethod(host_functions, "describe_threads", NULL);
+    const char *utf8 = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
+    if (utf8 != NULL && utf8[0] != '\0')
+        warn(utf8);
+    Py_XDECREF(text);
+}
+
 int ax_host_init(const struct ax_host_config *config)
 {
     host_config = *config;
@@ -102,6 +126,10 @@ int ax_host_init(const struct ax_host_config *config)
         PyErr_Print();
         return -1;
     }
+    if (config->forks && config->warn != NULL)
+        look_for_threads(config->warn);
+    if (PyErr_Occurred())
+        PyErr_Print();
     main_thread = PyEval_SaveThread();
     return 0;
 }

@@ -28,6 +28,8 @@ struct ax_host_config {
     uint32_t max_threads;          /* threads that run calls, in this process; 0: the default of embed/executor.h */
     /* A call has run out of memory: called with the GIL, may end the process. NULL: its peer gets the MemoryError. */
     void (*out_of_memory)(void);
+    /* Takes a sentence for the log, while the interpreter starts. NULL: nobody is interested. */
+    void (*warn)(const char *sentence);
 };
 
 /*

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import os
 import pickle
 import sys
 import threading
+import time
 from collections.abc import Iterable
 
 from . import _connection, _files
 
+_started: dict[int, str] = {}  # threads that preloaded modules have started, and which module
 REHEARSALS = 20  # calls until CPython 3.11 and later have adapted code to what it does
 
 
@@ -23,7 +26,40 @@ def start(modules: Iterable[str], accept_exports: bool = False) -> None:
         _connection.accept_exports_of_clients()
         importlib.import_module('across._importer')
     for name in modules:
+        before = _list_threads()
         importlib.import_module(name)
+        _started.update(dict.fromkeys(_list_threads() - before, name))
+
+
+def _list_threads() -> set[int]:
+    """The native ids of all threads but this one."""
+    with contextlib.suppress(OSError):
+        return set(map(int, os.listdir('/proc/self/task'))) - {threading.get_native_id()}
+    return set()
+
+
+def has_threads() -> bool:
+    """Whether modules have left threads in this process, which is about to fork."""
+    return bool(_list_threads())
+
+
+def describe_threads() -> str:
+    """Say which modules have left threads that do not end in a fork; nothing when there are none."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    patience = time.monotonic() + 1  # for threads that have ended for Python, and not yet for the kernel
+    while _list_threads() - set(names) and time.monotonic() < patience:
+        time.sleep(0.01)
+    found: dict[str, list[str]] = {}
+    for number in sorted(_list_threads()):
+        module = _started.get(number, 'a preloaded module')
+        found.setdefault(module, []).append(names.get(number, 'a thread of C code'))
+    if not found:
+        return ''
+    listed = '; '.join('{} ({})'.format(module, ', '.join(threads)) for module, threads in found.items())
+    return (
+        'modules that --preload names have left threads running: {}. Workers are forked without these, and what they '
+        'have locked may stay locked there: start threads in os.register_at_fork(after_in_child=...), or in calls'
+    ).format(listed)
 
 
 def prepare_to_fork() -> None:

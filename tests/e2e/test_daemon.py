@@ -157,6 +157,29 @@ def test_preloaded_modules_are_imported_at_the_start_and_in_order(make_daemon, t
         assert conn.call(os.getenv, 'SEEN') == 'first second'
 
 
+THREADS = 'modules that --preload names have left threads running: {}[.] Workers are forked without these.*'
+
+
+def test_a_preloaded_module_that_leaves_threads_is_named(make_daemon, tmp_path):
+    source = (
+        'import threading\n'
+        'for _ in range(2):\n'
+        "    threading.Thread(target=threading.Event().wait, name='left', daemon=True).start()\n"
+    )
+    (tmp_path / 'leaves_none.py').write_text('import threading')
+    (tmp_path / 'leaves_two.py').write_text(source)
+    env = environment(str(tmp_path))
+    daemon = make_daemon('--preload', 'leaves_none', '--preload', 'leaves_two', env=env)
+    daemon.expect(LOG + THREADS.format('leaves_two [(]left, left[)]'))
+    daemon.stop()
+
+
+def test_a_preloaded_module_whose_threads_have_ended_is_fine(make_daemon, tmp_path):
+    source = 'import threading\nthread = threading.Thread(target=int)\nthread.start()\nthread.join()\n'
+    (tmp_path / 'leaves_none.py').write_text(source)
+    make_daemon('--preload', 'leaves_none', env=environment(str(tmp_path))).stop()
+
+
 def test_a_module_that_cannot_be_preloaded_is_a_failure(tmp_path):
     result = run_acrossd('--listen', 'unix:{}'.format(tmp_path / 'socket'), '--preload', 'nonexistent_module')
     assert result.returncode == 1
