@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, TypeVar, Union
 
-from . import _bios, _engine, _exporter, _picklers
+from . import _bios, _engine, _exporter, _moved, _picklers
 from ._bridge import Bridge, Transport
 from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel, unix_address
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
@@ -396,6 +396,8 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+
+_moved.provide()
 
 _engine.install(
     OperationError=OperationError,
