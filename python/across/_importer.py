@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from types import CodeType, ModuleType
 from typing import Any, Optional
 
-from . import _engine, _exporter, _resources
+from . import _engine, _exporter, _resources, _spawning
 from ._errors import OperationError, describe_error
 from ._log import set_debug_level as set_debug_level  # where pickles of plain across look for it
 from ._main_module import compile_main
@@ -154,6 +154,8 @@ class _Finder:
             if self not in sys.meta_path:
                 sys.meta_path.insert(0, self)
                 _resources.teach_files(AcrossLoader)
+                if _spawning.MODULE in sys.modules:
+                    _spawning.teach(sys.modules[_spawning.MODULE], AcrossLoader)
 
     def _check(self, name: Any, conn: Any) -> None:
         if not isinstance(name, str):
@@ -179,6 +181,11 @@ class _Finder:
         self, fullname: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None
     ) -> Optional[importlib.machinery.ModuleSpec]:
         """Ask the peer that exports the module; None when it has none of that name, or nobody exports it."""
+        if fullname == _spawning.MODULE:
+            spec = self._ask_others(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                _spawning.teach_later(spec, AcrossLoader)
+            return spec
         top, dot, _ = fullname.partition('.')
         exporter = self._exports.get(top)
         if exporter is None or (dot and fullname.rpartition('.')[0] not in self._packages):
