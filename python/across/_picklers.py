@@ -9,11 +9,12 @@ has this package does from then on; plain across goes on with pickle.
 from __future__ import annotations
 
 import importlib
+import pickle
 import sys
 from typing import Any, Callable, Optional
 
 from . import _engine
-from ._errors import OperationError
+from ._errors import OperationError, describe_error
 from ._remote import _execute
 
 CLOUDPICKLE = 'cloudpickle'
@@ -21,18 +22,49 @@ CLOUDPICKLE = 'cloudpickle'
 # By value a function is its byte code, which is another one in every version of Python.
 _QUESTION = """
 import sys
+was_known = 'cloudpickle' in sys.modules
 try:
     import cloudpickle
 except ImportError:
-    cloudpickle = None
+    found = None
 else:
-    try:
-        from across._picklers import answer_in_kind
-    except ImportError:
-        pass
-    else:
-        answer_in_kind()
-cloudpickle is not None, sys.implementation.cache_tag
+    found = getattr(cloudpickle, '__version__', '?')
+    if found == version and sys.implementation.cache_tag == tag:
+        try:
+            from across._picklers import answer_in_kind
+        except ImportError:
+            pass
+        else:
+            answer_in_kind()
+found, sys.implementation.cache_tag, was_known
+"""
+
+# Another version of cloudpickle may do, or not.
+_TRIAL = """
+import cloudpickle
+error = back = None
+try:
+    back = cloudpickle.dumps(cloudpickle.loads(sample))
+except Exception as exc:
+    error = '{}: {}'.format(type(exc).__name__, exc)
+error, back
+"""
+
+_ACCEPT = """
+try:
+    from across._picklers import answer_in_kind
+except ImportError:
+    pass
+else:
+    answer_in_kind()
+"""
+
+# So that it can be replaced.
+_FORGET = """
+import sys
+for name in [*sys.modules]:
+    if name.partition('.')[0] == 'cloudpickle':
+        del sys.modules[name]
 """
 
 
@@ -61,12 +93,74 @@ def get_dumps(pickler: Any) -> Optional[Callable[..., bytes]]:
 
 def ask(link: _engine.Link) -> None:
     """Find out whether the other side can read functions by value; ask it to send them like that, too."""
-    found, there = link.apply(_execute, (_QUESTION, {}), {})
     here = sys.implementation.cache_tag
-    if not found:
-        raise OperationError('Functions cannot cross by value: the other side has no package cloudpickle')
+    version = _get_version()
+    found, there, was_known = link.apply(_execute, (_QUESTION, {'version': version, 'tag': here}), {})
+    if found is None:
+        raise OperationError(
+            'Functions cannot cross by value: the other side has no package cloudpickle; '
+            "conn.export('cloudpickle') lends it the one that is here"
+        )
     if here != there:
         raise OperationError('Functions cannot cross by value between {} here and {} there'.format(here, there))
+    if found != version:
+        trouble = _try_other_version(link)
+        if trouble is None:
+            link.apply(_execute, (_ACCEPT, {}), {})
+            return
+        if not was_known:
+            link.apply(_execute, (_FORGET, {}), {})
+        raise OperationError(_EXPLAIN.format(version, found, trouble, _ADVISE[was_known]))
+
+
+_EXPLAIN = 'Functions cannot cross by value between cloudpickle {} here and {} there: {}; {}'
+_ADVISE = {
+    False: "conn.export('cloudpickle') lends the other side the one that is here",
+    True: "install the same version on both sides, or call conn.export('cloudpickle') before it is imported there",
+}
+
+
+def _get_version() -> str:
+    return str(getattr(importlib.import_module(CLOUDPICKLE), '__version__', '?'))
+
+
+def _try_other_version(link: _engine.Link) -> Optional[str]:
+    """Send functions and classes there and back; return why that fails, or None."""
+    sample: bytes = importlib.import_module(CLOUDPICKLE).dumps(_make_sample())
+    trouble, back = link.apply(_execute, (_TRIAL, {'sample': sample}), {})
+    if trouble is not None:
+        return str(trouble)
+    try:
+        pickle.loads(back)
+    except Exception as error:
+        return describe_error(error)
+    return None
+
+
+def _make_sample() -> Any:
+    """Return what cloudpickle has to pickle by value, for it is local here."""
+    number = 3
+
+    class Sample:
+        """A class."""
+
+        attribute: int = number
+
+        def method(self, other: int = 1) -> int:
+            return number + other
+
+        @property
+        def value(self) -> int:
+            return self.method()
+
+        @classmethod
+        def make(cls) -> Any:
+            return cls()
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return Sample, args, kwargs
+
+    return function, Sample, Sample(), lambda: number
 
 
 def answer_in_kind() -> None:

@@ -4,6 +4,7 @@
 import gc
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import weakref
@@ -227,6 +228,61 @@ def test_cloudpickle_can_be_exported_to_a_bare_python():
             conn.call(lambda: None)
         conn.export('cloudpickle')
         assert conn.call(lambda: lambda: 4)() == 4
+
+
+def make_other_version(folder, version, *changes):
+    """Copy cloudpickle, with another version and other names inside."""
+    shutil.copytree(os.path.dirname(cloudpickle.__file__), folder / 'cloudpickle')
+    for path in (folder / 'cloudpickle').glob('*.py'):
+        text = path.read_text().replace(cloudpickle.__version__, version)
+        for old, new in changes:
+            text = text.replace(old, new)
+        path.write_text(text)
+
+
+@pytest.fixture
+def other_daemon(make_daemon, isolation, tmp_path):
+    """acrossd with a cloudpickle whose pickles, and ours, name functions that the other does not have."""
+    make_other_version(tmp_path, '2.9.9', ('_function_setstate', '_function_set_state'))
+    return make_daemon(isolation=isolation, env=environment(str(tmp_path)))
+
+
+def test_another_version_of_cloudpickle_that_does_not_fit(other_daemon):
+    with other_daemon.connect(BY_VALUE) as conn:
+        for _ in range(2):
+            with pytest.raises(across.OperationError) as caught:
+                conn.call(lambda: None)
+            text = str(caught.value)
+            assert 'cloudpickle {} here and 2.9.9 there'.format(cloudpickle.__version__) in text
+            assert '_function_setstate' in text and "conn.export('cloudpickle')" in text
+
+
+@pytest.mark.parametrize('isolation', ['process'])
+def test_another_version_is_replaced_by_an_exported_one(other_daemon):
+    with other_daemon.connect(BY_VALUE) as conn:
+        with pytest.raises(across.OperationError, match='2.9.9 there'):
+            conn.call(lambda: None)
+        conn.export('cloudpickle')
+        assert conn.call(lambda: lambda: 4)() == 4
+
+
+def test_another_version_whose_answers_do_not_fit(make_daemon, tmp_path):
+    # It knows our names, and uses others itself.
+    old, new = 'def _function_setstate(', 'def _function_set_state('
+    alias = old, '{}*args):\n    return _function_set_state(*args)\n\n\n{}'.format(old, new)
+    make_other_version(tmp_path, '2.9.9', alias, ('_function_setstate)', '_function_set_state)'))
+    with make_daemon(env=environment(str(tmp_path))).connect(BY_VALUE) as conn:
+        with pytest.raises(across.OperationError, match='2.9.9 there: AttributeError'):
+            conn.call(lambda: None)
+        conn.export('cloudpickle')
+        assert conn.call(lambda: lambda: 4)() == 4
+
+
+def test_another_version_of_cloudpickle_that_fits(make_daemon, isolation, tmp_path):
+    make_other_version(tmp_path, '3.99.0')
+    with make_daemon(isolation=isolation, env=environment(str(tmp_path))).connect(BY_VALUE) as conn:
+        assert conn.call(lambda: lambda: 4)() == 4
+        assert conn.execute('import cloudpickle; cloudpickle.__version__') == '3.99.0'
 
 
 def test_another_version_of_python_there(daemon, monkeypatch):
