@@ -56,7 +56,11 @@ def _make_parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group('where').add_mutually_exclusive_group(required=True)
     where.add_argument('--tcp', metavar='HOST:PORT', type=_parse_tcp, dest='address', help='TCP')
     where.add_argument(
-        '--unix', metavar='PATH', type=lambda path: ('unix', path), dest='address', help='a unix domain socket; @NAME: an abstract one'
+        '--unix',
+        metavar='PATH',
+        type=lambda path: ('unix', path),
+        dest='address',
+        help='a unix domain socket; @NAME: an abstract one',
     )
     where.add_argument(
         '--stdio', action='store_const', const=('stdio',), dest='address', help='standard input and output'

@@ -2,7 +2,7 @@
 """Names of the standard library that other versions of Python pickle, and that this one has elsewhere.
 
 A pickle names a class or function by the module that defines it, which is an internal one at times: Python 3.13 says
-`pathlib._local.PosixPath` where others say `pathlib.PosixPath`. So that what was pickled by one version is found by all,
+`pathlib._local.PosixPath` where others say `pathlib.PosixPath`. So that all versions find what one of them has pickled,
 such names are made known here: modules that are missing as aliases of public ones, which are not imported before they
 are needed, and a few names in modules that are loaded anyway.
 """

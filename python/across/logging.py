@@ -31,10 +31,10 @@ class AcrossHandler(logging.Handler):
     """Forwards records over `conn`, to the logger of the same name in the other process.
 
     Without `conn` it is the connection whose call is running. Messages and exceptions are formatted here, so their
-    arguments need not be picklable. Attributes that cannot be pickled arrive as their repr(), and handleError() is
-    called, as for every record that cannot be delivered as it is. Records of this package's own logger stay here, and
-    so do those that came over the same connection. When the connection has ended, records are dropped. A process that
-    connects with Options(trust='data') refuses all records.
+    arguments need not be picklable. Attributes that cannot be pickled arrive as their repr(); a handleError() that was
+    overridden is told so. Records that cannot be delivered go to handleError() in any case. Records of this package's
+    own logger stay here, and so do those that came over the same connection. When the connection has ended, records are
+    dropped. A process that connects with Options(trust='data') refuses all records.
     """
 
     def __init__(self, conn: Optional[Connection] = None) -> None:
@@ -55,12 +55,16 @@ class AcrossHandler(logging.Handler):
                 return
             attrs, trouble = self.__make_attrs(record)
             self.__conn.call(_handle, attrs)
-            if trouble is not None:
+            if trouble is not None and self.__is_told_of_errors():
                 raise OperationError(trouble)
         except DisconnectError:
             pass
         except Exception:
             self.handleError(record)
+
+    def __is_told_of_errors(self) -> bool:
+        # logging's own prints a traceback to standard error, too much for a record that has arrived.
+        return getattr(self.handleError, '__func__', None) is not logging.Handler.handleError
 
     def __make_attrs(self, record: logging.LogRecord) -> tuple[dict[str, Any], Optional[str]]:
         """Return the attributes to send, and what keeps one of them from arriving as it is, if anything does."""

@@ -260,7 +260,7 @@ def test_another_version_of_cloudpickle_that_does_not_fit(other_daemon):
 @pytest.mark.parametrize('isolation', ['process'])
 def test_another_version_is_replaced_by_an_exported_one(other_daemon):
     with other_daemon.connect(BY_VALUE) as conn:
-        with pytest.raises(across.OperationError, match='2.9.9 there'):
+        with pytest.raises(across.OperationError, match=r'2\.9\.9 there'):
             conn.call(lambda: None)
         conn.export('cloudpickle')
         assert conn.call(lambda: lambda: 4)() == 4
@@ -272,7 +272,7 @@ def test_another_version_whose_answers_do_not_fit(make_daemon, tmp_path):
     alias = old, '{}*args):\n    return _function_set_state(*args)\n\n\n{}'.format(old, new)
     make_other_version(tmp_path, '2.9.9', alias, ('_function_setstate)', '_function_set_state)'))
     with make_daemon(env=environment(str(tmp_path))).connect(BY_VALUE) as conn:
-        with pytest.raises(across.OperationError, match='2.9.9 there: AttributeError'):
+        with pytest.raises(across.OperationError, match=r'2\.9\.9 there: AttributeError'):
             conn.call(lambda: None)
         conn.export('cloudpickle')
         assert conn.call(lambda: lambda: 4)() == 4

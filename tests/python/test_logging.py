@@ -48,7 +48,6 @@ def records(logger):
 
 def test_records_reach_the_logger_of_the_same_name(conn, records):
     handler = across.logging.AcrossHandler(conn)
-    handler.handleError = lambda record: None
     handler.handle(logging.makeLogRecord({
         'name': 'rainbow', 'levelno': logging.INFO, 'msg': '%s and %d', 'args': (Unprintable(), 3),
         'extra': Unprintable(), 'lineno': 5,
@@ -63,6 +62,12 @@ def handle_and_note(handler, **attrs):
     handler.handleError = lambda record: errors.append(sys.exc_info()[1])
     handler.handle(logging.makeLogRecord({'levelno': logging.INFO, 'name': 'rainbow', 'msg': 'msg', **attrs}))
     return errors
+
+
+def test_a_record_that_arrives_prints_no_error(conn, records, capsys):
+    attrs = {'levelno': logging.INFO, 'name': 'rainbow', 'lock': threading.Lock()}
+    across.logging.AcrossHandler(conn).handle(logging.makeLogRecord(attrs))
+    assert len(records) == 1 and capsys.readouterr().err == ''
 
 
 def test_what_cannot_be_pickled_is_reported_and_the_record_arrives(conn, records):

@@ -122,7 +122,8 @@ one, other = [across.Connection.from_socket(end) for end in socket.socketpair()]
 SOURCE = '''
 import sys, types
 module = types.ModuleType('labonly')
-lines = 'def run(number):', '    return fail(number * 2)', '', '', 'def fail(number):', '    raise ValueError(number)  # far'
+lines = ['def run(number):', '    return fail(number * 2)', '', '', 'def fail(number):']
+lines.append('    raise ValueError(number)  # far')
 text = chr(10).join(lines)
 module.__loader__ = Loader = type('Loader', (), {'get_source': staticmethod(lambda name: text)})
 exec(compile(text, '/srv/lab/labonly.py', 'exec'), module.__dict__)
