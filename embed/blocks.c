@@ -11,6 +11,7 @@
 #define LARGE_PAGE (2u * 1024u * 1024u)
 
 struct ax_block {
+    struct ax_job job; /* gives it back to the kernel */
     struct ax_engine *engine;
     void *memory; /* what was mapped */
     size_t mapped;
@@ -44,6 +45,20 @@ static void unmap(struct ax_block *block)
         return;
     munmap(block->memory, block->mapped);
     free(block);
+}
+
+static void run_unmap(struct ax_job *job)
+{
+    unmap((struct ax_block *)job);
+}
+
+/* Has a service unmap it: the kernel takes long for that, and this may be the loop's thread, or one that holds the GIL. NULL is fine. */
+static void unmap_later(struct ax_block *block)
+{
+    if (block == NULL)
+        return;
+    block->job.run = run_unmap;
+    ax_executor_submit_service(&block->engine->executor, &block->job);
 }
 
 static struct ax_block *map(struct ax_engine *engine, size_t size)
@@ -83,7 +98,7 @@ static void on_trim(uv_timer_t *timer)
 {
     struct ax_loop *loop = timer->data;
     struct ax_blocks *blocks = &((struct ax_engine *)((char *)loop - offsetof(struct ax_engine, loop)))->blocks;
-    unmap(take_spare(blocks, AX_BLOCKS_KEEP_MS));
+    unmap_later(take_spare(blocks, AX_BLOCKS_KEEP_MS));
     pthread_mutex_lock(&blocks->lock);
     blocks->watched = blocks->spare != NULL;
     uint64_t age = ax_loop_now() - blocks->since;
@@ -132,7 +147,7 @@ static void keep(struct ax_block *block)
     pthread_mutex_unlock(&blocks->lock);
     if (!watched)
         ax_loop_post(&block->engine->loop, &blocks->watch);
-    unmap(before);
+    unmap_later(before);
 }
 
 static void release(void *owner)
@@ -150,7 +165,7 @@ bool ax_blocks_take(struct ax_engine *engine, uint64_t size, struct ax_buffer *b
         return false;
     struct ax_block *block = take_spare(&engine->blocks, 0);
     if (block != NULL && (block->size < size || block->size / 2 > round_up(size))) { /* too small; or a waste */
-        unmap(block);
+        unmap_later(block);
         block = NULL;
     }
     if (block == NULL)

@@ -31,7 +31,9 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
     struct ax_connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL)
         return NULL;
-    int error = ax_session_init(&connection->session, config, ax_loop_now());
+    struct ax_session_config own = *config;
+    own.keeps_discarded = true;
+    int error = ax_session_init(&connection->session, &own, ax_loop_now());
     if (error != 0) {
         free(connection);
         errno = error == AX_ENOMEM ? ENOMEM : EINVAL;
@@ -53,7 +55,6 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
     connection->drop_job = (struct ax_job){.run = run_drop, .owner = connection->number};
     connection->finish_job = (struct ax_job){.run = run_finish, .owner = connection->number};
     connection->place_job.run = ax_placement_run;
-    sem_init(&connection->place_done, 0, 0);
     connection->timer_due = AX_NEVER;
     return connection;
 }
@@ -76,7 +77,6 @@ void ax_connection_unref(struct ax_connection *connection)
     ax_session_fini(&connection->session);
     ax_objects_fini(&connection->objects);
     free(connection->end_reason);
-    sem_destroy(&connection->place_done);
     pthread_mutex_destroy(&connection->order_lock);
     pthread_mutex_destroy(&connection->lock);
     connection->ops->freed(connection->above);
@@ -128,9 +128,39 @@ void ax_connection_lock_last(struct ax_connection *connection)
     pthread_mutex_lock(&connection->lock);
 }
 
+/* Messages that are freed by a service: to give the kernel its pages back takes long. */
+struct discarded {
+    struct ax_job job;
+    struct ax_message *messages;
+};
+
+static void run_discard(struct ax_job *job)
+{
+    struct discarded *discarded = (struct discarded *)job;
+    ax_message_free_all(discarded->messages);
+    free(discarded);
+}
+
+static void discard(struct ax_connection *connection, struct ax_message *messages)
+{
+    struct discarded *discarded = malloc(sizeof *discarded);
+    if (discarded == NULL) {
+        ax_message_free_all(messages);
+        return;
+    }
+    *discarded = (struct discarded){.job.run = run_discard, .messages = messages};
+    ax_executor_submit_service(&connection->engine->executor, &discarded->job);
+}
+
 void ax_connection_unlock(struct ax_connection *connection)
 {
+    struct ax_message *discarded = NULL;
+    /* The body that is being moved may be one of them: whoever moves it unlocks once more. */
+    if (connection->session.discarded != NULL && !connection->moving)
+        discarded = ax_session_take_discarded(&connection->session);
     pthread_mutex_unlock(&connection->lock);
+    if (discarded != NULL)
+        discard(connection, discarded);
 }
 
 /* Whether this process was forked from the connection's: then its locks may be held by nobody, and nothing is done with it. */

@@ -22,7 +22,6 @@
 #define AX_EMBED_CONNECTION_H
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -159,7 +158,9 @@ struct ax_connection {
     struct ax_job place_job;
     struct ax_wish wish; /* that the job is to fulfil */
     bool place_submitted;
-    sem_t place_done; /* posted when the job has given the memory */
+    bool held;           /* nobody reads before the job has given the memory, or held_until has passed (ms) */
+    uint64_t held_until;
+    bool moving; /* nobody reads: what has come of a body is being copied, without the lock */
 
     /* The loop's thread only. */
     bool attached;      /* handles are initialised */

@@ -151,7 +151,8 @@ static bool read_locked(struct ax_connection *connection, unsigned char *scratch
                         struct ax_arrivals *arrivals)
 {
     void *memory;
-    if (connection->stream.in_fd < 0 || !ax_session_wants_read(&connection->session))
+    if (connection->stream.in_fd < 0 || !ax_session_wants_read(&connection->session) ||
+        ax_connection_is_held(connection))
         return false;
     size_t space = ax_session_space(&connection->session, &memory);
     if (space > BODY_READ_MAX)
@@ -163,7 +164,8 @@ static bool read_locked(struct ax_connection *connection, unsigned char *scratch
         space > 0 ? ax_stream_read(&connection->stream, to, 2) : ax_stream_read(&connection->stream, to + 1, 1);
     if (got != -EAGAIN)
         take_in_locked(connection, got, space, scratch, arrivals);
-    arrivals->placing = ax_placement_look_locked(connection);
+    if (ax_placement_look_locked(connection, &arrivals->wish))
+        arrivals->moves = true;
     ax_connection_settle_locked(connection);
     return got > 0 && (size_t)got >= space + size / 2 && ax_connection_phase(connection) < AX_PHASE_STOPPING;
 }
@@ -174,8 +176,8 @@ void ax_connection_read(struct ax_connection *connection, unsigned char *scratch
     ax_connection_lock_last(connection);
     read_locked(connection, scratch, size, arrivals);
     ax_connection_unlock(connection);
-    if (arrivals->placing)
-        ax_placement_hold(connection);
+    if (arrivals->moves)
+        ax_placement_move(connection, &arrivals->wish);
 }
 
 /* ---- leaving the reading to others ---- */
@@ -187,7 +189,7 @@ void ax_connection_read(struct ax_connection *connection, unsigned char *scratch
 static bool is_turn_of_others(const struct ax_connection *connection, const struct ax_arrivals *arrivals)
 {
     const struct ax_session *session = &connection->session;
-    if (session->state != AX_STATE_READY || connection->writes_blocked)
+    if (session->state != AX_STATE_READY || connection->writes_blocked || ax_connection_is_held(connection))
         return false;
     /* The one that is woken counts as waiting still. */
     unsigned others = connection->waiting - (arrivals->handed == 1 && connection->waiting > 0);
@@ -223,8 +225,8 @@ static bool read_once(struct ax_connection *connection, bool is_first)
         connection->watched = 0;
     }
     submit_behind(connection, &arrivals.queue);
-    if (arrivals.placing)
-        ax_placement_hold(connection);
+    if (arrivals.moves)
+        ax_placement_move(connection, &arrivals.wish);
     return more;
 }
 
@@ -254,6 +256,7 @@ static void set_timer(struct ax_connection *connection, uint64_t due);
 static void catch_up_locked(struct ax_connection *connection, struct ax_arrivals *arrivals)
 {
     struct ax_loop *loop = &connection->engine->loop;
+    connection->held = false;
     for (int i = 0; i < READS_PER_WAKEUP; i++)
         if (!read_locked(connection, loop->scratch, sizeof loop->scratch, arrivals))
             break;
@@ -271,13 +274,19 @@ static void on_timer(uv_timer_t *timer)
     connection->timer_due = AX_NEVER;
     ax_connection_ref(connection);
     ax_connection_lock(connection);
-    if (ax_loop_now() >= ax_session_deadline(&connection->session))
-        catch_up_locked(connection, &arrivals);
-    ax_session_expire(&connection->session, ax_loop_now(), &event);
-    ax_connection_event_locked(connection, &event, &arrivals);
-    ax_connection_settle_locked(connection);
+    if (connection->held && ax_loop_now() >= connection->held_until)
+        connection->held = false;
+    if (!connection->moving) { /* else what has come cannot be read yet, and the peer is not to blame */
+        if (ax_loop_now() >= ax_session_deadline(&connection->session))
+            catch_up_locked(connection, &arrivals);
+        ax_session_expire(&connection->session, ax_loop_now(), &event);
+        ax_connection_event_locked(connection, &event, &arrivals);
+        ax_connection_settle_locked(connection);
+    }
     ax_connection_unlock(connection);
     ax_connection_submit(connection, &arrivals.queue);
+    if (arrivals.moves)
+        ax_placement_move(connection, &arrivals.wish);
     attend(connection);
     ax_connection_unref(connection);
 }
@@ -382,6 +391,17 @@ static void watch(struct ax_connection *connection, bool reading, bool writing)
         set_poll(&connection->poll_out, wanted & UV_WRITABLE);
 }
 
+/* When the timer is to look at the connection. With the lock. */
+static uint64_t next_look(const struct ax_connection *connection)
+{
+    uint64_t due = ax_session_deadline(&connection->session);
+    if (connection->held && connection->held_until < due)
+        due = connection->held_until;
+    if (connection->moving && due < ax_loop_now() + 1) /* not again before that has got on */
+        due = ax_loop_now() + 1;
+    return due;
+}
+
 /* Brings poll, timer and phase in line with the session. On the loop, without the lock. */
 static void attend(struct ax_connection *connection)
 {
@@ -406,8 +426,8 @@ static void attend(struct ax_connection *connection)
     bool over = !wants_read && !writing;
     if (over)
         ax_connection_register_locked(connection); /* it may end before it began */
-    bool reading = ax_lease_settle_locked(connection) && wants_read;
-    uint64_t due = ax_session_deadline(&connection->session);
+    bool reading = ax_lease_settle_locked(connection) && wants_read && !ax_connection_is_held(connection);
+    uint64_t due = next_look(connection);
     ax_connection_unlock(connection);
     if (over) {
         detach(connection);

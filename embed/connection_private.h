@@ -18,8 +18,15 @@ struct ax_arrivals {
     struct ax_request_queue queue;
     unsigned requests; /* how many */
     unsigned handed;   /* results, and requests within calls, that were handed to the threads which wait for them */
-    bool placing;      /* the reader is to call ax_placement_hold() */
+    bool moves;        /* the reader is to call ax_placement_move() with this wish, without the lock */
+    struct ax_wish wish;
 };
+
+/* Whether nobody is to read for the moment: see placement.h. With the lock. */
+static inline bool ax_connection_is_held(const struct ax_connection *connection)
+{
+    return connection->held || connection->moving;
+}
 
 static inline void ax_request_push(struct ax_request_queue *queue, struct ax_request *request)
 {

@@ -134,7 +134,7 @@ static bool take(struct ax_connection *connection, struct pollfd items[2], bool 
     bool taken = false;
     ax_connection_lock(connection);
     if (lease->state == AX_LEASE_FREE && !lease->wanted && connection->session.state == AX_STATE_READY &&
-        has_waker(lease)) {
+        !ax_connection_is_held(connection) && has_waker(lease)) {
         lease->state = AX_LEASE_TAKEN;
         lease->since = ax_loop_now();
         items[0] = (struct pollfd){.fd = connection->stream.in_fd, .events = POLLIN};

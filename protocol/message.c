@@ -40,6 +40,15 @@ void ax_message_free(struct ax_message *message)
     free(message);
 }
 
+void ax_message_free_all(struct ax_message *list)
+{
+    while (list) {
+        struct ax_message *next = list->next;
+        ax_message_free(list);
+        list = next;
+    }
+}
+
 struct ax_buffer *ax_message_add_buffer(struct ax_message *message)
 {
     uint32_t count = message->buffer_count;

@@ -78,11 +78,30 @@ int ax_session_init(struct ax_session *session, const struct ax_session_config *
 
 void ax_session_fini(struct ax_session *session)
 {
-    ax_lane_fini(&session->lane);
-    ax_lane_fini(&session->bulk);
+    ax_lane_drop(session, &session->lane);
+    ax_lane_drop(session, &session->bulk);
+    ax_message_free_all(ax_session_take_discarded(session));
     ax_session_drop_releases(session);
     ax_session_drop_output(session);
     ax_idmap_fini(&session->calls);
+}
+
+void ax_session_discard(struct ax_session *session, struct ax_message *message)
+{
+    if (!message || !session->config.keeps_discarded || ax_message_memory(message) < AX_DISCARDED_MIN) {
+        ax_message_free(message);
+        return;
+    }
+    message->next = session->discarded;
+    session->discarded = message;
+}
+
+struct ax_message *ax_session_take_discarded(struct ax_session *session)
+{
+    struct ax_message *discarded = session->discarded;
+
+    session->discarded = NULL;
+    return discarded;
 }
 
 /* ---- changes of state ---- */
@@ -161,8 +180,8 @@ void ax_session_fail(struct ax_session *session, int error, const char *reason)
     if (may_speak && (session->features & AX_FEATURE_REASON))
         (void)ax_session_queue_goodbye(session, session->reason, AX_TIME_UNKNOWN);
     ax_session_drop_releases(session);
-    ax_lane_fini(&session->lane);
-    ax_lane_fini(&session->bulk);
+    ax_lane_drop(session, &session->lane);
+    ax_lane_drop(session, &session->bulk);
 }
 
 void ax_session_failf(struct ax_session *session, int error, const char *format, ...)

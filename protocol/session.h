@@ -67,6 +67,8 @@
 #define AX_CHUNK_SIZE (256u * 1024u)
 /* Requests of at least this size count against the window. Smaller ones are bounded by their number. */
 #define AX_COUNTED_MIN (64u * 1024u)
+/* A message of at least this size that nobody wants may be kept for its owner to free: that takes the kernel some time. */
+#define AX_DISCARDED_MIN (64u * 1024u)
 
 enum ax_role { AX_OPENER, AX_ACCEPTOR };
 
@@ -105,6 +107,7 @@ struct ax_session_config {
                                       for the life of the session */
     bool refuse_requests;          /* whatever the peer asks to be run here is answered with an operation error, and is
                                       no event; its releases count, and so do answers to what we ask */
+    bool keeps_discarded;          /* messages that nobody wants are kept for ax_session_take_discarded(), if they are large */
     struct ax_limits limits;
 };
 
@@ -161,6 +164,7 @@ struct ax_session {
     struct ax_lane lane; /* what comes in frames of its own */
     struct ax_lane bulk; /* what comes in chunks */
     uint64_t bodies;     /* how many frames have begun, in both */
+    struct ax_message *discarded; /* owned list; see ax_session_take_discarded() */
 
     /* Output */
     struct ax_output output;
@@ -234,6 +238,12 @@ size_t ax_session_feed(struct ax_session *session, const void *data, size_t size
 
 /* The stream has ended. FAILED with AX_EEOF, except in CLOSED; in CLOSING, where the peer may just go, CLOSED. */
 void ax_session_feed_eof(struct ax_session *session, struct ax_event *event);
+
+/*
+ * With config.keeps_discarded: the large messages, complete or not, that were dropped since the last call; the caller owns
+ * the list, or NULL. Freeing them may take long: the owner of the session does it without the lock that guards this.
+ */
+struct ax_message *ax_session_take_discarded(struct ax_session *session);
 
 /* ---- what to wait for ---- */
 

@@ -247,5 +247,5 @@ void ax_session_dispatch(struct ax_session *session, struct ax_message *message,
 {
     find_action(session, message->type)(session, message, now, event);
     if (event->message != message)
-        ax_message_free(message);
+        ax_session_discard(session, message);
 }

@@ -10,9 +10,9 @@
 
 #include "protocol/session_private.h"
 
-void ax_lane_fini(struct ax_lane *lane)
+void ax_lane_drop(struct ax_session *session, struct ax_lane *lane)
 {
-    ax_message_free(lane->message);
+    ax_session_discard(session, lane->message);
     *lane = (struct ax_lane){0};
 }
 

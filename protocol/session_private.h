@@ -43,6 +43,9 @@ void ax_session_become_closed(struct ax_session *session, const struct ax_messag
  */
 void ax_session_report(const struct ax_session *session, enum ax_session_state before, struct ax_event *event);
 
+/* Frees a message that nobody wants, or keeps it for ax_session_take_discarded(). NULL is fine. */
+void ax_session_discard(struct ax_session *session, struct ax_message *message);
+
 /* What the map of calls holds for a call that nobody waits for any more. */
 extern char ax_session_forgotten;
 
@@ -56,7 +59,7 @@ size_t ax_session_take_superblock(struct ax_session *session, const unsigned cha
 /* ---- session_input.c ---- */
 
 /* Drops what has come of a message. */
-void ax_lane_fini(struct ax_lane *lane);
+void ax_lane_drop(struct ax_session *session, struct ax_lane *lane);
 
 /* ---- session_dispatch.c ---- */
 

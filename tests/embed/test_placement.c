@@ -3,6 +3,7 @@
 #include "tests/embed/testing.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "embed/connection.h"
@@ -210,6 +211,46 @@ static void a_connection_may_break_in_the_middle(void **state)
     }
 }
 
+/* What a reader would wait for never comes. */
+static void a_place_that_is_refused_holds_nobody_up(void **state)
+{
+    struct pair *pair = *state;
+    atomic_store(&refuses, true);
+    echo_body(pair, AX_BUFFER_BYTES);
+    ax_connection_lock(pair->far);
+    assert_false(pair->far->held);
+    ax_connection_unlock(pair->far);
+}
+
+/* The loop goes on while a place is awaited, and so does the connection: here the place comes when the body has. */
+static void a_hold_ends_by_itself(void **state)
+{
+    struct pair *pair = *state;
+    atomic_store(&is_slow, true);
+    echo_body(pair, AX_BUFFER_BYTEARRAY);
+    assert_false(atomic_load(&came_in_place));
+}
+
+/* Memory that is being filled stays until it is, whatever becomes of the message that it is for. */
+static void a_connection_may_break_while_a_body_moves(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        struct pair *pair = pair_on_sockets(&ops);
+        struct ax_pending pending;
+        send_body(pair->near, AX_BUFFER_MEMORY, &pending);
+        for (int wait = 0; wait < i; wait++)
+            sched_yield();
+        ax_connection_cancel(i % 2 ? pair->near : pair->far);
+        assert_int_equal(await(pair->near, &pending), 0);
+        if (pending.message != NULL) { /* it was quicker */
+            assert_null(ax_ticket_done(pair->near, &pending.ticket));
+            ax_message_free(pending.message);
+        }
+        pair_end(pair);
+    }
+}
+
 static void *echo_some(void *arg)
 {
     for (int i = 0; i < 3; i++)
@@ -233,7 +274,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_object_is_received_into_its_memory),       TEST(a_place_that_comes_too_late_is_given_back),
         TEST(without_a_place_the_body_comes_all_the_same), TEST(memory_of_no_kind_needs_nobody),
-        TEST(a_connection_may_break_in_the_middle),        TEST(several_threads_send_large_bodies),
+        TEST(a_place_that_is_refused_holds_nobody_up),     TEST(a_hold_ends_by_itself),
+        cmocka_unit_test(a_connection_may_break_while_a_body_moves), TEST(a_connection_may_break_in_the_middle),        TEST(several_threads_send_large_bodies),
     };
 
     for (size_t i = 0; i < BODY; i++)

@@ -276,6 +276,37 @@ static void the_largest_count_is_refused(void **state)
     assert_true(alloc_largest() < 1024);
 }
 
+/* ---- what nobody wants ---- */
+
+/* To free much takes long: an owner with a lock asks for it, and does it elsewhere. What is small is freed at once. */
+static void large_messages_that_nobody_wants_may_be_kept_for_the_owner(void **state)
+{
+    static unsigned char body[AX_DISCARDED_MIN];
+    struct ax_session_config config = peer_config(AX_ACCEPTOR);
+
+    (void)state;
+    config.keeps_discarded = true;
+    peer_make_ready(&peer, &config, 0, 0);
+    ax_session_close(&peer.session, NULL, peer.now); /* what comes now is dropped */
+    feed_frame("\1\0\0", 3, true);
+    feed_frame("small", 5, false);
+    assert_null(ax_session_take_discarded(&peer.session));
+    feed_frame("\1\0\0", 3, true);
+    feed_frame(body, sizeof body, false);
+    feed_frame("\1\0\0", 3, true);
+    feed_header(sizeof body, false);
+    peer_feed(&peer, body, sizeof body - 1);
+    struct ax_message *whole = ax_session_take_discarded(&peer.session);
+    assert_non_null(whole);
+    assert_null(whole->next);
+    ax_message_free_all(whole);
+    ax_session_fail(&peer.session, AX_EEOF, "on purpose"); /* in the middle of a body */
+    struct ax_message *part = ax_session_take_discarded(&peer.session);
+    assert_non_null(part);
+    assert_null(part->next);
+    ax_message_free_all(part);
+}
+
 /* ---- calls ---- */
 
 static void one_call_too_many_is_refused_and_its_references_are_answered_for(void **state)
@@ -431,6 +462,7 @@ int main(void)
         TEST(a_list_may_be_as_long_as_the_limit),
         TEST(a_count_that_the_head_does_not_hold_is_refused),
         TEST(the_largest_count_is_refused),
+        TEST(large_messages_that_nobody_wants_may_be_kept_for_the_owner),
         TEST(one_call_too_many_is_refused_and_its_references_are_answered_for),
         TEST(refusals_that_nobody_reads_fail_the_session),
         TEST(without_memory_to_refuse_a_call_the_session_fails),
