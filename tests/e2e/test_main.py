@@ -293,6 +293,7 @@ def test_a_server_serves_plain_clients(server, plain_across):
 def test_a_server_accepts_exported_modules(server, tmp_path, monkeypatch):
     (tmp_path / 'only_here.py').write_text('def answer():\n    return 42\n')
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, 'only_here', raising=False)  # which another test has left, without its file
     import only_here
 
     with server.connect() as conn:

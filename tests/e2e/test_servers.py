@@ -496,6 +496,7 @@ def test_abstract_names_are_for_the_own_user(caplog):
 def test_a_client_brings_its_package(start, tmp_path, monkeypatch):
     (tmp_path / 'only_here.py').write_text('def answer():\n    return 42\n')
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, 'only_here', raising=False)  # which another test has left, without its file
     import only_here
 
     server = start('BIOSConnectionHandler')
