@@ -221,7 +221,7 @@ static void test_without_rules_an_abstract_name_is_for_the_own_user(void **state
     socklen_t size = offsetof(struct sockaddr_un, sun_path) + 24;
     (void)state;
 
-    snprintf(address.sun_path + 1, 24, "acrossd-test-%010ld", (long)getpid());
+    snprintf(address.sun_path + 1, 24, "acrossd-test-%010u", (unsigned)getpid());
     assert_true(stranger_may(&address, size, geteuid()));
     if (geteuid() != 0)
         skip();
