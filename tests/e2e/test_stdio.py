@@ -3,7 +3,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ import across
 from . import daemon as daemons
 from . import deadly_tasks as deadly
 from . import remote_tasks as tasks
-from .waiting import LIMIT, Family, join, wait_until
+from .waiting import LIMIT, Family, freeze, join, wait_until
 
 NOISE = b'\0\xff' * 1000 + b'\n'
 
@@ -184,7 +183,7 @@ def test_a_worker_that_can_do_nothing_for_its_end_is_killed():
     )
     conn = across.Connection.from_pipes(process.stdout, process.stdin)
     worker = conn.call(os.getpid)
-    os.kill(worker, signal.SIGSTOP)
+    freeze(worker)
     conn.cancel()
     daemons.close_broken(conn)
     with process.stderr:

@@ -4,6 +4,7 @@
 import contextlib
 import os
 import random
+import signal
 import socket
 import time
 
@@ -95,6 +96,20 @@ def start_of(pid):
         if state not in ('Z', 'X'):
             return int(fields[18])
     return None
+
+
+def freeze(pid):
+    """Stop a process with SIGSTOP, and wait until each of its threads has stopped."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def has_stopped():
+        states = set()
+        for task in os.listdir('/proc/{}/task'.format(pid)):
+            with contextlib.suppress(*GONE), open('/proc/{}/task/{}/stat'.format(pid, task)) as file:
+                states.add(file.read().rpartition(')')[2].split()[0])
+        return states == {'T'}
+
+    wait_until(has_stopped, lambda: 'the stop of process {}'.format(pid))
 
 
 def is_alive(pid):
