@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from measures import shares
 import across
 
 TICKS = os.sysconf('SC_CLK_TCK')
+SUPERBLOCK = bytes.fromhex('e35b9e78000200000000000000000000')  # of across 0.2
 
 
 class Server:
@@ -41,8 +43,14 @@ class Server:
         return across.Connection.from_unix(self.path)
 
     def status(self) -> dict[str, object]:
+        """How it is now: an answer is good for a second, so the first one may be older."""
         command = [str(self.acrossd), 'status', 'unix:' + self.path, '--json']
-        return dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+        begin = time.time()
+        while True:
+            status = dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+            if status['as_of_ms'] >= int(begin * 1000):
+                return status
+            time.sleep(0.05)
 
     def pids(self) -> list[int]:
         """All processes of the server."""
@@ -52,10 +60,6 @@ class Server:
                 for task in os.listdir(f'/proc/{pid}/task'):
                     found += map(int, Path(f'/proc/{pid}/task/{task}/children').read_text().split())
         return found
-
-    def wait_for_spare(self) -> None:
-        while not any(worker['state'] == 'spare' for worker in self.status()['workers']):  # type: ignore[attr-defined]
-            time.sleep(0.005)
 
     def wait_for_rest(self) -> None:
         """Wait until connections that have ended have left one worker, spare or shared."""
@@ -91,18 +95,40 @@ def cpu_seconds(pids: list[int]) -> float:
 def first_results(acrossd: Path, count: int, *options: str) -> list[float]:
     """Milliseconds from connect to the first result; with spare workers, once one is ready."""
     times = []
-    has_spare = '--isolation' not in options and '0' not in options
     with serving(acrossd, *options) as server:
         for _ in range(count):
-            if has_spare:
-                server.wait_for_spare()
-            else:
-                time.sleep(0.02)  # as long as those who wait for a spare one mostly do
+            time.sleep(0.02)  # a spare worker is ready by then
             begin = time.perf_counter()
             with server.connect() as conn:
                 conn.call(os.getpid)
                 times.append((time.perf_counter() - begin) * 1e3)
     return times
+
+
+def one_after_the_other(acrossd: Path, count: int) -> float:
+    """Milliseconds for each of so many connections with one call, from connect to close, at once after a pause."""
+    with serving(acrossd) as server:
+        time.sleep(1)
+        begin = time.perf_counter()
+        for _ in range(count):
+            with server.connect() as conn:
+                conn.call(os.getpid)
+        return (time.perf_counter() - begin) / count * 1e3
+
+
+def burst(acrossd: Path, count: int) -> float:
+    """Seconds until so many clients that connect at once are all served."""
+    with serving(acrossd) as server, contextlib.ExitStack() as stack:
+        time.sleep(1)
+        socks = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(count)]
+        begin = time.perf_counter()
+        for sock in socks:
+            sock.connect(server.path)
+            sock.sendall(SUPERBLOCK)
+        for sock in socks:
+            if len(sock.recv(len(SUPERBLOCK), socket.MSG_WAITALL)) < len(SUPERBLOCK):
+                raise RuntimeError('a client of the burst was not served')
+        return time.perf_counter() - begin
 
 
 def idle_memory(acrossd: Path, count: int, *options: str) -> float:
@@ -166,6 +192,8 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, object]]:
             if preload:
                 name = name.replace('(ms)', 'numpy preloaded (ms)')
                 add(name, statistics.median(first_results(args.acrossd, args.connects, *options, *preload)))
+        add('40 connections one after the other (ms each)', one_after_the_other(args.acrossd, 40))
+        add('200 connections at once (s)', burst(args.acrossd, 200))
         add('memory of an idle worker with its keeper (kB)', idle_memory(args.acrossd, 50) / 1000)
         shared = ['--isolation', 'shared']
         add('memory of an idle connection, shared (kB)', idle_memory(args.acrossd, args.idle, *shared) / 1000)

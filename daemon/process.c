@@ -51,8 +51,8 @@ unsigned ax_process_raise_file_limit(void)
 }
 
 /*
- * ---- the child's side, between fork and exec: async-signal-safe functions only, as far as it matters with one
- * thread ----
+ * ---- the child's side, between fork and exec: async-signal-safe functions only, for another thread may have had a
+ * lock ----
  */
 
 void ax_process_ignore_write_signals(void)
@@ -101,7 +101,7 @@ static void run_child(const struct ax_texts *arguments, char *const *environment
     setsid();
     if (place_fds(control_fd) == 0)
         execve("/proc/self/exe", arguments->items, environment);
-    ax_log(AX_LOG_ERROR, "cannot start a process of acrossd: %s", strerror(errno));
+    ax_log_bare("acrossd: cannot start a process of acrossd: %s", strerror(errno)); /* looks at no clock, which has a lock */
     _exit(1);
 }
 

@@ -16,8 +16,7 @@ unsigned ax_process_raise_file_limit(void);
 /*
  * Starts the own executable anew, with arguments[1..], this environment, and nothing open but the standard descriptors (standard input:
  * /dev/null) and `control_fd`, which becomes AX_PROCESS_CONTROL_FD there. It leads a new session, so that a
- * terminal's Ctrl-C does not reach it, and has default signal dispositions and an empty signal mask. The caller must
- * have one thread only. The child's process id, or a negative errno. *pidfd is a descriptor of it, close-on-exec;
+ * terminal's Ctrl-C does not reach it, and has default signal dispositions and an empty signal mask. The child's process id, or a negative errno. *pidfd is a descriptor of it, close-on-exec;
  * kill and wait by it.
  */
 pid_t ax_process_start(const struct ax_texts *arguments, char *const *environment, int control_fd, int *pidfd);

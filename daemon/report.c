@@ -2,10 +2,63 @@
 #include "daemon/report.h"
 
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/address.h"
 #include "daemon/log.h"
+#include "daemon/pids.h"
+
+/* ---- memory ---- */
+
+struct ax_report_memory {
+    struct ax_pids index; /* of what is in `figures` */
+    size_t count;
+    struct {
+        pid_t pid;
+        uint64_t bytes;
+    } figures[AX_STATUS_ROWS_MAX];
+};
+
+struct ax_report_memory *ax_report_memory_new(const struct ax_pool *pool)
+{
+    struct ax_report_memory *memory = calloc(1, sizeof *memory);
+    const struct ax_child *child = ax_pool_first(pool);
+
+    for (; memory != NULL && child != NULL && memory->count < AX_STATUS_ROWS_MAX; child = ax_pool_next(pool, child)) {
+        if (child->pid <= 0)
+            continue;
+        memory->figures[memory->count].pid = child->pid;
+        if (ax_pids_add(&memory->index, child->pid, &memory->figures[memory->count].bytes) < 0)
+            break;
+        memory->count++;
+    }
+    return memory;
+}
+
+void ax_report_memory_read(struct ax_report_memory *memory)
+{
+    for (size_t i = 0; i < memory->count; i++)
+        memory->figures[i].bytes = ax_status_memory(memory->figures[i].pid);
+}
+
+void ax_report_memory_free(struct ax_report_memory *memory)
+{
+    if (memory == NULL)
+        return;
+    ax_pids_fini(&memory->index);
+    free(memory);
+}
+
+/* 0: unknown. */
+static uint64_t memory_of(const struct ax_report_memory *memory, pid_t pid)
+{
+    const uint64_t *bytes = memory != NULL && pid > 0 ? ax_pids_find(&memory->index, pid) : NULL;
+
+    return bytes != NULL ? *bytes : 0;
+}
+
+/* ---- the report ---- */
 
 struct report {
     struct ax_status status;
@@ -74,7 +127,7 @@ static int add_workers(struct report *report, const struct ax_report_source *sou
             .pid = child->pid,
             .state = state_of(child),
             .age_ms = source->now - child->asked_at,
-            .memory = child->pid > 0 ? ax_status_memory(child->pid) : 0,
+            .memory = memory_of(source->memory, child->pid),
             .connections = child->connections,
             .calls_running = tally->calls_running,
             .calls_done = tally->calls_done,
@@ -121,12 +174,15 @@ static void add_facts(struct report *report, const struct ax_report_source *sour
 {
     const struct ax_nursery *nursery = source->pool->nursery;
     struct ax_status *status = &report->status;
+    struct timespec now;
 
+    clock_gettime(CLOCK_REALTIME, &now);
     status->version = AX_VERSION;
     status->python = AX_PYTHON_VERSION;
     status->pid = getpid();
     status->isolation = source->options->isolation == AX_ISOLATION_SHARED ? "shared" : "process";
     status->state = source->is_stopping ? "stopping" : "serving";
+    status->as_of_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     status->uptime_ms = source->now - source->started_at;
     status->limits.connections = source->pool->limit;
     status->limits.handshakes = source->handshake_limit;

@@ -13,12 +13,24 @@
 #include "daemon/pool.h"
 #include "daemon/status.h"
 
+/*
+ * What workers take in memory, by process. It is read apart from the rest, since that may have to wait for each of them,
+ * and knows nothing else: so that may be done in another thread.
+ */
+struct ax_report_memory;
+
+/* Which processes there are, at most AX_STATUS_ROWS_MAX of them. NULL when there is no memory. */
+struct ax_report_memory *ax_report_memory_new(const struct ax_pool *pool);
+void ax_report_memory_read(struct ax_report_memory *memory);
+void ax_report_memory_free(struct ax_report_memory *memory);
+
 /* Where it is gathered from; borrowed. */
 struct ax_report_source {
     const struct ax_options *options;
     const struct ax_acceptor *acceptor;
     const struct ax_clients *clients;
     const struct ax_pool *pool;
+    const struct ax_report_memory *memory; /* NULL: nothing is known of it */
     size_t handshake_limit;
     uint64_t started_at; /* on the loop's clock, as `now` */
     uint64_t now;

@@ -46,7 +46,7 @@ int ax_status_request_decode(enum ax_status_format *format, const unsigned char 
 /* ---- the answer ---- */
 
 /* Rows of workers and of connections in an answer; of those beyond it only the number is told. A row takes 100 bytes,
- * mostly, and each worker's row some system calls of the supervisor (ax_status_memory()). */
+ * mostly, and each worker's row some system calls (ax_status_memory()). */
 #define AX_STATUS_ROWS_MAX 4096u
 
 /* Bytes of an answer. The longest row has 160 bytes of text that JSON writes with six bytes each, and numbers. */
@@ -81,6 +81,7 @@ struct ax_status {
     pid_t pid;          /* the supervisor's */
     const char *isolation;
     const char *state; /* "starting", "serving", "stopping" */
+    uint64_t as_of_ms; /* since 1970: when this was so */
     uint64_t uptime_ms;
     const char *const *addresses; /* that it listens on */
     size_t address_count;
@@ -125,7 +126,8 @@ void ax_status_write_json(struct ax_writer *writer, const struct ax_status *stat
  * what is resident when that may not be read, as of a process of another user. 0: there is no such process.
  *
  * The kernel walks the process's page tables for it, at some 3 microseconds for each resident MB: 40 for a bare
- * interpreter, 90 with numpy, more than 1,000 with 500 MB. For a thousand workers that adds up to a tenth of a second.
+ * interpreter, 90 with numpy, more than 1,000 with 500 MB. For a thousand workers that adds up to a tenth of a second. And
+ * it waits while the process changes its address space: never in a loop.
  */
 uint64_t ax_status_memory(pid_t pid);
 

@@ -70,6 +70,7 @@ static void write_head(struct ax_writer *writer, const struct ax_status *status)
     write_number_member(writer, "pid", (uint64_t)status->pid);
     write_text_member(writer, "isolation", status->isolation);
     write_text_member(writer, "state", status->state);
+    write_number_member(writer, "as_of_ms", status->as_of_ms);
     write_number_member(writer, "uptime_ms", status->uptime_ms);
     write_name(writer, "addresses");
     ax_writer_print(writer, "[");

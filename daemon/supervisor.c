@@ -16,7 +16,6 @@
 #include "daemon/access.h"
 #include "daemon/address.h"
 #include "daemon/client.h"
-#include "daemon/config.h"
 #include "daemon/farewell.h"
 #include "daemon/handshake.h"
 #include "daemon/identity.h"
@@ -28,8 +27,9 @@
 #include "daemon/pool.h"
 #include "daemon/process.h"
 #include "daemon/relay.h"
+#include "daemon/reload.h"
 #include "daemon/reply.h"
-#include "daemon/report.h"
+#include "daemon/reporter.h"
 #include "daemon/room.h"
 #include "daemon/secret.h"
 #include "daemon/sentence.h"
@@ -72,6 +72,8 @@ struct supervisor {
     struct ax_identity *identity; /* owned; NULL: there is no TLS */
     struct ax_relays relays;
     struct ax_replies replies;
+    struct ax_reporter reporter;
+    struct ax_reload reload;
     struct ax_pool pool;
     uv_timer_t waiting_timer;  /* for the first client that waits */
     uv_timer_t status_timer;   /* a status is to be told */
@@ -219,9 +221,11 @@ static int check_client(const struct supervisor *supervisor, const struct ax_cli
 
 /* ---- the status ---- */
 
-static void send_status(struct supervisor *supervisor, int fd, const unsigned char *request)
+static void gather(void *owner, struct ax_report_source *source)
 {
-    const struct ax_report_source source = {
+    const struct supervisor *supervisor = owner;
+
+    *source = (struct ax_report_source){
         .options = supervisor->options,
         .acceptor = &supervisor->acceptor,
         .clients = &supervisor->clients,
@@ -232,15 +236,15 @@ static void send_status(struct supervisor *supervisor, int fd, const unsigned ch
         .now = uv_now(&supervisor->loop),
         .is_stopping = supervisor->state == STOPPING,
     };
+}
+
+static void send_status(struct supervisor *supervisor, int fd, const unsigned char *request)
+{
     char unused[AX_SENTENCE_SIZE];
     enum ax_status_format format;
-    char *text;
-    size_t size;
 
-    if (!ax_replies_are_full(&supervisor->replies) &&
-        ax_status_request_decode(&format, request, unused, sizeof unused) == 0 &&
-        ax_report_make(&source, format, &text, &size) == 0)
-        ax_reply_send(&supervisor->replies, fd, text, size);
+    if (ax_status_request_decode(&format, request, unused, sizeof unused) == 0)
+        ax_reporter_answer(&supervisor->reporter, fd, format);
     else
         close(fd);
 }
@@ -476,6 +480,8 @@ static void close_handles(struct supervisor *supervisor)
     uv_timer_start(&supervisor->end_timer, on_end_overdue, END_MS, 0);
     uv_unref((uv_handle_t *)&supervisor->end_timer);
     ax_handshakes_fini(&supervisor->handshakes);
+    ax_reporter_close(&supervisor->reporter);
+    ax_reload_close(&supervisor->reload);
     ax_replies_end(&supervisor->replies);
     ax_relays_hurry(&supervisor->relays);
     ax_pool_close(&supervisor->pool);
@@ -528,74 +534,50 @@ static void on_reloaded(struct ax_pool *pool, bool done)
     ax_notify_ready(NULL);
 }
 
-/* What is told now, but for what only a start can change. 0, or -1 with a sentence. */
-static int load(const struct supervisor *supervisor, struct ax_options *options, struct ax_secret **secret, char *error,
-                size_t size)
-{
-    struct ax_interpreter interpreter;
-
-    if (ax_config_load(options, supervisor->argc, supervisor->argv, environ, true, error, size) < 0)
-        return -1;
-    options->isolation = supervisor->options->isolation;
-    options->run_as_peer = supervisor->options->run_as_peer;
-    if (ax_options_check(options, true, error, size) < 0 || ax_access_check(options, error, size) < 0 ||
-        ax_interpreter_find(&interpreter, options, error, size) != AX_INTERPRETER_OK)
-        return -1;
-    ax_interpreter_fini(&interpreter);
-    return ax_access_read_secret(options, secret, error, size);
-}
-
-/* Returns options, and the secret in *secret, or NULL after a line in the log. */
-static struct ax_options *load_options(const struct supervisor *supervisor, struct ax_secret **secret)
-{
-    struct ax_options *options = calloc(1, sizeof *options);
-    char error[AX_SENTENCE_SIZE] = "out of memory";
-
-    if (options != NULL && load(supervisor, options, secret, error, sizeof error) == 0)
-        return options;
-    free_options(options);
-    ax_log(AX_LOG_ERROR, "cannot reload: %s", error);
-    return NULL;
-}
-
 /* New connections see what the files hold now. Those whose handshake goes on end it with what they began with. */
-static void reload_identity(struct supervisor *supervisor, const struct ax_options *options)
+static void take_identity(struct supervisor *supervisor, struct ax_reloaded *loaded)
 {
-    struct ax_identity *identity;
-    char error[AX_SENTENCE_SIZE];
-
-    if (supervisor->identity == NULL)
-        return; /* addresses do not change, so that there is none that speaks TLS */
-    if (!ax_identity_is_set(options)) {
-        ax_log(AX_LOG_ERROR, "there are no --tls-cert, --tls-key and --tls-client-ca any more: TLS goes on with the "
-                             "certificates that it has");
-        return;
-    }
-    identity = ax_identity_load(options, error, sizeof error);
-    if (identity == NULL) {
-        ax_log(AX_LOG_ERROR, "cannot reload: %s: TLS goes on with the certificates that it has", error);
+    if (loaded->identity == NULL) {
+        if (loaded->identity_error[0] != '\0')
+            ax_log(AX_LOG_ERROR, "%s: TLS goes on with the certificates that it has", loaded->identity_error);
         return;
     }
     ax_identity_free(supervisor->identity);
-    supervisor->identity = identity;
+    supervisor->identity = loaded->identity;
+    loaded->identity = NULL;
+}
+
+static void on_loaded(void *owner, struct ax_reloaded *loaded)
+{
+    struct supervisor *supervisor = owner;
+
+    if (supervisor->state != SERVING)
+        return;
+    if (loaded->options == NULL) {
+        ax_log(AX_LOG_ERROR, "cannot reload: %s", loaded->error);
+        ax_notify_ready(NULL);
+        return;
+    }
+    take_identity(supervisor, loaded);
+    free_options(supervisor->reloading); /* one that is not done yet */
+    ax_secret_free(supervisor->next_secret);
+    supervisor->reloading = loaded->options;
+    supervisor->next_secret = loaded->secret;
+    loaded->options = NULL;
+    loaded->secret = NULL;
+    ax_pool_reload(&supervisor->pool, supervisor->reloading);
 }
 
 static void reload(struct supervisor *supervisor)
 {
-    struct ax_secret *secret = NULL;
-    struct ax_options *options = load_options(supervisor, &secret);
+    int code;
 
     ax_notify_reloading();
-    if (options == NULL) {
-        ax_notify_ready(NULL);
+    code = ax_reload_begin(&supervisor->reload, supervisor->options, supervisor->identity != NULL);
+    if (code == 0)
         return;
-    }
-    reload_identity(supervisor, options);
-    free_options(supervisor->reloading); /* one that is not done yet */
-    ax_secret_free(supervisor->next_secret);
-    supervisor->reloading = options;
-    supervisor->next_secret = secret;
-    ax_pool_reload(&supervisor->pool, options);
+    ax_log(AX_LOG_ERROR, "cannot reload: %s", strerror(-code));
+    ax_notify_ready(NULL);
 }
 
 /* ---- stopping ---- */
@@ -704,6 +686,8 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         return code;
     supervisor->started_at = uv_now(&supervisor->loop);
     supervisor->replies.loop = &supervisor->loop;
+    ax_reload_init(&supervisor->reload, &supervisor->loop, supervisor->argc, supervisor->argv, on_loaded, supervisor);
+    ax_reporter_init(&supervisor->reporter, &supervisor->loop, &supervisor->replies, gather, supervisor);
     if (ax_clients_init(&supervisor->clients) < 0)
         return UV_ENOMEM;
     code = ax_acceptor_init(&supervisor->acceptor, &supervisor->loop, listeners, count, on_accepted, supervisor);
@@ -731,6 +715,7 @@ static void fini(struct supervisor *supervisor)
     ax_peer_rules_fini(&supervisor->rules);
     ax_identity_free(supervisor->identity);
     ax_relays_free_memory(&supervisor->relays);
+    ax_reporter_free_memory(&supervisor->reporter);
     free_options(supervisor->reloaded);
     free_options(supervisor->reloading);
     ax_secret_free(supervisor->secret);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -625,6 +626,68 @@ static void test_a_reload_that_fails_changes_nothing(void **state)
     stop_daemon();
 }
 
+static char slow[80]; /* the file that makes the name service slow */
+
+/* A daemon that asks the name service when it reloads. It does so now, and gets no answer yet. */
+static void reload_slowly(void)
+{
+    const struct passwd *user = getpwuid(geteuid());
+    char option[64], begun[100];
+
+    assert_non_null(user);
+    snprintf(option, sizeof option, "--user=%s", user->pw_name);
+    snprintf(slow, sizeof slow, "%s/slow", folder);
+    snprintf(begun, sizeof begun, "%s.begun", slow);
+    setenv("SLOW_SHIM", slow, 1);
+    setenv("LD_PRELOAD", getenv("AX_TEST_SLOW_SHIM"), 1);
+    START(option, NULL);
+    unsetenv("LD_PRELOAD");
+    program_await(&program, "listening on ");
+    close(open(slow, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    program_signal(&program, SIGHUP);
+    while (access(begun, F_OK) < 0)
+        sched_yield();
+}
+
+static bool may_be_slow(void)
+{
+    return !has_sanitizer() && getenv("AX_TEST_SLOW_SHIM") != NULL && getpwuid(geteuid()) != NULL;
+}
+
+/* Several reloads that come meanwhile are one. */
+static void test_others_do_not_wait_for_a_reload(void **state)
+{
+    int fd;
+    (void)state;
+
+    if (!may_be_slow())
+        skip();
+    reload_slowly();
+    for (int i = 0; i < 3; i++) {
+        fd = open_client();
+        assert_served(fd, "meanwhile");
+        close(fd);
+        program_signal(&program, SIGHUP);
+    }
+    unlink(slow);
+    program_await(&program, "reloaded: new connections get new workers\n");
+    stop_daemon();
+}
+
+static void test_the_end_does_not_wait_for_a_reload(void **state)
+{
+    char begun[100];
+    (void)state;
+
+    if (!may_be_slow())
+        skip();
+    reload_slowly();
+    stop_daemon();
+    snprintf(begun, sizeof begun, "%s.begun", slow);
+    unlink(begun);
+    unlink(slow);
+}
+
 static void test_a_broken_connection_is_logged(void **state)
 {
     int fd, other;
@@ -1020,6 +1083,8 @@ int main(void)
         TEST(test_users_who_may_not_connect_are_refused),
         BOTH(test_a_reload_gives_new_connections_new_workers),
         BOTH(test_a_reload_that_fails_changes_nothing),
+        TEST(test_others_do_not_wait_for_a_reload),
+        TEST(test_the_end_does_not_wait_for_a_reload),
         BOTH(test_a_broken_connection_is_logged),
         BOTH(test_workers_end_with_their_supervisor),
         BOTH(test_a_running_call_may_finish),

@@ -18,7 +18,7 @@ from . import remote_tasks as tasks
 from .clients import run_client
 from .daemon import ACROSSD, environment
 from .test_servers import HANDLERS, PACKAGE, Server
-from .waiting import LIMIT, PRELOADED, wait_until
+from .waiting import LIMIT, PRELOADED, ask_until_new, wait_until
 
 ENDED = ('parent', 0)  # as a child does that is forked in a thread of plain Python
 SENTENCE = 'DisconnectError: The connection belongs to the process that this one was forked from'
@@ -150,7 +150,9 @@ def test_a_child_does_not_change_what_the_status_says_of_its_worker(isolation, m
 def running_calls(daemon, worker):
     """How many calls a worker runs, as `acrossd status` says."""
     command = [ACROSSD, 'status', '--json', daemon.addresses[0]]
-    status = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=LIMIT).stdout)
+    status = ask_until_new(
+        lambda: json.loads(subprocess.run(command, check=True, capture_output=True, timeout=LIMIT).stdout)
+    )
     (found,) = (entry for entry in status['workers'] if entry['pid'] == worker)
     return found['calls_running']
 

@@ -28,7 +28,7 @@ from .daemon import ACROSSD, LOG, close_broken, environment
 from .test_bad_input import HELLO, message, superblock
 from .test_daemon import check_failure, run_acrossd
 from .users import STRANGER, make_open_folder, open_acrossd
-from .waiting import LIMIT, count_sockets, wait_until
+from .waiting import LIMIT, ask_until_new, count_sockets, wait_until
 
 PATIENCE = 60  # seconds: for what is much work, and not for one event
 F_SETPIPE_SZ = 1031  # Python 3.9 does not name it
@@ -40,7 +40,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='only root may become 
 
 
 def ask_status(address):
-    """What `acrossd status` says, in any state of the workers."""
+    """What `acrossd status` says, in any state of the workers. It is no older than the question."""
+    return ask_until_new(lambda: ask_status_once(address))
+
+
+def ask_status_once(address):
     result = subprocess.run(
         [ACROSSD, 'status', address, '--json'], capture_output=True, timeout=LIMIT, check=True, text=True
     )

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -20,7 +21,7 @@ from . import remote_tasks as tasks
 from .daemon import ACROSSD, LOG, RunningCall
 from .test_bad_input import superblock
 from .test_daemon import check_failure, run_acrossd
-from .waiting import LIMIT, wait_until
+from .waiting import LIMIT, ask_until_new, wait_until
 
 both_modes = pytest.mark.parametrize('isolation', ['process', 'shared'])
 both_addresses = pytest.mark.parametrize('kind', ['unix', 'tcp'])
@@ -28,13 +29,18 @@ both_addresses = pytest.mark.parametrize('kind', ['unix', 'tcp'])
 
 def ask(address):
     """The answer for people."""
+    time.sleep(1.1)  # which does not say when it was made
     result = run_acrossd('status', address)
     assert (result.returncode, result.stderr) == (0, '')
     return result.stdout
 
 
 def ask_json(address):
-    """The answer for programs."""
+    """The answer for programs: one that was made after it was asked for, since each is good for a second."""
+    return ask_until_new(lambda: ask_once(address))
+
+
+def ask_once(address):
     result = run_acrossd('status', address, '--json')
     assert (result.returncode, result.stderr) == (0, '')
     return json.loads(result.stdout)

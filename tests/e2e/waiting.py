@@ -152,3 +152,16 @@ def memory(pid):
     """Resident memory of a process in bytes."""
     with open('/proc/{}/statm'.format(pid)) as file:
         return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+def ask_until_new(ask):
+    """Ask for a status until there is one that was made afterwards, and return it."""
+    asked_at = int(time.time() * 1000)
+    found = []
+
+    def look():
+        found[:] = [ask()]
+        return found[0]['as_of_ms'] >= asked_at or time.sleep(0.1)
+
+    wait_until(look, 'a new status')
+    return found[0]

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A name service that does not answer, for LD_PRELOAD: as long as there is the file that SLOW_SHIM names, looking up a
+ * user waits. The file SLOW_SHIM.begun tells that it does.
+ */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int getpwnam_r(const char *name, struct passwd *user, char *texts, size_t size, struct passwd **result)
+{
+    int (*real)(const char *, struct passwd *, char *, size_t, struct passwd **);
+    const char *file = getenv("SLOW_SHIM");
+    char begun[256];
+
+    *(void **)&real = dlsym(RTLD_NEXT, "getpwnam_r");
+    if (file != NULL && access(file, F_OK) == 0) {
+        snprintf(begun, sizeof begun, "%s.begun", file);
+        close(open(begun, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        while (access(file, F_OK) == 0)
+            usleep(1000);
+        unlink(begun);
+    }
+    return real(name, user, texts, size, result);
+}
