@@ -154,6 +154,16 @@ int ax_process_take_signals(const int *numbers)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+bool ax_process_is_shielded(int number)
+{
+    struct sigaction action;
+    sigset_t blocked;
+
+    if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+        return true;
+    return sigprocmask(SIG_SETMASK, NULL, &blocked) == 0 && sigismember(&blocked, number) == 1;
+}
+
 int ax_process_signal(int pidfd, int number)
 {
     return syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0u) < 0 ? -errno : 0;

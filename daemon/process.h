@@ -41,6 +41,12 @@ void ax_process_unblock_signals(void);
  */
 int ax_process_take_signals(const int *numbers);
 
+/*
+ * Whether whoever started this process keeps a signal from it, by ignoring or blocking it: a client does so with SIGINT, as
+ * Ctrl-C at its terminal is meant for itself. To be asked before anything is done about signals.
+ */
+bool ax_process_is_shielded(int number);
+
 /* Sends a signal by a process's descriptor. 0, or a negative errno. */
 int ax_process_signal(int pidfd, int number);
 

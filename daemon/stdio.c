@@ -309,6 +309,15 @@ static int finish(struct front *front)
     return 1;
 }
 
+/* A client's terminal sends SIGINT to all of its processes. One that stops at it would break the connection. */
+static int watch_signals(void)
+{
+    if (!ax_process_is_shielded(SIGINT))
+        return ax_process_take_signals((const int[]){SIGCHLD, SIGTERM, SIGHUP, SIGINT, 0});
+    signal(SIGINT, SIG_IGN);
+    return ax_process_take_signals((const int[]){SIGCHLD, SIGTERM, SIGHUP, 0});
+}
+
 int ax_stdio_run(const struct ax_options *options)
 {
     struct front front = {.options = options, .due_ms = UINT64_MAX};
@@ -321,7 +330,7 @@ int ax_stdio_run(const struct ax_options *options)
     }
     ax_tree_adopt();
     ax_process_ignore_write_signals();
-    front.signal_fd = ax_process_take_signals((const int[]){SIGCHLD, SIGTERM, SIGINT, SIGHUP, 0});
+    front.signal_fd = watch_signals();
     if (front.signal_fd < 0 || take_standard_fds(&front.streams) < 0 || start_worker(&front) < 0) {
         ax_log(AX_LOG_ERROR, "cannot serve standard input and output: %s", strerror(errno));
         return 1;
