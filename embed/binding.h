@@ -27,6 +27,8 @@
     X(list_methods, "list_methods")                                                                                    \
     X(make_proxy, "make_proxy")                                                                                        \
     X(lend, "lend")                                                                                                    \
+    X(advise, "advise")                                                                                                \
+    X(describe_failure, "describe_failure")                                                                            \
     X(same_object, "same_object")                                                                                      \
     X(create_by_name, "create_by_name")                                                                                \
     X(replicate_by_name, "replicate_by_name")

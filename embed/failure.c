@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "embed/engine.h"
+#define AX_HEARD_SIZE 64 /* bytes that are enough to see what they look like */
 
 /* How a connection ended, copied out of it so that no lock is held while Python runs. */
 struct ending {
@@ -15,7 +16,23 @@ struct ending {
     int io_error;
     bool ended_for_it; /* the reason is that of the link's fail_at_end() */
     char reason[AX_REASON_SIZE];
+    unsigned char heard[AX_HEARD_SIZE]; /* the first bytes of a peer that has sent no superblock */
+    size_t heard_size;
+    bool opened; /* by us */
 };
+
+static void copy_heard(struct ending *ending, const struct ax_session *session)
+{
+    const struct ax_buffer *preamble = &session->preamble;
+    size_t size = preamble->size < sizeof ending->heard ? preamble->size : sizeof ending->heard;
+    size_t more = sizeof ending->heard - size;
+    if (more > session->superblock_size)
+        more = session->superblock_size;
+    if (size > 0)
+        memcpy(ending->heard, preamble->data, size);
+    memcpy(ending->heard + size, session->superblock, more);
+    ending->heard_size = size + more;
+}
 
 static struct ending ending_of(struct ax_connection *connection)
 {
@@ -27,6 +44,8 @@ static struct ending ending_of(struct ax_connection *connection)
     ending.error = connection->session.error;
     ending.io_error = connection->io_error;
     ending.ended_for_it = connection->ended_for_it;
+    ending.opened = connection->session.config.role == AX_OPENER;
+    copy_heard(&ending, &connection->session);
     snprintf(ending.reason, sizeof ending.reason, "%s", ax_session_reason(&connection->session));
     ax_connection_unlock(connection);
     Py_END_ALLOW_THREADS
@@ -51,6 +70,20 @@ static PyObject *make_error(PyObject *type, const char *reason)
     return error;
 }
 
+/* The same, where the package may know a way out. */
+static PyObject *make_advised_error(struct ax_module *module, PyObject *type, const struct ending *ending)
+{
+    PyObject *reason = decode(ending->reason);
+    if (reason == NULL)
+        return NULL;
+    PyObject *text = PyObject_CallFunction(module->advise, "Oy#O", reason, (const char *)ending->heard,
+                                           (Py_ssize_t)ending->heard_size, ending->opened ? Py_True : Py_False);
+    PyObject *error = text != NULL ? PyObject_CallFunctionObjArgs(type, text, NULL) : NULL;
+    Py_XDECREF(text);
+    Py_DECREF(reason);
+    return error;
+}
+
 static PyObject *make_os_error(int number, const char *reason)
 {
     return PyObject_CallFunction(PyExc_OSError, "is", number, reason);
@@ -62,13 +95,13 @@ static PyObject *make_fatal_error(struct ax_module *module, const struct ending 
         return make_os_error(ending->io_error, strerror(ending->io_error));
     switch (ending->error) {
     case AX_EEOF:
-        return make_error(PyExc_EOFError, ending->reason);
+        return make_advised_error(module, PyExc_EOFError, ending);
     case AX_ETIMEDOUT:
         return make_os_error(ETIMEDOUT, ending->reason);
     case AX_ENOMEM:
         return make_error(PyExc_MemoryError, ending->reason);
     default:
-        return make_error(module->protocol_error, ending->reason);
+        return make_advised_error(module, module->protocol_error, ending);
     }
 }
 
@@ -129,13 +162,13 @@ void ax_raise_operation_failed(struct ax_module *module, const char *what)
     if (!PyErr_ExceptionMatches(PyExc_Exception))
         return;
     PyObject *cause = ax_error_take();
-    PyObject *description = ax_describe(module, cause);
-    if (description == NULL) {
+    PyObject *text = PyObject_CallFunction(module->describe_failure, "sO", what, cause);
+    if (text == NULL) {
         Py_DECREF(cause);
         return;
     }
-    PyErr_Format(module->operation_error, "%s failed due to %U", what, description);
-    Py_DECREF(description);
+    PyErr_SetObject(module->operation_error, text);
+    Py_DECREF(text);
     PyObject *error = ax_error_take();
     PyException_SetContext(error, Py_NewRef(cause));
     PyException_SetCause(error, cause);

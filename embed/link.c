@@ -171,8 +171,8 @@ static bool read_source(PyObject *object, const char **source)
 
 static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, struct ax_session_config *config)
 {
-    static char *names[] = {"owner",     "acceptor",    "minor",           "timeout_ms", "handshake_ms",
-                            "bootstrap", "max_message", "refuse_requests", NULL};
+    static char *names[] = {"owner",     "acceptor",    "minor",           "timeout_ms",   "handshake_ms",
+                            "bootstrap", "max_message", "refuse_requests", "max_preamble", NULL};
     int acceptor = 0;
     unsigned char minor = 2;
     unsigned int timeout_ms = 60000, handshake_ms = 60000;
@@ -180,8 +180,9 @@ static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, stru
     const char *bootstrap;
     unsigned long long max_message = 0;
     int refuse_requests = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pbIIOKp", names, owner, &acceptor, &minor, &timeout_ms,
-                                     &handshake_ms, &source, &max_message, &refuse_requests) ||
+    unsigned int max_preamble = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pbIIOKpI", names, owner, &acceptor, &minor, &timeout_ms,
+                                     &handshake_ms, &source, &max_message, &refuse_requests, &max_preamble) ||
         !read_source(source, &bootstrap))
         return false;
     *config = (struct ax_session_config){
@@ -191,6 +192,7 @@ static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, stru
         .handshake_timeout_ms = handshake_ms,
         .features = AX_FEATURES_ALL,
         .bootstrap = bootstrap,
+        .max_preamble = max_preamble,
         .refuse_requests = refuse_requests,
     };
     ax_limits_init(&config->limits);
@@ -552,6 +554,17 @@ static PyObject *link_details(PyObject *object, void *closure)
                            (connection->session.features & AX_FEATURE_DETAILS) != 0);
 }
 
+/* Nothing changes it once the handshake has ended. */
+static PyObject *link_preamble(PyObject *object, void *closure)
+{
+    (void)closure;
+    struct ax_connection *connection = ((struct ax_link *)object)->connection;
+    if (connection == NULL || ax_connection_phase(connection) < AX_PHASE_RUNNING)
+        return PyBytes_FromStringAndSize(NULL, 0);
+    const struct ax_buffer *preamble = &connection->session.preamble;
+    return PyBytes_FromStringAndSize((const char *)preamble->data, (Py_ssize_t)preamble->size);
+}
+
 static PyMethodDef link_methods[] = {
     {"start", link_start, METH_VARARGS, "Begins the handshake over two descriptors, which are duplicated."},
     {"fail", link_fail, METH_O, "Breaks the link because of an exception."},
@@ -575,6 +588,7 @@ static PyGetSetDef link_getset[] = {
     {"operations", link_operations, NULL, "Whether handles can call and copy their objects.", NULL},
     {"described", link_described, NULL, "Whether the peer takes the descriptions of objects.", NULL},
     {"details", link_details, NULL, "Whether exceptions may carry details.", NULL},
+    {"preamble", link_preamble, NULL, "What came before the peer's superblock, once the handshake has ended.", NULL},
     {"owner", link_owner, NULL, "The Connection.", NULL},
     {"dumps", link_function, link_set_function, "What pickles in place of pickle.dumps, or None.",
      (void *)offsetof(struct ax_binding, dumps)},

@@ -83,6 +83,7 @@ void ax_session_fini(struct ax_session *session)
     ax_message_free_all(ax_session_take_discarded(session));
     ax_session_drop_releases(session);
     ax_session_drop_output(session);
+    ax_buffer_fini(&session->preamble);
     ax_idmap_fini(&session->calls);
 }
 

@@ -105,6 +105,8 @@ struct ax_session_config {
     uint32_t features;             /* AX_FEATURE_… bits to announce */
     const char *bootstrap;         /* source for a bare Python, ends in a newline; NULL refuses to bootstrap. Borrowed
                                       for the life of the session */
+    uint32_t max_preamble; /* bytes that may come before the peer's superblock, and are kept: what a shell prints
+                                      before the program starts that is spoken with. 0: none */
     bool refuse_requests;          /* whatever the peer asks to be run here is answered with an operation error, and is
                                       no event; its releases count, and so do answers to what we ask */
     bool keeps_discarded;          /* messages that nobody wants are kept for ax_session_take_discarded(), if they are large */
@@ -160,6 +162,7 @@ struct ax_session {
     /* Input */
     unsigned char superblock[AX_SUPERBLOCK_SIZE];
     unsigned superblock_size;
+    struct ax_buffer preamble; /* what came before the superblock; valid until _fini */
     bool bootstrapped;   /* the superblock above is that of a peer that we have sent its engine to */
     struct ax_lane lane; /* what comes in frames of its own */
     struct ax_lane bulk; /* what comes in chunks */

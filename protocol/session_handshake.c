@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "protocol/head.h"
 #include "protocol/session_private.h"
 
 static struct ax_version own_version(const struct ax_session *session)
@@ -104,6 +105,43 @@ static void on_bare_python(struct ax_session *session, struct ax_version needed,
     }
 }
 
+static bool may_begin_superblock(const unsigned char *bytes, size_t size)
+{
+    static const uint32_t magics[] = {AX_MAGIC, AX_MAGIC_BOOTSTRAP};
+
+    for (size_t i = 0; i < sizeof magics / sizeof *magics; i++) {
+        unsigned char magic[4];
+        ax_put_u32(magic, magics[i]);
+        if (memcmp(bytes, magic, size < sizeof magic ? size : sizeof magic) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Moves what can't be part of a superblock from there to the preamble, as long as that may grow. */
+static void skip_preamble(struct ax_session *session)
+{
+    unsigned char *bytes = session->superblock;
+    size_t size = session->superblock_size, skipped = 0;
+
+    while (skipped < size && !may_begin_superblock(bytes + skipped, size - skipped))
+        skipped++;
+    if (skipped == 0)
+        return;
+    if (session->preamble.size + skipped > session->config.max_preamble) { /* the error names what came first */
+        if (session->preamble.size >= AX_SUPERBLOCK_SIZE)
+            memcpy(bytes, session->preamble.data, AX_SUPERBLOCK_SIZE);
+        session->superblock_size = AX_SUPERBLOCK_SIZE;
+        return;
+    }
+    if (ax_buffer_append(&session->preamble, bytes, skipped) < 0) {
+        ax_session_fail_memory(session);
+        return;
+    }
+    memmove(bytes, bytes + skipped, size - skipped);
+    session->superblock_size -= (unsigned)skipped;
+}
+
 size_t ax_session_take_superblock(struct ax_session *session, const unsigned char *data, size_t size, uint64_t now)
 {
     size_t missing = AX_SUPERBLOCK_SIZE - session->superblock_size;
@@ -111,7 +149,9 @@ size_t ax_session_take_superblock(struct ax_session *session, const unsigned cha
 
     memcpy(session->superblock + session->superblock_size, data, used);
     session->superblock_size += (unsigned)used;
-    if (used < missing)
+    if (session->config.max_preamble > 0)
+        skip_preamble(session);
+    if (session->superblock_size < AX_SUPERBLOCK_SIZE)
         return used;
 
     struct ax_superblock peer;

@@ -24,6 +24,8 @@ def install(
     list_methods: Callable[[object], bytes],
     make_proxy: Callable[[int, bytes], object],
     lend: Callable[[object], object],
+    advise: Callable[[str, bytes, bool], str],
+    describe_failure: Callable[[str, BaseException], str],
     same_object: object,
     create_by_name: Callable[..., Any],
     replicate_by_name: Callable[..., Any],
@@ -59,6 +61,7 @@ class Link:
         bootstrap: Optional[bytes] = None,
         max_message: int = 0,
         refuse_requests: bool = False,
+        max_preamble: int = 0,
     ) -> None: ...
     def start(self, in_fd: int, out_fd: int, /) -> None: ...
     def fail(self, exc: BaseException, /) -> None: ...
@@ -82,5 +85,7 @@ class Link:
     def described(self) -> bool: ...
     @property
     def details(self) -> bool: ...
+    @property
+    def preamble(self) -> bytes: ...
     @property
     def owner(self) -> Connection: ...

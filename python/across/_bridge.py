@@ -19,6 +19,8 @@ _MAX_PATIENCE = 60.0  # seconds that finish() waits for a channel which neither 
 class Transport:
     """What a Connection needs from a channel; the native ones are in _channels.py."""
 
+    max_preamble = 0  # bytes that may come before the peer speaks
+
     def set_timeout(self, seconds: float) -> None:
         """Called first, unless there is no timeout."""
 

@@ -13,6 +13,7 @@ import errno
 import io
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -81,7 +82,9 @@ class SocketChannel(Transport):
         """Return an error that says what could not be connected to; the system's own does not."""
         if self._address is None or not isinstance(error, OSError) or error.errno is None:
             return error
-        return type(error)(error.errno, '{} ({})'.format(error.strerror, self._label))
+        text = '{} ({})'.format(error.strerror, self._label)
+        advice = _advise_connecting(error, self._family, self._address)
+        return type(error)(error.errno, text if advice is None else '{}; {}'.format(text, advice))
 
     def _start(self, link: _engine.Link, sock: socket.socket) -> None:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -411,8 +414,20 @@ class StdioChannel(PipeChannel):
         return 'stdio'
 
 
+# Ctrl-C at a terminal goes to all processes in the foreground, and is meant for this one, whose connections go on. A
+# session or a process group of their own would keep children like ssh from asking for a password at the terminal. What
+# a shell ignores is ignored by all that it starts, and stays so when it executes another program.
+_IGNORE = "trap '' INT; "
+_EXECUTE = _IGNORE + 'exec "$@"'
+
+
 class ProcessChannel(PipeChannel):
-    """Standard input and output of a child process."""
+    """Standard input and output of a child process.
+
+    What the program, or a shell before it, prints before it speaks is passed on to standard error.
+    """
+
+    max_preamble = 64 << 10
 
     def __init__(
         self, args: Union[None, str, bytes, Sequence[Any]] = None, proc: Optional[subprocess.Popen[Any]] = None,
@@ -421,7 +436,7 @@ class ProcessChannel(PipeChannel):
         if proc is None:
             if args is None:
                 raise ValueError('either arguments or a process is needed')
-            proc = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, shell=shell)
+            proc = self._start_program(args, shell)
             logger.debug('started process %d: %r', proc.pid, args)
         if proc.stdin is None:
             raise ValueError('Standard input of the process is not a pipe')
@@ -430,6 +445,41 @@ class ProcessChannel(PipeChannel):
         super().__init__(proc.stdout, proc.stdin)
         self._proc = proc
         self._killed = False
+        self._link: Optional[_engine.Link] = None
+        self._preamble_lock = threading.Lock()
+        self._preamble_is_shown = False
+
+    def _start_program(self, args: Any, shell: bool, **kwargs: Any) -> subprocess.Popen[Any]:
+        command = args
+        if shell:
+            command = os.fsencode(_IGNORE) + args if isinstance(args, bytes) else _IGNORE + args
+        elif isinstance(args, (list, tuple)) and args and shutil.which(args[0]) is not None:
+            command = ['/bin/sh', '-c', _EXECUTE, 'sh', *args]
+        proc = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, shell=shell, **kwargs
+        )
+        proc.args = args
+        return proc
+
+    def begin(self, link: _engine.Link) -> None:
+        self._link = link
+        super().begin(link)
+        try:
+            _engine.spawn(self._wait_and_show_preamble)
+        except Exception as error:  # there is no thread for it: shown at the end
+            logger.debug('%r: no thread: %s', self, error)
+
+    def _wait_and_show_preamble(self) -> None:
+        assert self._link is not None
+        with contextlib.suppress(Exception):
+            self._link.wait_ready()
+            self._show_preamble()
+
+    def _show_preamble(self) -> None:
+        with self._preamble_lock:
+            preamble = b'' if self._preamble_is_shown or self._link is None else self._link.preamble
+            self._preamble_is_shown = True
+        show(preamble)
 
     def cancel(self) -> None:
         super().cancel()
@@ -442,6 +492,7 @@ class ProcessChannel(PipeChannel):
             self._proc.kill()
 
     def finish(self, error: Optional[BaseException]) -> None:
+        self._show_preamble()
         if error is not None and not isinstance(error, EOFError):
             self._kill()
         try:
@@ -462,6 +513,21 @@ class ProcessChannel(PipeChannel):
         return 'process {} {!r}'.format(self._proc.pid, self._proc.args)
 
 
+def _advise_connecting(error: OSError, family: int, address: Any) -> Optional[str]:
+    """Say what to do about an address that cannot be connected to."""
+    if family == socket.AF_UNIX:
+        scheme, colon, path = os.fsdecode(address).partition(':')
+        if colon and scheme in ('unix', 'tcp', 'tls'):
+            return 'from_{}() takes {} instead of an address'.format(
+                scheme, 'the path ' + ascii(path) if scheme == 'unix' else 'host and port'
+            )
+    elif isinstance(error, socket.gaierror):
+        return 'the host and the port are two arguments' if ':' in str(address[0]) else None
+    if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
+        return 'is acrossd running there?'
+    return None
+
+
 def _describe_address(family: int, address: Any, scheme: str = 'tcp') -> str:
     if family == socket.AF_UNIX:
         path = os.fsdecode(address)
@@ -477,6 +543,14 @@ def unix_address(path: Any) -> Any:
     if isinstance(path, bytes):
         return b'\0' + path[1:] if path.startswith(b'@') else path
     return '\0' + path[1:] if path.startswith('@') else path
+
+
+def show(data: bytes) -> None:
+    """Write what a program has said to this process's standard error, wherever the program's own may lead."""
+    if data and sys.stderr is not None:
+        with contextlib.suppress(Exception):  # nobody reads it, or it is closed
+            sys.stderr.write(data.decode('utf-8', 'replace'))
+            sys.stderr.flush()
 
 
 def check_port(port: Any) -> None:

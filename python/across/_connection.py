@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, TypeVar, Union
 
 from . import _bios, _engine, _exporter, _moved, _picklers
+from ._advice import advise, describe_failure
 from ._bridge import Bridge, Transport
 from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel, unix_address
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
@@ -81,6 +82,7 @@ class Connection:
         link = _engine.Link(
             self, acceptor=self._is_acceptor, minor=options.protocol_version[1], timeout_ms=timeout_ms,
             handshake_ms=timeout_ms, bootstrap=None if takes_data else _bios.get_source(), refuse_requests=takes_data,
+            max_preamble=transport.max_preamble,
         )  # fmt: skip
         self._set_up(link, transport, repr(transport))
         self._accepts_exports = options.accept_exported_modules
@@ -170,17 +172,21 @@ class Connection:
     def from_command(cls, args: Sequence[_StrOrBytesPath], *, options: Optional[Options] = None) -> Connection:
         """Start a program, and use its standard input and output.
 
+        It is started with SIGINT ignored, so that Ctrl-C at a terminal leaves the connection usable. What it prints
+        before it begins to speak, up to 64 KiB, appears on standard error.
         If the program exits with another status than 0, `close()` raises subprocess.CalledProcessError.
         """
         if not isinstance(args, (list, tuple)):
-            raise TypeError('a command must be a list or tuple, not {}'.format(type(args).__name__))
+            text = 'a command must be a list or tuple, not {}; from_shell() takes a script'
+            raise TypeError(text.format(type(args).__name__))
         return cls(ProcessChannel(args), options=options)
 
     @classmethod
     def from_shell(cls, script: _StrOrBytes, *, options: Optional[Options] = None) -> Connection:
         """Start a shell script, and use its standard input and output. See :meth:`from_command`."""
         if not isinstance(script, (str, bytes)):
-            raise TypeError('a script must be a str or bytes, not {}'.format(type(script).__name__))
+            text = 'a script must be a str or bytes, not {}; from_command() takes a list of words'
+            raise TypeError(text.format(type(script).__name__))
         return cls(ProcessChannel(script, shell=True), options=options)
 
     @classmethod
@@ -412,6 +418,8 @@ _engine.install(
     run_method=run_method,
     list_methods=list_methods,
     make_proxy=make_proxy,
+    advise=advise,
+    describe_failure=describe_failure,
     lend=lend,
     same_object=_SELF,
     create_by_name=_apply_ref,

@@ -2,7 +2,8 @@
 """Methods of proxies as tools see them: with name, docs and signature, as far as these can be had.
 
 The class of the object may be known in this process, by its name. Then a method is a plain function, which costs
-nothing more to call, and has the docs of that class's. Else it is an object that asks the other side when somebody looks.
+nothing more to call, and has the docs of that class's. Else it is an object that asks the other side when somebody
+looks.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ class Proxy(ConnectionBound):
 
     Forwarded are public methods and `__len__`, `__contains__`, `__getitem__`, `__setitem__`, `__delitem__`,
     `__call__`, `__iter__`, `__next__`, `__reversed__`, `__bool__`, `__enter__`, `__exit__`, as far as the object's
-    class has them, and public callables of the object itself: functions of a module or a class, attributes of an instance.
-    `fileno` is not: it raises io.UnsupportedOperation, for a descriptor means nothing in another process. Other
-    attributes are read with `conn.call(getattr, proxy, name)`.
+    class has them, and public callables of the object itself: functions of a module or a class, attributes of an
+    instance. `fileno` is not: it raises io.UnsupportedOperation, for a descriptor means nothing in another process.
+    Other attributes are read with `conn.call(getattr, proxy, name)`.
 
     The object lives at least as long as the proxy. `copy.deepcopy(proxy)` fetches a copy of it. Sent back over its own
     connection, a proxy becomes the object itself; no other connection can send it. `==` tells whether two names mean

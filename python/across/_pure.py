@@ -43,6 +43,7 @@ name = 'pure'
 _MAGIC = 0xE35B9E78
 _MAGIC_BOOTSTRAP = 0xE54E6D01
 _LEVEL = 1  # of the extension
+_MAX_HEARD = 64  # bytes that are enough to see what they look like
 _REASON = 1  # feature: GOODBYE says why
 _DESCRIBED = 32  # feature: what becomes a proxy may say more than its methods
 _LIMITS = 64  # feature: GREETING tells how much its sender takes in one message
@@ -98,6 +99,10 @@ class _Broken(Exception):
         super().__init__(error)
         self.error = error
         self.reason = str(error) if reason is None else reason
+
+
+def _may_begin_superblock(data: bytearray) -> bool:
+    return any(struct.pack('>I', magic).startswith(data[:4]) for magic in (_MAGIC, _MAGIC_BOOTSTRAP))
 
 
 def _breach(text: str, *values: Any) -> _Broken:
@@ -205,7 +210,7 @@ class _Session:
 
     def __init__(
         self, link: Link, acceptor: bool, minor: int, timeout: float, handshake: float, bootstrap: Optional[bytes],
-        max_message: int, refuse_requests: bool,
+        max_message: int, refuse_requests: bool, max_preamble: int,
     ) -> None:  # fmt: skip
         self.state = _SUPERBLOCK
         self.error: Optional[BaseException] = None  # behind FAILED
@@ -216,7 +221,11 @@ class _Session:
         self.releases: list[int] = []  # ids for the next DEL_OBJS
         self.calls: dict[int, Optional[_Call]] = {}  # ours; None: nobody waits for the result any more
         self.received_at = self.sent_at = now()  # sent_at: or when something had to be sent at last
+        self.preamble = bytearray()  # what came before the peer's superblock
+        self._heard = b''  # what came in its place
+        self._max_preamble = max_preamble
         self._link = link
+        self._is_opener = not acceptor
         self._bootstrap = bootstrap
         self.minor = _NEWEST_MINOR if acceptor else minor
         self._has_spoken = not acceptor  # our superblock is out, and with it the version
@@ -276,7 +285,7 @@ class _Session:
         self._end_means = 'Incomplete superblock'
         bootstrapped = False
         while True:
-            block = yield 16
+            block = yield from self._find_superblock()
             magic, major, minor, patch, level, features = struct.unpack_from('>IBBBBI', block)
             if magic == _MAGIC:
                 break
@@ -297,6 +306,21 @@ class _Session:
         limits = (0, 0, self._max_message, _MAX_HEAD, _MAX_IDS) if self.features & _LIMITS else ()
         self._queue(_put_uints(_GREETING, round(self._timeout * 1000), *limits))
         self.state = _GREET
+
+    def _find_superblock(self) -> Generator[int, bytearray, bytearray]:
+        """Return the 16 bytes of a superblock, or what is in its place. What comes before it may have to be skipped."""
+        if not self._max_preamble:
+            block = yield 16
+            self._heard = bytes(block)
+            return block
+        block = bytearray()
+        while len(block) < 16:
+            block += yield 1
+            while not _may_begin_superblock(block):
+                if len(self.preamble) == self._max_preamble:
+                    return self.preamble[:16]
+                self.preamble.append(block.pop(0))
+        return block
 
     def _send_bootstrap(self, needed: tuple[int, int, int]) -> None:
         if self._bootstrap is None:
@@ -528,11 +552,20 @@ class _Session:
             self._closing_due = now() + (self._timeout or _CLOSE_PATIENCE)
         self.state = state
 
+    def _advise(self, broken: _Broken) -> BaseException:
+        """Return the error with a way out, if the package knows one of what is wrong with the peer's bytes."""
+        error, text = broken.error, str(broken.error)
+        if type(error) not in (EOFError, _hooks.ProtocolError) or broken.reason != text:
+            return error
+        heard = bytes(self.preamble[:_MAX_HEARD]) or self._heard or bytes(self._piece)
+        advised: BaseException = type(error)(_hooks.advise(text, heard, self._is_opener))
+        return advised
+
     def fail(self, broken: _Broken) -> None:
         """Break. The first reason stays."""
         if self.state == _FAILED:
             return
-        self.error = broken.error
+        self.error = self._advise(broken)
         self.reason = self.reason or _clean(broken.reason)
         if self.state in (_GREET, _READY) and self.features & _REASON:
             self._queue_goodbye(self.reason)
@@ -1314,7 +1347,7 @@ class Link:
     def __init__(
         self, owner: Any, *, acceptor: bool = False, minor: int = 2, timeout_ms: int = 60000,
         handshake_ms: int = 60000, bootstrap: Optional[bytes] = None, max_message: int = 0,
-        refuse_requests: bool = False,
+        refuse_requests: bool = False, max_preamble: int = 0,
     ) -> None:  # fmt: skip
         if not 0 <= timeout_ms <= _MAX_TIMEOUT_MS or not (acceptor or _OLDEST_MINOR <= minor <= _NEWEST_MINOR):
             raise ValueError('timeout_ms must be at most a day, minor 1 or 2')
@@ -1323,7 +1356,7 @@ class Link:
         self._loop = self._engine.loop
         self._session = _Session(
             self, acceptor, minor, timeout_ms / 1000, handshake_ms / 1000, bootstrap, max_message or _MAX_MESSAGE,
-            refuse_requests,
+            refuse_requests, max_preamble,
         )  # fmt: skip
         self._objects = _Objects()
         self._stream: Optional[_Stream] = None
@@ -1435,6 +1468,11 @@ class Link:
     def minor(self) -> Optional[int]:
         """The protocol version 0.minor, once the handshake has succeeded; else None."""
         return self._session.minor if self._was_running else None
+
+    @property
+    def preamble(self) -> bytes:
+        """What came before the peer's superblock, once the handshake has ended."""
+        return bytes(self._session.preamble) if self._phase >= _RUNNING else b''
 
     @property
     def described(self) -> bool:
@@ -1879,7 +1917,7 @@ def _load_error(data: _Bytes) -> BaseException:
 
 
 def _make_operation_error(what: str, cause: Exception) -> BaseException:
-    error: BaseException = _hooks.OperationError('{} failed due to {}'.format(what, _hooks.describe_error(cause)))
+    error: BaseException = _hooks.OperationError(_hooks.describe_failure(what, cause))
     return error
 
 

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shlex
+import socket
 import subprocess
+import threading
 from collections.abc import Sequence
-from typing import Optional
+from typing import IO, Any, Optional
 
 from ._bios import get_bios
-from ._channels import ProcessChannel
+from ._channels import ProcessChannel, show
 
 _NOTHING_THERE = 69  # exit status of the script over there; ssh's own is 255
 _SSH_FAILED = 255
+_MAX_SAID = 1000  # bytes of what ssh has said that an error repeats
 _NOT_A_TERMINAL = '-T'  # a terminal would change bytes
 
 # In whatever shell: a user's own may not be a Bourne shell.
@@ -34,6 +39,60 @@ class SshError(subprocess.CalledProcessError):
         return self.text
 
 
+class _Echo:
+    """Passes on what a program says on its standard error, which may be no file that anybody sees: in a notebook.
+
+    Nothing waits for the end of that: what the program leaves behind may hold it open, as ssh's ControlPersist does.
+    """
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+        self._wake, self._waker = socket.socketpair()
+        self._lock = threading.Lock()
+        self._is_finished = False
+        self._said = b''
+        os.set_blocking(pipe.fileno(), False)
+        self._thread = threading.Thread(target=self._run, name='across-stderr', daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        is_over = False
+        while not is_over:
+            is_over = any(fd == self._wake.fileno() for fd, _ in poll.poll())
+            is_over = not self._take_all() or is_over
+
+    def _take_all(self) -> bool:
+        """Take what is there; return whether more may come."""
+        while True:
+            try:
+                data = os.read(self._pipe.fileno(), 1 << 16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self._said = (self._said + data)[-_MAX_SAID:]
+            show(data)
+
+    def forget(self) -> None:
+        """In a child made by fork()."""
+        for file in (self._pipe, self._wake, self._waker):
+            file.close()
+
+    def finish(self) -> str:
+        """Return the last that the program has said, in one line. It has ended."""
+        with self._lock:
+            if not self._is_finished:
+                self._is_finished = True
+                self._waker.send(b'\0')
+                self._thread.join()
+                self.forget()
+        lines = self._said.decode('utf-8', 'replace').split('\n')
+        return ' / '.join(line.strip() for line in lines if line.strip().isprintable() and line.strip())
+
+
 class SshChannel(ProcessChannel):
     """Standard input and output of what ssh started on another host."""
 
@@ -50,17 +109,36 @@ class SshChannel(ProcessChannel):
             bios=shlex.quote(get_bios()),
             status=_NOTHING_THERE,
         )
+        self._echo: Optional[_Echo] = None
         super().__init__([*ssh, _NOT_A_TERMINAL, '--', host, 'exec sh -c ' + shlex.quote(script)])
+
+    def _start_program(self, args: Any, shell: bool, **kwargs: Any) -> subprocess.Popen[Any]:
+        proc = super()._start_program(args, shell, stderr=subprocess.PIPE)
+        assert proc.stderr is not None
+        self._echo = _Echo(proc.stderr)
+        return proc
+
+    def forget(self) -> None:
+        super().forget()
+        if self._echo is not None:
+            self._echo.forget()
 
     def finish(self, error: Optional[BaseException]) -> None:
         try:
             super().finish(error)
         except subprocess.CalledProcessError as failure:
-            raise SshError(failure.returncode, failure.cmd, self._explain(failure.returncode)) from None
+            said = self._echo.finish() if self._echo is not None else ''
+            text = self._explain(failure.returncode)
+            raise SshError(failure.returncode, failure.cmd, '{}: {}'.format(text, said) if said else text) from None
+        finally:
+            if self._echo is not None:
+                self._echo.finish()
 
     def _explain(self, status: int) -> str:
         if status == _NOTHING_THERE:
-            return 'There is neither {} nor {} on {}'.format(*self._wanted, self._host)
+            return 'There is neither {} nor {} on {}; acrossd=... and python=... say where to find one'.format(
+                *self._wanted, self._host
+            )
         if status == _SSH_FAILED:
             return 'ssh to {} failed; it says why on standard error'.format(self._host)
         return 'What ssh started on {} ended with status {}'.format(self._host, status)

@@ -19,6 +19,8 @@ from ._channels import SocketChannel, timed_out
 
 _Path = Union[None, str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
 _ALERT = 'ALERT_'  # in the names of reasons that the peer has given
+_OF_PLAIN_SERVERS = ('WRONG_VERSION_NUMBER', 'UNEXPECTED_EOF_WHILE_READING')
+_NOT_TLS = '; does this server speak TLS? Connection.from_tcp() connects without'
 
 
 def make_context(cafile: _Path = None, certfile: _Path = None, keyfile: _Path = None) -> ssl.SSLContext:
@@ -69,6 +71,13 @@ def _with_text(error: OSError, text: str) -> OSError:
     return named
 
 
+def _may_be_plain(error: BaseException, is_secured: Optional[bool]) -> bool:
+    """Whether a handshake failed as it does where the server does not speak TLS."""
+    if isinstance(error, ssl.SSLError):
+        return isinstance(error, ssl.SSLEOFError) or error.reason in _OF_PLAIN_SERVERS
+    return is_secured is False and isinstance(error, ConnectionError)
+
+
 class TlsChannel(SocketChannel):
     """A TCP connection to a server over which TLS is spoken."""
 
@@ -77,6 +86,7 @@ class TlsChannel(SocketChannel):
     def __init__(self, host: str, port: Union[int, str], context: ssl.SSLContext) -> None:
         super().__init__(socket.AF_UNSPEC, (host, port))
         self._context = context
+        self._is_secured: Optional[bool] = None  # False while the TLS handshake goes on
         self._bridge: Optional[Bridge] = None
 
     def _secure(self) -> None:
@@ -86,10 +96,13 @@ class TlsChannel(SocketChannel):
         name = self._address[0].partition('%')[0]  # of a link-local address, what follows is this host's affair
         sock = self._context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
         self._adopt(sock)
+        self._is_secured = False
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         while True:
             try:
-                return sock.do_handshake()
+                sock.do_handshake()
+                self._is_secured = True
+                return
             except ssl.SSLWantReadError:
                 event = select.POLLIN
             except ssl.SSLWantWriteError:
@@ -105,8 +118,12 @@ class TlsChannel(SocketChannel):
 
     def _name_peer(self, error: BaseException) -> BaseException:
         if not isinstance(error, ssl.SSLError):
-            return super()._name_peer(error)
-        return _with_text(error, '{} ({})'.format(error.strerror, self))
+            named = super()._name_peer(error)
+            if isinstance(named, OSError) and _may_be_plain(error, self._is_secured):
+                return _with_text(named, str(named.strerror) + _NOT_TLS)
+            return named
+        text = '{} ({})'.format(error.strerror, self)
+        return _with_text(error, text + _NOT_TLS if _may_be_plain(error, self._is_secured) else text)
 
     def cancel(self) -> None:
         super().cancel()

@@ -39,8 +39,8 @@ SetEnv PYTHONPATH={tests} PYTHONDONTWRITEBYTECODE=1
 """
 
 
-def make_key(path):
-    subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', str(path)], check=True)
+def make_key(path, passphrase=''):
+    subprocess.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', passphrase, '-f', str(path)], check=True)
 
 
 class Sshd:
@@ -48,11 +48,11 @@ class Sshd:
 
     host = pwd.getpwuid(os.getuid()).pw_name + '@127.0.0.1'
 
-    def __init__(self, folder):
+    def __init__(self, folder, config='', passphrase=''):
         port = unused_port()
-        for name in ('host', 'user'):
-            make_key(folder / name)
-        (folder / 'config').write_text(CONFIG.format(folder=folder, port=port, tests=TESTS))
+        make_key(folder / 'host')
+        make_key(folder / 'user', passphrase)
+        (folder / 'config').write_text(CONFIG.format(folder=folder, port=port, tests=TESTS) + config)
         (folder / 'known').write_text('[127.0.0.1]:{} {}'.format(port, (folder / 'host.pub').read_text()))
         self.ssh = ['ssh', '-F', 'none', '-p', str(port), '-i', str(folder / 'user'), '-o', 'BatchMode=yes']
         self.ssh += ['-o', 'IdentitiesOnly=yes', '-o', 'UserKnownHostsFile={}'.format(folder / 'known')]
@@ -74,14 +74,22 @@ class Sshd:
         self.process.wait()
 
 
-@pytest.fixture(scope='module')
-def sshd(tmp_path_factory):
+@contextlib.contextmanager
+def run_sshd(folder, **kwargs):
     if os.getuid() == 0:
         with contextlib.suppress(FileExistsError):
-            os.mkdir('/run/sshd', 0o755)  # root's sshd does not start without it; stays, for others may use it by then
-    sshd = Sshd(tmp_path_factory.mktemp('sshd'))
-    yield sshd
-    sshd.stop()
+            os.mkdir('/run/sshd', 0o755)  # root's sshd needs it; it stays, for others may use it by then
+    sshd = Sshd(folder, **kwargs)
+    try:
+        yield sshd
+    finally:
+        sshd.stop()
+
+
+@pytest.fixture(scope='module')
+def sshd(tmp_path_factory):
+    with run_sshd(tmp_path_factory.mktemp('sshd')) as sshd:
+        yield sshd
 
 
 @pytest.fixture(params=['acrossd', 'python'])
@@ -116,7 +124,9 @@ def test_calls_and_calls_back(conn):
 def test_modules_can_be_exported(conn, tmp_path, monkeypatch):
     (tmp_path / 'only_on_this_host.py').write_text('def double(value):\n    return value * 2\n')
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, 'only_on_this_host', raising=False)  # which an earlier test has left, without its file
+    monkeypatch.delitem(
+        sys.modules, 'only_on_this_host', raising=False
+    )  # which an earlier test has left, without its file
     module = __import__('only_on_this_host')
     conn.export('only_on_this_host')
     assert conn.call(module.double, 21) == 42
@@ -157,14 +167,15 @@ def fail(conn):
 
 
 def test_a_host_with_neither(sshd):
-    text = 'There is neither {0} nor {0} on {1}'.format(NOWHERE, sshd.host)
-    assert fail(sshd.connect(acrossd=NOWHERE, python=NOWHERE)) == (69, text)
+    status, text = fail(sshd.connect(acrossd=NOWHERE, python=NOWHERE))
+    assert status == 69 and text.startswith('There is neither {0} nor {0} on {1}; '.format(NOWHERE, sshd.host))
 
 
 def test_a_host_that_cannot_be_reached(sshd, capfd):
     ssh = [*sshd.ssh, '-o', 'HostKeyAlias=a-stranger', '-o', 'StrictHostKeyChecking=yes']
     status, text = fail(sshd.connect(ssh=ssh))
-    assert status == 255 and text == 'ssh to {} failed; it says why on standard error'.format(sshd.host)
+    assert status == 255 and text.startswith('ssh to {} failed; it says why on standard error: '.format(sshd.host))
+    assert text.endswith('Host key verification failed.')
     assert 'Host key verification failed' in capfd.readouterr().err
 
 
@@ -182,3 +193,27 @@ def test_what_is_no_host_is_refused(host):
 def test_ssh_is_a_list_of_words():
     with pytest.raises(TypeError, match='sequence of words'):
         across.Connection.from_ssh('localhost', ssh='ssh -p 22')
+
+
+# ---- a shell that prints ----
+
+NOISE = 'ForceCommand printf "Welcome to \\343\\133 %s\\n" "$(hostname)"; {}; exec sh -c "$SSH_ORIGINAL_COMMAND"\n'
+
+
+@pytest.mark.parametrize('acrossd', [ACROSSD, NOWHERE])
+def test_what_the_shell_prints_before_is_shown(tmp_path, capsys, acrossd):
+    config = NOISE.format('yes | head -c 20000')
+    with run_sshd(tmp_path, config=config) as sshd, sshd.connect(acrossd=acrossd, python=sys.executable) as conn:
+        assert conn.call(tasks.add, 1, 2) == 3
+    err = capsys.readouterr().err
+    assert err.startswith('Welcome to \ufffd[ {}\ny\n'.format(os.uname().nodename)) and err.count('y\n') == 10000
+
+
+def test_a_shell_that_never_stops_printing(tmp_path, capsys):
+    with run_sshd(tmp_path, config=NOISE.format('yes')) as sshd:
+        conn = sshd.connect(acrossd=ACROSSD)
+        with pytest.raises(across.DisconnectError, match=r'Invalid magic: 0x57656c63; it began with .Welcome to '):
+            conn.call(os.getpid)
+        with pytest.raises(across.ProtocolError):
+            conn.close()
+    assert 'Welcome to' in capsys.readouterr().err

@@ -258,6 +258,70 @@ static void any_other_magic_is_refused(void **state)
     assert_int_equal(peer_collect(&peer), 0);
 }
 
+/* ---- what comes before a superblock ---- */
+
+static void start_after(unsigned max_preamble)
+{
+    struct ax_session_config config = peer_config(AX_ACCEPTOR);
+
+    config.max_preamble = max_preamble;
+    peer_init(&peer, &config);
+}
+
+static void assert_preamble(const char *expected, size_t size)
+{
+    assert_int_equal(peer.session.preamble.size, size);
+    assert_memory_equal(peer.session.preamble.data, expected, size);
+}
+
+static void what_comes_before_a_superblock_is_kept(void **state)
+{
+    static const char noise[] = "Welcome\n\xe3\x5b\x9e and \xe3\xe5\x4e!"; /* with what magics begin with */
+    const size_t size = sizeof noise - 1;
+
+    (void)state;
+    for (size_t step = 1; step <= size + 16; step++) {
+        struct wire wire = {0};
+        wire_raw(&wire, noise, size);
+        wire_superblock(&wire, 0, 2, 0);
+        start_after(64);
+        for (size_t at = 0; at < wire.size; at += step)
+            peer_feed(&peer, wire.data + at, at + step < wire.size ? step : wire.size - at);
+        assert_int_equal(peer.session.state, AX_STATE_GREETING);
+        assert_preamble(noise, size);
+        peer_fini(&peer);
+        wire_free(&wire);
+    }
+}
+
+static void there_may_be_so_much_and_no_more(void **state)
+{
+    struct wire wire = {0};
+
+    (void)state;
+    for (unsigned i = 0; i < 20; i++)
+        wire_raw(&wire, "GET ", 4);
+    wire_superblock(&wire, 0, 2, 0);
+    start_after(80);
+    peer_feed(&peer, wire.data, wire.size);
+    assert_int_equal(peer.session.state, AX_STATE_GREETING);
+    peer_fini(&peer);
+    start_after(79);
+    peer_feed(&peer, wire.data, wire.size);
+    assert_failed(&peer, AX_EPROTOCOL, "Invalid magic: 0x47455420");
+    wire_free(&wire);
+}
+
+static void the_end_comes_after_what_was_said(void **state)
+{
+    (void)state;
+    start_after(64);
+    peer_feed(&peer, "usage", 5);
+    peer_feed_eof(&peer);
+    assert_failed(&peer, AX_EEOF, "Incomplete superblock");
+    assert_preamble("usage", 5);
+}
+
 static void the_end_of_the_stream_is_told_by_where_it_comes(void **state)
 {
     struct wire wire = {0};
@@ -418,6 +482,9 @@ int main(void)
         TEST(a_feature_is_on_when_both_announce_it),
         TEST(versions_that_do_not_match_are_told),
         TEST(any_other_magic_is_refused),
+        TEST(what_comes_before_a_superblock_is_kept),
+        TEST(there_may_be_so_much_and_no_more),
+        TEST(the_end_comes_after_what_was_said),
         TEST(the_end_of_the_stream_is_told_by_where_it_comes),
         TEST(settings_out_of_range_are_refused),
         TEST(a_bare_python_is_sent_the_source_between_two_superblocks),
