@@ -547,7 +547,7 @@ void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *
     ax_connection_submit(connection, &pending->requests); /* nobody adds to them any more */
     if (pending->message == NULL)
         return;
-    ax_connection_release_unclaimed(connection, pending->message, NULL);
+    ax_connection_release_unclaimed(connection, pending->message, NULL, 0);
     ax_connection_drop_later(connection, ax_ticket_done(connection, &pending->ticket));
     ax_message_free(pending->message);
 }
@@ -569,7 +569,7 @@ static void refuse_request(struct ax_job *job)
 {
     struct ax_request *request = (struct ax_request *)job;
     struct ax_connection *connection = request->connection;
-    ax_connection_release_unclaimed(connection, request->message, NULL);
+    ax_connection_release_unclaimed(connection, request->message, NULL, 0);
     ax_connection_drop_later(connection, ax_request_unpickled(request));
     ax_request_fail(request, "Too many calls: all threads that run calls are in use, and no more can wait for one");
     ax_request_free(request);
@@ -754,13 +754,20 @@ void ax_connection_release(struct ax_connection *connection, struct ax_release *
         ax_connection_post(connection);
 }
 
+int ax_compare_ids(const void *first, const void *second)
+{
+    uint64_t a = *(const uint64_t *)first;
+    uint64_t b = *(const uint64_t *)second;
+    return (a > b) - (a < b);
+}
+
 void ax_connection_release_unclaimed(struct ax_connection *connection, const struct ax_message *message,
-                                     const struct ax_idmap *claimed)
+                                     const uint64_t *claimed, size_t count)
 {
     struct ax_ids ids = message->ids;
     uint64_t id;
     while (ax_ids_next(&ids, &id)) {
-        if (claimed != NULL && ax_idmap_get(claimed, id) != NULL)
+        if (count > 0 && bsearch(&id, claimed, count, sizeof id, ax_compare_ids) != NULL)
             continue;
         struct ax_release *release = malloc(sizeof *release);
         if (release == NULL)

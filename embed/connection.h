@@ -293,8 +293,10 @@ void ax_connection_speaks_soon(const struct ax_connection *connection);
 /* The peer's object is no longer referred to. Takes ownership. Any thread, no lock, never blocks. */
 void ax_connection_release(struct ax_connection *connection, struct ax_release *release);
 
-/* Releases all objects that a message refers to and `claimed` (by id; NULL: nothing) does not contain. No lock. */
+int ax_compare_ids(const void *first, const void *second); /* for qsort() */
+
+/* Releases all objects that a message refers to and `claimed`, sorted ids, does not contain. No lock. */
 void ax_connection_release_unclaimed(struct ax_connection *connection, const struct ax_message *message,
-                                     const struct ax_idmap *claimed);
+                                     const uint64_t *claimed, size_t count);
 
 #endif

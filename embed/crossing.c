@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "embed/crossing.h"
 
+#include <stdlib.h>
+
 #include "embed/engine.h"
 #include "embed/failure.h"
 #include "embed/landing.h"
@@ -269,14 +271,10 @@ static void release_unclaimed(struct ax_connection *connection, struct ax_messag
 {
     if (message->ids.count == 0)
         return;
-    struct ax_idmap claimed;
-    ax_idmap_init(&claimed);
-    /* When memory is short an id may be missing here, and is released although it is in use: better than never. */
-    for (size_t i = 0; i < scope->count; i++)
-        if (ax_idmap_get(&claimed, scope->ids[i]) == NULL)
-            ax_idmap_put(&claimed, scope->ids[i], scope);
-    ax_connection_release_unclaimed(connection, message, &claimed);
-    ax_idmap_fini(&claimed);
+    /* Sorted, and not hashed: the peer chooses the ids, and could have them collide. */
+    if (scope->count > 1)
+        qsort(scope->ids, scope->count, sizeof *scope->ids, ax_compare_ids);
+    ax_connection_release_unclaimed(connection, message, scope->ids, scope->count);
 }
 
 PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)
