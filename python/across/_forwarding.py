@@ -18,6 +18,7 @@ from ._methods import has_method
 if TYPE_CHECKING:
     import inspect
 
+_MAX_PARTS = 16  # of the name of a class: it comes from the peer, and is looked up for each method
 _WITH_DOCS = (types.FunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 
 # Any peer can execute a snippet. Docs, and of each parameter: name, kind, default and annotation, as text.
@@ -54,6 +55,8 @@ def make_forwarder(forward: types.FunctionType, name: str, label: str) -> Any:
 def _find_known(label: str, name: str) -> Any:
     """Return an attribute of the class that a label names, if this process has it. Nothing is imported or called."""
     parts = label.split('.')
+    if len(parts) > _MAX_PARTS:
+        return None
     for end in range(len(parts) - 1, 0, -1):
         module = sys.modules.get('.'.join(parts[:end]))
         if isinstance(module, types.ModuleType):

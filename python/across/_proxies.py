@@ -7,7 +7,6 @@ whatever the version of the peer: these names and parameters are part of the wir
 
 from __future__ import annotations
 
-import functools
 import operator
 import types
 from collections.abc import Collection
@@ -20,6 +19,7 @@ from ._methods import LAZY, MAX_LABEL, MAX_METHODS, MAX_NAME, MAX_TYPES, clean_l
 from ._portable import ConnectionBound, portable
 
 _MAX_NAMES = MAX_METHODS * (MAX_NAME + 1) + 4 * MAX_LABEL  # bytes of what a peer tells of an object
+_MAX_KEPT_NAMES = 20_000  # of methods of classes of proxies that are kept for reuse: a hostile peer names ever new ones
 _UNKNOWN = ''  # the label of an object whose process does not tell what it is: plain across
 
 
@@ -160,10 +160,35 @@ def _make_proxy(id: int, methods: list[str], label: str = _UNKNOWN) -> Proxy:
     return _new_proxy(id, _check_methods(methods), clean_label(label))
 
 
-@functools.lru_cache(MAX_TYPES)
+class _Cache:
+    """Keeps values by keys, as long as they have no more than so many names in all; then it starts anew."""
+
+    def __init__(self) -> None:
+        self._values: dict[Any, Any] = {}
+        self._names = 0
+
+    def get(self, key: Any) -> Any:
+        return self._values.get(key)
+
+    def put(self, key: Any, value: Any, names: int) -> None:
+        if len(self._values) >= MAX_TYPES or self._names + names > _MAX_KEPT_NAMES:
+            self._values = {}
+            self._names = 0
+        self._values[key] = value
+        self._names += names
+
+
+_names_kept = _Cache()
+_types_kept = _Cache()
+
+
 def _split(text: bytes) -> tuple[frozenset[str], str]:
-    names, _, label = text.decode().partition('\n')
-    return _check_methods(names.split()), clean_label(label)
+    found: Optional[tuple[frozenset[str], str]] = _names_kept.get(text)
+    if found is None:
+        names, _, label = text.decode().partition('\n')
+        found = _check_methods(names.split()), clean_label(label)
+        _names_kept.put(text, found, len(found[0]))
+    return found
 
 
 # The names come from the peer. Nothing is claimed before they are known to be harmless.
@@ -172,7 +197,7 @@ def _check_methods(methods: Collection[str]) -> frozenset[str]:
         raise ValueError('invalid methods of a proxy')
     for name in methods:
         if not isinstance(name, str) or len(name) > MAX_NAME or not _methods.is_forwarded(name):
-            raise ValueError('invalid method of a proxy: {!r:.200}'.format(name))
+            raise ValueError('invalid method of a proxy: {:.200}'.format(repr(name) if type(name) is str else '…'))
     return frozenset(methods)
 
 
@@ -186,8 +211,16 @@ def _new_proxy(id: int, methods: frozenset[str], label: str) -> Proxy:
     return proxy
 
 
-@functools.lru_cache(MAX_TYPES)
 def _get_proxy_type(methods: frozenset[str], by_name: bool, label: str) -> type[Proxy]:
+    key = methods, by_name, label
+    cls: Optional[type[Proxy]] = _types_kept.get(key)
+    if cls is None:
+        cls = _make_proxy_type(*key)
+        _types_kept.put(key, cls, len(methods))
+    return cls
+
+
+def _make_proxy_type(methods: frozenset[str], by_name: bool, label: str) -> type[Proxy]:
     make_method = _make_method_by_name if by_name else _make_method
     scope: dict[str, Any] = {
         '__slots__': (), '__module__': 'across', '__doc__': Proxy.__doc__, '_Proxy__label': label,

@@ -289,7 +289,7 @@ def test_help_shows_docs_and_signature(conn):
 
 def test_of_what_only_the_other_side_knows(conn, monkeypatch):
     monkeypatch.setattr(_forwarding, '_find_known', lambda label, name: None)
-    _proxies._get_proxy_type.cache_clear()
+    _proxies._types_kept.__init__()
     thing = conn.create(Thing)
     add = thing.add
     assert add(1) == 3 and add(1, second=4) == 5 and add == thing.add and add != thing.own

@@ -202,7 +202,10 @@ def test_proxy_types_are_shared_and_bounded(conn):
 
     for number in range(_proxies.MAX_TYPES + 10):
         _proxies._get_proxy_type(frozenset(['method{}'.format(number)]), False, '')
-    assert _proxies._get_proxy_type.cache_info().currsize <= _proxies.MAX_TYPES
+    assert len(_proxies._types_kept._values) <= _proxies.MAX_TYPES
+    for number in range(30):
+        _proxies._get_proxy_type(frozenset('m{}_{}'.format(number, name) for name in range(2000)), False, '')
+    assert sum(len(methods) for methods, _, _ in _proxies._types_kept._values) <= _proxies._MAX_KEPT_NAMES
 
 
 def test_names_on_the_wire():
