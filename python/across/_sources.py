@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 
 _MAX_FILES = 256  # of which lines are kept; those that were used last
-_MAX_ROWS = 1 << 19  # of all files: linecache has lists with a row for each line up to the last that is known
+_MAX_ROWS = 1 << 18  # of all files: linecache has lists with a row for each line up to the last that is known
 _MAX_LINENO = 1 << 16  # of a line that is kept
 _MAX_VERSIONS = 20  # of one file, whose lines were different in each of them
 _MAX_SIZE = 4 << 20  # bytes of a local file that is read for comparison

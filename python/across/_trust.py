@@ -4,7 +4,7 @@
 docs/trust.md says what that protects from. Each entry of the list is a type whose making runs no code of the peer's
 choice; the arguments are checked before it is made. What else the user trusts is called, made and filled as pickle does
 it, but only that: an object that was not made by this very pickle is never changed by it, be it a class, a function, a
-proxy, or an object of this process that came home.
+proxy, or an object of this process that came home. What all of this may cost is charged to the pickle's budget.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import collections
 import datetime
 import decimal
 import enum
-import inspect
+import functools
 import pathlib
+import re
 import types
 import uuid
 from collections.abc import Iterable
@@ -30,11 +31,14 @@ _MAX_NAME = 200  # characters of a name in an error's text
 _MAX_ID = (1 << 64) - 1
 _SCALARS = (type(None), bool, int, float, str, bytes)
 _FACTORIES = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset)  # of defaultdicts
-_FUNCTIONS = (types.FunctionType, classmethod, staticmethod)
+_SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)  # what a call can copy
+_MAX_RANGE_BITS = 1024  # of a range's numbers: it divides them
+_ESCAPED = re.compile(r"\\([\\'nt])")
 
 
 def make_name(module: str, name: str) -> str:
     """Return how errors speak of something that the peer has named: it may be anything."""
+    module, name = module[: _MAX_NAME + 1], name[: _MAX_NAME + 1]  # one name can be mentioned any number of times
     return clean(name if module == 'builtins' else '{}.{}'.format(module, name), _MAX_NAME)
 
 
@@ -43,9 +47,17 @@ def clean(text: str, limit: int, keep: str = '') -> str:
     cut = text if len(text) <= limit else text[:limit] + '…'
     if cut.isprintable():
         return cut
-    return ''.join(
-        char if char.isprintable() or char in keep else char.encode('unicode_escape').decode('ascii') for char in cut
-    )
+    # repr() escapes what is not printable. It also escapes backslashes and, as both quotes are in it, one of these.
+    escaped = repr('\'"' + cut)[4:-1]
+
+    def restore(match: re.Match[str]) -> str:
+        char = match[1]
+        if char in "\\'":
+            return char
+        kept = '\n' if char == 'n' else '\t'
+        return kept if kept in keep else match[0]
+
+    return _ESCAPED.sub(restore, escaped)
 
 
 def _refuse_name(module: str, name: str) -> UnpicklingError:
@@ -66,7 +78,7 @@ def _of(cls: Any, *shapes: tuple[tuple[type, ...], ...]) -> _Maker:
 
     def make(m: Any, args: tuple[Any, ...]) -> Any:
         _check(cls, any(len(shape) == len(args) and all(map(_is_one_of, args, shape)) for shape in shapes))
-        m.spend(sum(len(arg) for arg in args if hasattr(arg, '__len__')))  # what is copied
+        m.budget.spend_bytes(sum(len(arg) for arg in args if hasattr(arg, '__len__')))  # what is copied
         return cls(*args)
 
     return make
@@ -92,9 +104,8 @@ def _of_items(cls: Any) -> _Maker:
 
     def make(m: Any, args: tuple[Any, ...]) -> Any:
         _check(cls, len(args) == 1 and type(args[0]) is list)
-        m.spend(len(args[0]))
-        m.check_keys(args[0])
-        return cls(args[0])
+        m.budget.spend_copy(len(args[0]))
+        return m.budget.make_set(cls, args[0], is_copy=True)
 
     return make
 
@@ -102,10 +113,34 @@ def _of_items(cls: Any) -> _Maker:
 def _of_words(cls: Any) -> _Maker:
     def make(m: Any, args: tuple[Any, ...]) -> Any:
         _check(cls, all(type(arg) is str for arg in args))
-        m.spend(sum(map(len, args)))
+        text = '/'.join(args)
+        parts = 1 + text.count('/') + text.count('\\')
+        m.budget.spend(8 * parts + (len(text) >> 4), 100 * parts + 4 * len(text))
         return cls(*args)
 
     return make
+
+
+def _make_range(m: Any, args: tuple[Any, ...]) -> Any:
+    _check(range, len(args) == 3 and all(type(arg) is int and arg.bit_length() <= _MAX_RANGE_BITS for arg in args))
+    return range(*args)
+
+
+def _make_counter(m: Any, args: tuple[Any, ...]) -> Any:
+    _check(collections.Counter, not args or (len(args) == 1 and type(args[0]) is dict))
+    counter: collections.Counter[Any] = collections.Counter()
+    if args:
+        m.budget.spend_copy(len(args[0]))
+        _fill_dict(m, counter, [*args[0]], [*args[0].values()], is_copy=True)
+    return counter
+
+
+def _fill_dict(m: Any, target: Any, keys: list[Any], values: list[Any], is_copy: bool = False) -> None:
+    def put(start: int, end: int) -> None:
+        for key, value in zip(keys[start:end], values[start:end]):
+            target[key] = value
+
+    m.budget.fill(target, keys, put, is_copy)
 
 
 def _make_deque(m: Any, args: tuple[Any, ...]) -> Any:
@@ -124,6 +159,9 @@ def _make_proxy(m: Any, args: tuple[Any, ...]) -> Any:
     is_right = len(args) == 2 or (len(args) == 3 and type(args[2]) is str)
     _check(_proxies.Proxy, is_right and type(args[0]) is int and 0 <= args[0] <= _MAX_ID)
     _check(_proxies.Proxy, type(args[1]) in (list, tuple, set, frozenset))
+    m.budget.spend(len(args[1]))
+    _check(_proxies.Proxy, all(type(name) is str for name in args[1]))
+    m.budget.spend_class(frozenset(args[1]), args[2] if len(args) == 3 else '')
     proxy = _proxies._make_proxy(*args)
     m._foreign[id(proxy)] = proxy
     return proxy
@@ -136,7 +174,7 @@ def _get_obj(m: Any, args: tuple[Any, ...]) -> Any:
     return obj
 
 
-def _set_uuid(obj: Any, state: Any) -> None:
+def _set_uuid(m: Any, obj: Any, state: Any) -> None:
     number = state.get('int') if type(state) is dict else None
     _check(uuid.UUID, type(number) is int and 0 <= number < 1 << 128)
     obj.__setstate__({'int': number})
@@ -145,14 +183,29 @@ def _set_uuid(obj: Any, state: Any) -> None:
 def _get_member(m: Any, args: tuple[Any, ...]) -> Any:
     """A member of an enumeration, as Python 3.11 pickles it."""
     cls: Any = args[0] if len(args) == 2 else None
-    _check(enum.Enum, isinstance(cls, enum.EnumMeta) and id(cls) in m._rules.classes and type(args[1]) is str)
+    _check(enum.Enum, isinstance(cls, enum.EnumMeta) and id(cls) in m._rules.enums and type(args[1]) is str)
     return cls.__members__[args[1]]
+
+
+def _find_member(cls: Any, m: Any, args: tuple[Any, ...]) -> Any:
+    """A member of an enumeration by its value, which is hashed, compared, and printed when there is no such member."""
+    _check(cls, len(args) == 1)
+    if isinstance(args[0], int):
+        _check(cls, int.bit_length(args[0]) <= _count_bits(cls))  # a Flag may make a member for each bit
+    m.budget.spend_value(args[0])
+    return cls(args[0])
+
+
+@functools.lru_cache
+def _count_bits(cls: Any) -> int:
+    values = (member.value for member in cls.__members__.values())
+    return max(64, *(value.bit_length() for value in values if isinstance(value, int)), 0)
 
 
 def _join_flags(m: Any, args: tuple[Any, ...]) -> Any:
     """Several members of an enumeration in one, as Python 3.11 pickles it."""
     is_right = len(args) == 2 and isinstance(args[0], enum.Flag) and type(args[0]) is type(args[1])
-    _check(enum.Flag, is_right and id(type(args[0])) in m._rules.classes)
+    _check(enum.Flag, is_right and id(type(args[0])) in m._rules.enums)
     return args[0] | args[1]
 
 
@@ -164,7 +217,8 @@ class Rules:
         # By id(), and not by the thing, which may define what is equal to it; `names` keeps it alive.
         self.makers: dict[int, _Maker] = {}
         self.classes: dict[int, Any] = {}  # that NEWOBJ may make an instance of
-        self.setters: dict[int, Callable[[Any, Any], None]] = {}  # of the state of an instance
+        self.enums: dict[int, Any] = {}
+        self.setters: dict[int, Callable[[Any, Any, Any], None]] = {}  # of the state of an instance
         self.containers: set[int] = set()  # whose instances are filled after they have been made
 
     def allow(self, obj: Any, maker: Optional[_Maker] = None, *modules: str) -> None:
@@ -183,12 +237,16 @@ class Rules:
         """Allow all that pickles do with a type that the user trusts, or with a function."""
         if self.names.get((cls.__module__, cls.__qualname__)) is cls:
             return  # it is data anyway, and checked
-        self.allow(cls, lambda m, args: cls(*args))
+        if isinstance(cls, enum.EnumMeta):  # the members are not the pickle's: they are found, and not made or changed
+            self.allow(cls, functools.partial(_find_member, cls))
+            self.enums[id(cls)] = cls
+            return
+        copies = not _is_record(cls)
+        self.allow(cls, lambda m, args: cls(*_charge_args(m, args, copies)))
         if isinstance(cls, type):
             self.classes[id(cls)] = cls
             self.containers.add(id(cls))
-            if not issubclass(cls, enum.Enum):  # their members are not the pickle's
-                self.setters[id(cls)] = _set_state
+            self.setters[id(cls)] = _set_state
 
 
 def add_scalars(rules: Rules) -> None:
@@ -216,14 +274,13 @@ def make_rules(trusted_types: Iterable[Any]) -> Rules:
     for cls in _FACTORIES:  # as values
         rules.allow(cls)
     rules.names['builtins', 'Ellipsis'] = ...
-    number = (int,)
     rules.allow(bytearray, _of(bytearray, (), ((bytes,),)))
-    rules.allow(range, _of(range, (number, number, number)))
+    rules.allow(range, _make_range)
     rules.allow(slice, _of(slice, (_SCALARS, _SCALARS, _SCALARS)))
     rules.allow(set, _of_items(set))
     rules.allow(frozenset, _of_items(frozenset))
     rules.allow(collections.OrderedDict, _of(collections.OrderedDict, ()))
-    rules.allow(collections.Counter, _of(collections.Counter, (), ((dict,),)))
+    rules.allow(collections.Counter, _make_counter)
     rules.allow(collections.deque, _make_deque)
     rules.allow(collections.defaultdict, _make_defaultdict)
     for container in (collections.OrderedDict, collections.Counter, collections.deque, collections.defaultdict):
@@ -245,28 +302,70 @@ def make_rules(trusted_types: Iterable[Any]) -> Rules:
 # ---- the state of what the user trusts ----
 
 
-def _set_state(obj: Any, state: Any) -> None:
+def _is_record(cls: Any) -> bool:
+    """Whether making one only keeps the arguments: a dataclass, or a named tuple."""
+    return isinstance(cls, type) and (hasattr(cls, '__dataclass_fields__') or hasattr(cls, '_fields'))
+
+
+def _charge_args(m: Any, args: tuple[Any, ...], copies: bool) -> tuple[Any, ...]:
+    m.budget.spend_bytes(8 * len(args))
+    for arg in args if copies else ():
+        if type(arg) in (str, bytes, bytearray):
+            m.budget.spend_bytes(len(arg))
+        elif type(arg) in _SIZED:
+            m.budget.spend_copy(len(arg))
+    return args
+
+
+def _set_state(m: Any, obj: Any, state: Any) -> None:
     """Give an object its state as pickle does, but let no attribute hide a method."""
     cls = type(obj)
     if hasattr(cls, '__setstate__'):
+        # That of dataclasses with slots iterates over it, whatever it is: a proxy would call the peer.
+        if hasattr(cls, '__dataclass_fields__') and type(state) not in _SIZED:
+            raise UnpicklingError('The pickle has a state that is none')
+        _charge_args(m, (state,), True)
         obj.__setstate__(state)
         return
     slots = None
     if type(state) is tuple and len(state) == 2:
         state, slots = state
     for attributes in (state, slots):
+        if type(attributes) is dict:
+            m.budget.spend_copy(len(attributes))
+            m.budget.spend(8 * len(attributes))  # each name is looked up in the class
         if attributes is not None and not (type(attributes) is dict and all(type(name) is str for name in attributes)):
             raise UnpicklingError('The pickle has a state that is none')
     for name in state or ():
-        if isinstance(inspect.getattr_static(cls, name, None), _FUNCTIONS):
+        if _is_method(_look_up(cls, name)):
             raise UnpicklingError('The pickle replaces a method: {}'.format(make_name(cls.__name__, name)))
     if state:
         vars(obj).update(state)
     for name, value in (slots or {}).items():
-        slot = inspect.getattr_static(cls, name, None)
+        slot = _look_up(cls, name)
         if type(slot) is not types.MemberDescriptorType:
             raise UnpicklingError('The pickle sets what is no slot: {}'.format(make_name(cls.__name__, name)))
         slot.__set__(obj, value)
+
+
+def _look_up(cls: type, name: str) -> Any:
+    """Return what a class has under a name, as it stands there."""
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
+def _is_method(attribute: Any) -> bool:
+    """Whether something of a class may be called on its instances, or does something when it is looked up on them.
+
+    Not if it is a value, such as the default of a field; nor if an instance cannot hide it; nor if it is meant to be
+    hidden by the value that it has computed.
+    """
+    cls = type(attribute)
+    if hasattr(cls, '__set__') or isinstance(attribute, functools.cached_property):
+        return False
+    return callable(attribute) or hasattr(cls, '__get__')
 
 
 # ---- values ----
@@ -278,7 +377,7 @@ class _ValueUnpickler(Unpickler):
     __slots__ = ('_rules', '_made')
 
     def __init__(self, data: Any, buffers: Iterable[Any], rules: Rules) -> None:
-        super().__init__(data, buffers)
+        super().__init__(data, buffers, rules.classes)
         self._rules = rules
         self._made: dict[int, Any] = {}  # by id(): what may be filled
 
@@ -292,6 +391,7 @@ class _ValueUnpickler(Unpickler):
         maker = self._rules.makers.get(id(func))
         if maker is None:
             raise UnpicklingError("The pickle calls what trust='data' does not allow to be called")
+        self.budget.spend(len(args))
         return self._note(maker(self, args))
 
     def make(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -299,11 +399,14 @@ class _ValueUnpickler(Unpickler):
             raise UnpicklingError("The pickle makes an instance of what trust='data' does not allow to be made")
         if cls is uuid.UUID:
             _check(cls, not args and not kwargs)
+        _charge_args(self, args, not _is_record(cls))
+        _charge_args(self, tuple(kwargs.values()), not _is_record(cls))
         return self._note(cls.__new__(cls, *args, **kwargs))
 
     def _note(self, obj: Any) -> Any:
         """Remember what was made here: this, and nothing else, may be filled."""
         cls = id(type(obj))
+        self.budget.note_fragile(obj)
         if id(obj) not in self._foreign and (cls in self._rules.containers or cls in self._rules.setters):
             self._made[id(obj)] = obj
         elif type(obj) in (list, dict, set):  # a function's, which may keep it
@@ -314,7 +417,7 @@ class _ValueUnpickler(Unpickler):
         setter = self._rules.setters.get(id(type(obj)))
         if setter is None or self._made.pop(id(obj), None) is None:
             raise UnpicklingError("The pickle sets a state that trust='data' does not allow to be set")
-        setter(obj, state)
+        setter(self, obj, state)
 
     def _check_filling(self, obj: Any) -> None:
         if id(obj) not in self._made or id(type(obj)) not in self._rules.containers:
@@ -330,13 +433,16 @@ class _ValueUnpickler(Unpickler):
 
     def add(self, obj: Any, items: list[Any]) -> None:
         self._check_filling(obj)
-        for item in items:
-            obj.add(item)
+
+        def put(start: int, end: int) -> None:
+            for item in items[start:end]:
+                obj.add(item)
+
+        self.budget.fill(obj, items, put)
 
     def update(self, obj: Any, keys: list[Any], values: list[Any]) -> None:
         self._check_filling(obj)
-        for key, value in zip(keys, values):
-            obj[key] = value
+        _fill_dict(self, obj, keys, values)
 
 
 def make_loads(trusted_types: Iterable[Any]) -> Callable[..., Any]:

@@ -21,6 +21,7 @@ _ORDERS = ('<', '>', '=', '|')
 _UNITS = (b'generic', b'Y', b'M', b'W', b'D', b'h', b'm', b's', b'ms', b'us', b'ns', b'ps', b'fs', b'as')
 _MAX_MULTIPLE = 1 << 30  # of a unit of time
 _MAX_DIMENSIONS = 32
+_MAX_EMPTY = 1000  # items of an array that take no bytes
 
 
 def is_array_type(obj: Any) -> bool:
@@ -60,7 +61,7 @@ def _make_dtype(m: Any, args: tuple[Any, ...]) -> Any:
     return numpy.dtype(args[0], False, True)  # a copy, which is given its order of bytes next
 
 
-def _set_dtype(dtype: Any, state: Any) -> None:
+def _set_dtype(m: Any, dtype: Any, state: Any) -> None:
     _check(type(state) is tuple and len(state) in (8, 9) and type(state[0]) is int and state[0] in (3, 4))
     _check(type(state[1]) is str and state[1] in _ORDERS and all(item is None for item in state[2:5]))
     sizes = (dtype.itemsize, dtype.alignment) if dtype.kind in 'SU' else (-1, -1)
@@ -72,14 +73,16 @@ def _set_dtype(dtype: Any, state: Any) -> None:
 
 
 def _is_unit(value: Any) -> bool:
-    if type(value) is not tuple or len(value) != 2 or len(value[1]) != 4:
+    if type(value) is not tuple or len(value) != 2:
+        return False
+    if type(value[1]) is not tuple or len(value[1]) != 4:  # a proxy would ask the peer for its length
         return False
     metadata = value[0]
     if metadata is not None and (type(metadata) is not dict or metadata):  # numpy 2.5 pickles None where others have {}
         return False
     unit, *numbers = value[1]
     are_right = all(type(number) is int and 0 < number < _MAX_MULTIPLE for number in numbers)
-    return type(value[1]) is tuple and unit in _UNITS and are_right and numbers[1:] == [1, 1]
+    return type(unit) is bytes and unit in _UNITS and are_right and numbers[1:] == [1, 1]
 
 
 def _check_dtype(dtype: Any) -> None:
@@ -88,25 +91,33 @@ def _check_dtype(dtype: Any) -> None:
     _check(isinstance(dtype, numpy.dtype) and dtype.kind in 'biufcSUmM' and not dtype.hasobject)
 
 
-def _count(shape: Any) -> int:
-    """Return how many items an array of this shape has."""
+def _count(shape: Any, dtype: Any) -> int:
+    """Return how many items an array of this shape has. If they take no bytes, nothing else says how many there are."""
     _check(type(shape) is tuple and len(shape) <= _MAX_DIMENSIONS)
     _check(all(type(size) is int and 0 <= size < 1 << 62 for size in shape))
-    return math.prod(shape)
+    count: int = math.prod(shape)
+    _check(dtype.itemsize > 0 or count <= _MAX_EMPTY)
+    return count
+
+
+def _is_memory(m: Any, data: Any) -> bool:
+    """Whether this is bytes, or came beside the pickle. An array would keep another array, and so on without end."""
+    return type(data) in (bytes, bytearray, memoryview) or id(data) in m._apart
 
 
 def _start_array(m: Any, args: tuple[Any, ...]) -> Any:
     import numpy
 
-    _check(len(args) == 3 and args[0] is numpy.ndarray and args[1:] == ((0,), b'b'))
+    _check(len(args) == 3 and args[0] is numpy.ndarray and type(args[1]) is tuple and len(args[1]) == 1)
+    _check(type(args[1][0]) is int and args[1][0] == 0 and type(args[2]) is bytes and args[2] == b'b')
     return numpy.ndarray((0,), 'b')
 
 
-def _set_array(array: Any, state: Any) -> None:
+def _set_array(m: Any, array: Any, state: Any) -> None:
     _check(type(state) is tuple and len(state) == 5 and type(state[0]) is int and state[0] == 1)
     _, shape, dtype, is_fortran, data = state
     _check_dtype(dtype)
-    _check(type(is_fortran) is bool and type(data) is bytes and _count(shape) * dtype.itemsize == len(data))
+    _check(type(is_fortran) is bool and type(data) is bytes and _count(shape, dtype) * dtype.itemsize == len(data))
     array.__setstate__(state)
 
 
@@ -117,9 +128,10 @@ def _make_array(m: Any, args: tuple[Any, ...]) -> Any:
     data, dtype, shape, order = args
     _check_dtype(dtype)
     _check(type(order) is str and order in ('C', 'F'))
-    _check(memoryview(data).nbytes == _count(shape) * dtype.itemsize)
-    if _count(shape) == 0:
-        return numpy.empty(shape, dtype, order)
+    count = _count(shape, dtype)
+    _check(_is_memory(m, data) and memoryview(data).nbytes == count * dtype.itemsize)
+    if count == 0:  # numpy.empty(shape) would take memory for the sizes that are not 0
+        return numpy.empty(0, dtype).reshape(shape, order=order)
     return numpy.frombuffer(data, dtype).reshape(shape, order=order)
 
 

@@ -5,8 +5,8 @@ Plain data is made here. What a name means, what may be called, and what may be 
 pickle's own machine asks only for the first of these, and lets a pickle call and change whatever it can get hold of.
 
 It reads what pickle writes with protocols 3 to 5, and refuses all other codes: extension codes, persistent ids, and
-those of older protocols. It does not recurse. The time that it takes grows with the size of the pickle and not faster,
-and so does the memory: one byte of a pickle can make an object of some 200 bytes.
+those of older protocols. It does not recurse. What could take more time or memory than a fixed amount for each byte is
+charged to a budget.
 """
 
 from __future__ import annotations
@@ -14,46 +14,55 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from pickle import UnpicklingError
-from typing import Any, Callable, Union
+from typing import Any, Callable, Optional, Union
+
+from ._budget import Budget
 
 _Data = Union[bytes, memoryview]
 _Op = Callable[['Unpickler', Any, int], int]
 
 _COPIED = 64 << 10  # bytes of a pickle that is read from a copy: slices of bytes are made faster than those of buffers
-_MAX_KEY_DEPTH = 100  # of tuples in a key: hash() recurses without a look at the stack
-_BUDGET = 1000  # see spend(); so much even for the smallest pickle
-_BUDGET_PER_BYTE = 16  # a tuple that is the key of many dicts is hashed for each, and costs two bytes each
 _STOP = ord('.')
 
 
 class Unpickler:
     """Reads one pickle."""
 
-    __slots__ = ('_data', '_stack', '_marks', '_memo', '_buffers', '_budget', '_foreign')
+    __slots__ = ('budget', '_data', '_stack', '_marks', '_memo', '_buffers', '_apart', '_foreign')
 
-    def __init__(self, data: Any, buffers: Iterable[Any] = ()) -> None:
+    def __init__(self, data: Any, buffers: Iterable[Any] = (), trusted: Optional[dict[int, Any]] = None) -> None:
         view = memoryview(data).cast('B')
-        apart = list(buffers)
+        size = len(view)
+        self._apart: dict[int, Any] = {}  # by id(): what came beside the pickle
+        if buffers:
+            buffers = list(buffers)
+            self._apart.update((id(part), part) for part in buffers)
+            size += sum(memoryview(part).nbytes for part in buffers)
         self._data: _Data = view if len(view) > _COPIED else bytes(view)
         self._stack: list[Any] = []
         self._marks: list[int] = []  # where in the stack
-        self._memo: dict[int, Any] = {}
-        self._buffers = iter(apart)  # out of band
-        self._budget = _BUDGET + _BUDGET_PER_BYTE * sum(memoryview(part).nbytes for part in (view, *apart))
+        self._memo: list[Any] = []
+        self._buffers = iter(buffers)  # out of band
+        self.budget = Budget(size, trusted)
         self._foreign: dict[int, Any] = {}  # by id(): what was not made by this machine, and must not be changed
 
     def load(self) -> Any:
         """Return the value. UnpicklingError when the pickle is malformed, or refused."""
-        data, pos = self._data, 0
         try:
+            data, pos = self._data, 0
             while True:
                 op = data[pos]
                 if op == _STOP:
-                    return self._stack.pop()
+                    value = self._stack.pop()
+                    self.budget.check_depth()
+                    return value
                 pos = _OPS[op](self, data, pos + 1)
-        except (IndexError, KeyError, struct.error) as error:
-            # Reading on beyond the end, too: what is cut off is noticed by the next code, which is not there.
-            raise UnpicklingError('The pickle is malformed or cut off') from error
+        except BaseException as error:
+            self.budget.dismantle()
+            if isinstance(error, (IndexError, KeyError, struct.error)):
+                # Reading on beyond the end, too: what is cut off is noticed by the next code, which is not there.
+                raise UnpicklingError('The pickle is malformed or cut off') from error
+            raise
 
     # ---- for subclasses ----
 
@@ -85,28 +94,7 @@ class Unpickler:
         """Set items of what is no dict of the machine's own."""
         raise NotImplementedError
 
-    def spend(self, amount: int) -> None:
-        """Account for work that costs more than the bytes which ask for it: copies, and hashes of keys."""
-        self._budget -= amount
-        if self._budget < 0:
-            raise UnpicklingError('The pickle takes more work than one of its size should')
-
-    def check_keys(self, keys: Iterable[Any]) -> None:
-        """Check what is to be hashed: tuples in tuples can crash hash(), or keep it busy for ever."""
-        for key in keys:
-            if isinstance(key, tuple):
-                self._check_key(key)
-
     # ---- the machine ----
-
-    def _check_key(self, key: tuple[Any, ...]) -> None:
-        level = [key]
-        for _ in range(_MAX_KEY_DEPTH):
-            self.spend(sum(map(len, level)))
-            level = [item for outer in level for item in outer if isinstance(item, tuple)]
-            if not level:
-                return
-        raise UnpicklingError('The pickle has a key of too many tuples inside each other')
 
     def _pop_mark(self) -> list[Any]:
         start = self._marks.pop()
@@ -128,19 +116,21 @@ class Unpickler:
         target, keys, values = self._stack[-1], items[::2], items[1::2]
         if len(keys) != len(values):
             raise UnpicklingError('The pickle is malformed: a key without a value')
-        self.check_keys(keys)
-        if self._may_change(target, dict):
+        if not self._may_change(target, dict):
+            self.update(target, keys, values)
+        elif self.budget.is_free(target, keys):
             target.update(zip(keys, values))
         else:
-            self.update(target, keys, values)
+            self.budget.fill(target, keys, lambda start, end: target.update(zip(keys[start:end], values[start:end])))
 
     def _add_all(self, items: list[Any]) -> None:
         target = self._stack[-1]
-        self.check_keys(items)
-        if self._may_change(target, set):
+        if not self._may_change(target, set):
+            self.add(target, items)
+        elif self.budget.is_free(target, items):
             target.update(items)
         else:
-            self.add(target, items)
+            self.budget.fill(target, items, lambda start, end: target.update(items[start:end]))
 
     def _pop_args(self) -> tuple[Any, ...]:
         args = self._stack.pop()
@@ -211,6 +201,11 @@ def _read_long(data: _Data) -> int:
     return int.from_bytes(data, 'little', signed=True)
 
 
+def _large_long(m: Unpickler, data: _Data, pos: int) -> int:
+    m.budget.has_large_numbers = True
+    return _medium_long(m, data, pos)
+
+
 def _read_str(data: _Data) -> str:
     return str(data, 'utf-8', 'surrogatepass')
 
@@ -225,6 +220,9 @@ def _make_counted(length_size: int, read: Callable[[Any], Any]) -> _Op:
         return end
 
     return push
+
+
+_medium_long = _make_counted(4, _read_long)
 
 
 def _short_str(m: Unpickler, data: _Data, pos: int) -> int:  # the same as above, for what there is most of
@@ -242,6 +240,8 @@ def _next_buffer(m: Unpickler, data: _Data, pos: int) -> int:
 
 
 def _readonly_buffer(m: Unpickler, data: _Data, pos: int) -> int:
+    if id(m._stack[-1]) not in m._apart:  # others could keep each other's memory, without end
+        raise UnpicklingError('The pickle makes something read-only that is no buffer')
     m._stack[-1] = memoryview(m._stack[-1]).toreadonly()
     return pos
 
@@ -265,17 +265,26 @@ def _pop_mark(m: Unpickler, data: _Data, pos: int) -> int:
 
 
 def _memoize(m: Unpickler, data: _Data, pos: int) -> int:
-    m._memo[len(m._memo)] = m._stack[-1]
+    m._memo.append(m._stack[-1])
     return pos
 
 
+def _put(m: Unpickler, place: int) -> None:
+    if place == len(m._memo):
+        m._memo.append(m._stack[-1])
+    elif place < len(m._memo):
+        m._memo[place] = m._stack[-1]
+    else:
+        raise UnpicklingError('The pickle leaves places of its memo out')
+
+
 def _put1(m: Unpickler, data: _Data, pos: int) -> int:
-    m._memo[data[pos]] = m._stack[-1]
+    _put(m, data[pos])
     return pos + 1
 
 
 def _put4(m: Unpickler, data: _Data, pos: int) -> int:
-    m._memo[int.from_bytes(data[pos : pos + 4], 'little')] = m._stack[-1]
+    _put(m, int.from_bytes(data[pos : pos + 4], 'little'))
     return pos + 4
 
 
@@ -307,8 +316,7 @@ def _tuple(m: Unpickler, data: _Data, pos: int) -> int:
 
 def _frozenset(m: Unpickler, data: _Data, pos: int) -> int:
     items = m._pop_mark()
-    m.check_keys(items)
-    m._stack.append(frozenset(items))
+    m._stack.append(m.budget.make_set(frozenset, items))
     return pos
 
 
@@ -323,8 +331,11 @@ def _appends(m: Unpickler, data: _Data, pos: int) -> int:
 
 
 def _setitem(m: Unpickler, data: _Data, pos: int) -> int:
-    value = m._stack.pop()
-    m._set_all([m._stack.pop(), value])
+    value, key = m._stack.pop(), m._stack.pop()
+    if type(key) is str and m._may_change(m._stack[-1], dict):
+        m._stack[-1][key] = value
+    else:
+        m._set_all([key, value])
     return pos
 
 
@@ -370,6 +381,7 @@ def _newobj(m: Unpickler, data: _Data, pos: int) -> int:
 
 def _newobj_ex(m: Unpickler, data: _Data, pos: int) -> int:
     kwargs = m._stack.pop()
+    m.budget.spend_copy(len(kwargs) if type(kwargs) is dict else 0)
     if type(kwargs) is not dict or not all(type(name) is str for name in kwargs):
         raise UnpicklingError('The pickle is malformed: keyword arguments that are none')
     args = m._pop_args()
@@ -388,7 +400,7 @@ def _make_ops() -> list[_Op]:
         0x80: _proto, 0x95: _frame,
         0x4E: _make_constant(None), 0x88: _make_constant(True), 0x89: _make_constant(False),
         0x4A: _int4, 0x4B: _int1, 0x4D: _int2, 0x47: _float,
-        0x8A: _make_counted(1, _read_long), 0x8B: _make_counted(4, _read_long),
+        0x8A: _make_counted(1, _read_long), 0x8B: _large_long,
         0x43: _make_counted(1, bytes), 0x42: _make_counted(4, bytes), 0x8E: _make_counted(8, bytes),
         0x8C: _short_str, 0x58: _make_counted(4, _read_str), 0x8D: _make_counted(8, _read_str),
         0x96: _make_counted(8, bytearray), 0x97: _next_buffer, 0x98: _readonly_buffer,

@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import os
 import pathlib
 import pickle
@@ -26,6 +27,8 @@ import pytest
 
 import across
 from across import _trust
+
+from . import trust_costs
 
 FIRED = []
 
@@ -682,6 +685,38 @@ def test_attributes_do_not_hide_methods():
     assert vars(load(made + attributes(x=number(3)) + BUILD + STOP, Plain)) == {'x': 3}
 
 
+class Shaped(dict):
+    default = 1
+    maker = int
+    half = functools.partialmethod(divmod, 2)
+
+    @property
+    def area(self):
+        return 2
+
+    @functools.cached_property
+    def size(self):
+        return 3
+
+
+@pytest.mark.parametrize('name', ['items', 'get', 'fromkeys', '__len__', '__init_subclass__', 'maker', 'half'])
+def test_attributes_hide_no_methods_that_are_not_functions(name):
+    refuse(of(Shaped) + EMPTY_TUPLE + NEWOBJ + attributes(**{name: NONE}) + BUILD + STOP, Shaped, match='replaces')
+
+
+def test_attributes_hide_values():
+    state = attributes(default=number(5), size=number(6), area=number(7), other=number(8)) + BUILD
+    value = load(of(Shaped) + EMPTY_TUPLE + NEWOBJ + state + STOP, Shaped)
+    assert (value.default, value.size, value.area, value.other) == (5, 6, 2, 8)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason='dataclasses have no slots')
+def test_the_state_of_a_dataclass_with_slots_is_no_proxy(answer):
+    cls = trust_costs.Slotted
+    with pytest.raises(across.OperationError, match='a state that is none'):
+        answer(of(cls) + EMPTY_TUPLE + NEWOBJ + PROXY + BUILD + STOP, trusted=[cls])
+
+
 @pytest.mark.parametrize('name', ['__class__', '__dict__', 'method', 'x', '__doc__', '__weakref__'])
 def test_slots_are_slots(name):
     state = NONE + attributes(**{name: of(Slotted)}) + TUPLE2
@@ -714,8 +749,10 @@ def test_trusted_types_have_names(value):
 # ---- what a small pickle can cost ----
 
 
-def test_a_place_in_the_memo_costs_no_memory():
-    assert load(NONE + b'r\xff\xff\xff\xff.') is None
+def test_places_of_the_memo_are_not_left_out():
+    assert load(NONE + b'r\0\0\0\0' + b'r\1\0\0\0' + b'r\0\0\0\0.') is None
+    refuse(NONE + b'r\xff\xff\xff\xff.', match='memo')
+    refuse(NONE + b'q\1.', match='memo')
 
 
 def test_lists_may_be_as_deep_as_they_like():
@@ -733,7 +770,7 @@ def test_keys_are_shallow(put, grow, count):
     else:
         data = (EMPTY_SET if put == ADDITEMS else b'') + MARK + key + put
     if count > 1:
-        refuse(data + STOP, match='tuples inside each other')
+        refuse(data + STOP, match='values inside each other')
     else:
         assert load(data + STOP) in ({((), ()): None}, {((), ())})
 
@@ -745,15 +782,15 @@ def double(times):
 
 def test_keys_are_hashed_in_time():
     assert load(double(60) + STOP)
-    refuse(EMPTY_DICT + double(60) + NONE + SETITEM + STOP, match='more work')
-    refuse(of(set) + EMPTY_LIST + double(60) + APPEND + TUPLE1 + REDUCE + STOP, match='more work')
+    refuse(EMPTY_DICT + double(60) + NONE + SETITEM + STOP, match='more work or memory')
+    refuse(of(set) + EMPTY_LIST + double(60) + APPEND + TUPLE1 + REDUCE + STOP, match='more work or memory')
 
 
 def test_copies_are_counted():
-    source = b'C\xff' + b'x' * 255 + MEMOIZE
+    source = b'B\0\0\1\0' + b'x' * 65536 + MEMOIZE
     make = of(bytearray) + MEMOIZE
     copy = b'h\1h\0' + TUPLE1 + REDUCE + POP
-    refuse(source + make + copy * 1000 + STOP, match='more work')
+    refuse(source + make + copy * 1000 + STOP, match='more work or memory')
     assert load(source + make + copy * 3 + STOP)
 
 
@@ -827,6 +864,40 @@ def test_arrays_out_of_band():
         load(data, numpy.ndarray, buffers=[b'short'])
 
 
+def dtype_of_times(unit):
+    start = named('numpy', 'dtype') + text('M8') + b'\x89\x88\x87' + REDUCE
+    numbers = (number(value) for value in (4,))
+    state = items(*numbers, text('<'), NONE, NONE, NONE, number(-1), number(-1), number(0), EMPTY_DICT + unit + TUPLE2)
+    return start + state + BUILD
+
+
+@pytest.mark.parametrize('place', ['all', 'unit', 'number'])
+def test_a_dtype_asks_no_proxy(answer, place):
+    numpy = pytest.importorskip('numpy')
+    parts = [b'C\x02us', number(1), number(1), number(1)]
+    assert load(dtype_of_times(items(*parts)) + STOP, numpy.ndarray) == numpy.dtype('M8[us]')
+    proxy = named('across', '_make_proxy') + number(3) + items(text('__len__'), text('__iter__')) + TUPLE2 + REDUCE
+    if place != 'all':
+        parts[0 if place == 'unit' else 1] = proxy
+    with pytest.raises(across.OperationError, match='array, or a part of one'):
+        answer(dtype_of_times(proxy if place == 'all' else items(*parts)) + STOP, trusted=[numpy.ndarray])
+
+
+@pytest.mark.parametrize('shape', [(0,), (0, 3), (1 << 40, 0), (2, 0, 1 << 30)])
+@pytest.mark.parametrize('order', ['C', 'F'])
+def test_empty_arrays_keep_their_shape(shape, order):
+    numpy = pytest.importorskip('numpy')
+    value = numpy.empty(0, 'i8').reshape(shape, order=order)
+    for protocol in (4, 5):
+        copied = load(pickle.dumps(value, protocol), numpy.ndarray)
+        assert (copied.shape, copied.dtype) == (shape, value.dtype)
+
+
+def test_arrays_of_nothing_have_few_items():
+    numpy = pytest.importorskip('numpy')
+    refuse(trust_costs.SAMPLES['arrays of nothing'][0](0), numpy.ndarray, match='array')
+
+
 # ---- exceptions ----
 
 
@@ -852,6 +923,28 @@ def record(exc, context=None, suppress=False, cause=None, hops=()):
             UnicodeDecodeError('ascii', b'\xff', 0, 1, 'no'),
             "UnicodeDecodeError: 'ascii' codec can't decode byte 0xff in position 0: no",
         ),
+        (
+            UnicodeDecodeError('ascii', b'\xff\xfe', 0, 2, 'no'),
+            "UnicodeDecodeError: 'ascii' codec can't decode bytes in position 0-1: no",
+        ),
+        (
+            UnicodeEncodeError('ascii', 'é', 0, 1, 'no'),
+            "UnicodeEncodeError: 'ascii' codec can't encode character '\\xe9' in position 0: no",
+        ),
+        (
+            UnicodeEncodeError('ascii', 'a\ud800', 1, 2, 'no'),
+            "UnicodeEncodeError: 'ascii' codec can't encode character '\\ud800' in position 1: no",
+        ),
+        (
+            UnicodeEncodeError('ascii', '\U0001f600', 0, 1, 'no'),
+            "UnicodeEncodeError: 'ascii' codec can't encode character '\\U0001f600' in position 0: no",
+        ),
+        (
+            UnicodeTranslateError('abc', 0, 2, 'no'),
+            "UnicodeTranslateError: can't translate characters in position 0-1: no",
+        ),
+        (OSError(18, 'Cross', 'a', None, 'b'), "OSError: [Errno 18] Cross: 'a' -> 'b'"),
+        (OSError('just text'), 'OSError: just text'),
         (SystemExit(3), 'SystemExit: 3'),
         (KeyboardInterrupt(), 'KeyboardInterrupt'),
         (StopIteration(5), 'StopIteration: 5'),
@@ -868,6 +961,21 @@ def record(exc, context=None, suppress=False, cause=None, hops=()):
 def test_exceptions_are_text(exc, shown):
     for protocol in (3, 4, 5):
         assert str(load_record(pickle.dumps(record(exc), protocol))) == shown
+
+
+def test_errors_that_read_out_of_bounds_are_not_made():
+    args = items(text('utf-8'), b'C\3abc', b'\x8a\6' + b'\0\0\0\0\0\x80', b'\x8a\6' + b'\1\0\0\0\0\x80', text('x'))
+    exc = named('builtins', 'UnicodeDecodeError') + args + REDUCE
+    assert "can't decode bytes in position -1" in str(load_record(items(exc, NONE, NONE, NONE, EMPTY_LIST) + STOP))
+
+
+def test_texts_are_cleaned_alike():
+    for value in ('a\\b', 'it\'s "so"\x1b\n\t', '\\\x00\\n\n', '\u200b\U000e0001\ud800é', "'", '\x85"'):
+        for keep in ('', '\n\t'):
+            expected = ''.join(
+                char if char.isprintable() or char in keep else char.encode('unicode_escape').decode() for char in value
+            )
+            assert _trust.clean(value, 100, keep) == expected
 
 
 class Custom(Exception):
