@@ -65,9 +65,9 @@ struct ax_child {
     uint64_t given;      /* connections so far */
     uint32_t connections;
     struct ax_client *last_client; /* the newest of its connections; borrowed */
-    struct ax_board *board; /* owned */
-    uint32_t slots;         /* of the board */
-    uint32_t *free_slots;   /* owned; a stack of free_count */
+    struct ax_board *board;        /* owned */
+    uint32_t slots;                /* of the board */
+    uint32_t *free_slots;          /* owned; a stack of free_count */
     uint32_t free_count;
     bool wants_to_write; /* events->writable is due */
     bool was_killed;     /* by us */
