@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """
-Null calls for instructions.py: null_calls.py ROLE PATH COUNT.
+Null calls for instructions.py: null_calls.py ROLE PATH BATCHES COUNT.
 
-The end that is counted calls os.getsid() before the calls that count and os.getpgid() behind them: the profiler looks
-for these. Roles: client; marker, a client that has the server call them; server.
+The end that is counted calls os.getsid() before the calls that count, and os.getpgid() behind each batch of COUNT: the
+profiler looks for these. Roles: client; marker, a client that has the server call them; server.
 """
 
 import os
@@ -15,14 +15,15 @@ import across
 WARM_UP = 200
 
 
-def client(path, count, mark):
+def client(path, batches, count, mark):
     with across.Connection.from_unix(path) as conn:
         for _ in range(WARM_UP):
             conn.call(len, '')
         mark(conn, os.getsid)
-        for _ in range(count):
-            conn.call(len, '')
-        mark(conn, os.getpgid)
+        for _ in range(batches):
+            for _ in range(count):
+                conn.call(len, '')
+            mark(conn, os.getpgid)
 
 
 def serve(path):
@@ -37,13 +38,14 @@ def serve(path):
 
 
 def main():
-    role, path, count = sys.argv[1:]
+    role, path, *counts = sys.argv[1:]
+    batches, count = map(int, counts)
     if role == 'server':
         serve(path)
     elif role == 'client':
-        client(path, int(count), lambda conn, func: func(0))
+        client(path, batches, count, lambda conn, func: func(0))
     else:
-        client(path, int(count), lambda conn, func: conn.call(func, 0))
+        client(path, batches, count, lambda conn, func: conn.call(func, 0))
 
 
 main()
