@@ -4,6 +4,7 @@
 import pathlib
 import shutil
 import signal
+import sys
 import tempfile
 
 import pytest
@@ -22,7 +23,15 @@ def tmp_path():
     short = len(tempfile.gettempdir()) + len('/ax-12345678') + ROOM <= 108
     path = pathlib.Path(tempfile.mkdtemp(prefix='ax-', dir=None if short else '/tmp'))
     yield path
+    forget_modules_in(path)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def forget_modules_in(folder):
+    """Another test imports modules of the same names, and from another folder."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, '__file__', None)).startswith('{}/'.format(folder)):
+            del sys.modules[name]
 
 
 def pytest_report_header():

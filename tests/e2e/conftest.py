@@ -4,6 +4,7 @@
 import contextlib
 import gc
 import os
+import socket
 import sys
 
 import pytest
@@ -40,6 +41,25 @@ def engine_is_running():
     if daemons.BUILD:
         with across.Connection.from_command([daemons.ACROSSD, '--stdio']) as conn:
             conn.call(os.getpid)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def localhost_has_addresses():
+    """As usual, also for clients in this process on a new system that has no /etc/hosts yet. acrossd needs none."""
+    look_up = socket.getaddrinfo
+    try:
+        look_up('localhost', 80)
+    except socket.gaierror:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(socket, 'getaddrinfo', lambda host, *args, **kwargs: look_up_localhost(look_up, host, *args, **kwargs))
+            yield
+    else:
+        yield
+
+
+def look_up_localhost(look_up, host, *args, **kwargs):
+    hosts = ['::1', '127.0.0.1'] if host == 'localhost' else [host]
+    return [found for name in hosts for found in look_up(name, *args, **kwargs)]
 
 
 @pytest.fixture(autouse=True)

@@ -366,9 +366,12 @@ def attack_client(request, tmp_path):
 
 
 def test_it_fires_in_a_client_when_its_server_is_admitted(fired, attack_client):
-    positions = {'call': lambda canary: [canary.call, message([GOODBYE])]}
-    assert attack_client(positions, fired, admit=True) == {'admitted'}
-    assert fired.has_fired()
+    def call_and_end(canary):
+        yield canary.call
+        wait_until(canary.has_fired, 'the call')  # which would not begin any more after a goodbye
+        yield message([GOODBYE])
+
+    assert attack_client({'call': call_and_end}, fired, admit=True) == {'admitted'}
 
 
 def test_it_does_not_fire_in_a_client_before_the_greeting(canary, attack_client):

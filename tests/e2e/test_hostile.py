@@ -368,7 +368,7 @@ def flooding(daemon):
 
 def test_a_hundred_thousand_calls_that_block(make_daemon, isolation, tmp_path):
     """So many as a peer may have are in progress, and the others are refused. Threads are bounded."""
-    daemon = make_daemon(isolation=isolation)
+    daemon = make_daemon('--timeout', 'none', isolation=isolation)  # the peer gives no signs of life
     gate = tmp_path / 'gate'
     os.mkfifo(gate)
     with flooding(daemon) as (_, flood, worker):
@@ -384,7 +384,7 @@ def test_a_hundred_thousand_calls_that_block(make_daemon, isolation, tmp_path):
 
 def test_a_hundred_thousand_calls_that_call_back(make_daemon, isolation):
     """When every thread waits for the peer, no more calls wait for a thread: the peer could wait for them."""
-    daemon = make_daemon(isolation=isolation)
+    daemon = make_daemon('--timeout', 'none', isolation=isolation)  # the peer gives no signs of life
     with flooding(daemon) as (raw, flood, worker):
         thread = flood.call(tasks.ping_pong, 1)
         flood.read_until(lambda: len(flood.answers) + len(flood.called) == CALLS)

@@ -124,9 +124,6 @@ def test_calls_and_calls_back(conn):
 def test_modules_can_be_exported(conn, tmp_path, monkeypatch):
     (tmp_path / 'only_on_this_host.py').write_text('def double(value):\n    return value * 2\n')
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(
-        sys.modules, 'only_on_this_host', raising=False
-    )  # which an earlier test has left, without its file
     module = __import__('only_on_this_host')
     conn.export('only_on_this_host')
     assert conn.call(module.double, 21) == 42

@@ -14,17 +14,9 @@ import warnings
 import zipfile
 
 import pytest
-from e2e.pythons import VERSIONS, find_python
 
 import across
-
-WARN = """
-import warnings
-with warnings.catch_warnings(record=True) as found:
-    warnings.simplefilter('always')
-    warnings.warn('w')
-found
-"""
+from e2e.pythons import VERSIONS, find_python
 
 # The names under which versions from 3.9 to 3.15 pickle what is public: found by comparing all of their public names.
 NAMES = [
@@ -91,4 +83,5 @@ def test_values_cross_between_versions(version):
         assert conn.create(threading.Lock).acquire() is True
         with pytest.raises(re.error):
             conn.call(re.compile, '(')
-        assert [str(warning.message) for warning in conn.execute(WARN)] == ['w']
+        source = 'import warnings\nwith warnings.catch_warnings(record=True) as found:\n warnings.simplefilter("always"); warnings.warn("w")\nfound'
+        assert [str(warning.message) for warning in conn.execute(source)] == ['w']
