@@ -24,8 +24,9 @@ enum ax_address_kind { AX_ADDRESS_UNIX, AX_ADDRESS_TCP, AX_ADDRESS_TLS };
 
 struct ax_address {
     enum ax_address_kind kind;
-    char name[AX_HOST_SIZE]; /* UNIX: the path as given, or `@NAME`. Else the host without brackets; "" is every address */
-    uint16_t port;           /* not of UNIX; 0 lets the system choose */
+    char name
+        [AX_HOST_SIZE]; /* UNIX: the path as given, or `@NAME`. Else the host without brackets; "" is every address */
+    uint16_t port;      /* not of UNIX; 0 lets the system choose */
 };
 
 struct ax_sockaddr {

@@ -102,8 +102,7 @@ int ax_background_run(struct ax_background *background, void (*work)(void *arg),
 
     if (job == NULL)
         return -ENOMEM;
-    *job = (struct ax_background_job){
-        .background = background, .work = work, .done = done, .drop = drop, .arg = arg};
+    *job = (struct ax_background_job){.background = background, .work = work, .done = done, .drop = drop, .arg = arg};
     pthread_mutex_init(&job->lock, NULL);
     background->job = job;
     code = start_thread(job);

@@ -118,6 +118,11 @@ static void end(struct ax_child *child)
         close(child->keeper_fd);
 }
 
+void ax_child_give_up(struct ax_child *child)
+{
+    end(child);
+}
+
 /* ---- messages ---- */
 
 /*

@@ -65,9 +65,9 @@ struct ax_child {
     uint64_t given;      /* connections so far */
     uint32_t connections;
     struct ax_client *last_client; /* the newest of its connections; borrowed */
-    struct ax_board *board; /* owned */
-    uint32_t slots;         /* of the board */
-    uint32_t *free_slots;   /* owned; a stack of free_count */
+    struct ax_board *board;        /* owned */
+    uint32_t slots;                /* of the board */
+    uint32_t *free_slots;          /* owned; a stack of free_count */
     uint32_t free_count;
     bool wants_to_write; /* events->writable is due */
     bool was_killed;     /* by us */
@@ -118,6 +118,9 @@ void ax_child_stop(struct ax_child *child, uint32_t grace_ms, const char *reason
 
 /* It is to end when its calls have had this time, and is killed when it does not (ending.h). The first such time counts. */
 void ax_child_end_after(struct ax_child *child, uint32_t grace_ms);
+
+/* It was killed, and does not end, or somebody else has its control socket: as if nothing were left of it. */
+void ax_child_give_up(struct ax_child *child);
 
 /* Ends it and its keeper at once. What they leave behind becomes the supervisor's to kill. */
 void ax_child_kill(struct ax_child *child);

@@ -14,6 +14,7 @@
 #include "daemon/status.h"
 
 #define MAGIC_SIZE 4
+#define TLS_HELLO 0x1603u /* what the first record of TLS begins with */
 
 /* The newest version that we speak. Those of the wire are 0.1.x and 0.2.x. */
 static const struct ax_version our_version = {0, 2, 0};
@@ -78,6 +79,9 @@ int ax_handshake_check(const unsigned char *received, size_t size, char *reason,
     ax_superblock_decode(&peer, bytes);
     if (peer.magic == AX_EXCHANGE_MAGIC)
         return ax_sentence(reason, reason_size, "The peer has a shared secret, and this server demands none");
+    if (peer.magic >> 16 == TLS_HELLO)
+        return ax_sentence(reason, reason_size,
+                           "Invalid magic: 0x%x; the peer speaks TLS, which --listen tls:HOST:PORT serves", peer.magic);
     if (peer.magic != AX_MAGIC && peer.magic != AX_MAGIC_BOOTSTRAP)
         return ax_sentence(reason, reason_size, "Invalid magic: 0x%x", peer.magic);
     return size < AX_SUPERBLOCK_SIZE ? 0 : check_version(&peer, reason, reason_size);

@@ -104,7 +104,7 @@ static void begin(pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
-        _exit(1); /* it ended before that call */
+        _exit(1);  /* it ended before that call */
     setpgid(0, 0); /* a terminal's Ctrl-C is handed on, and is not to come twice */
     take_over_variable("LISTEN_PID", parent);
     take_over_variable("WATCHDOG_PID", parent);

@@ -18,7 +18,7 @@
 #include "daemon/rights.h"
 #include "daemon/sentence.h"
 
-#define LOCK_TRIES 200     /* of 10 ms each: others hold the lock for less than one */
+#define LOCK_TRIES 200 /* of 10 ms each: others hold the lock for less than one */
 #define LOCK_SUFFIX ".lock"
 #define SAME_PORT_TRIES 32 /* the port that one address gets is rarely taken on another */
 

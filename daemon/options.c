@@ -31,7 +31,8 @@ struct option {
 
 static const struct option table[] = {
     {"listen", "ADDRESS", AX_VALUE_ADDRESSES, AT(listen), PLACE, NULL,
-     "serve on unix:PATH, unix:@NAME (abstract), tcp:HOST:PORT, tcp:[IPv6]:PORT or tls:HOST:PORT; repeatable; port 0: any"},
+     "serve on unix:PATH, unix:@NAME (abstract), tcp:HOST:PORT, tcp:[IPv6]:PORT or tls:HOST:PORT; repeatable; port 0: "
+     "any"},
     {"stdio", NULL, AX_VALUE_FLAG, AT(use_stdio), PLACE, NULL,
      "serve one connection over standard input and output, then exit"},
     {"isolation", "MODE", AX_VALUE_ISOLATION, AT(isolation), WORKER, "process",

@@ -701,12 +701,19 @@ void ax_pool_kill(struct ax_pool *pool)
         uv_timer_start(&pool->stop_timer, on_kill_overdue, KILL_MS, 0);
 }
 
+static void give_up_child(struct ax_pool *pool, struct ax_child *child)
+{
+    (void)pool;
+    ax_child_give_up(child);
+}
+
 static void on_kill_overdue(uv_timer_t *timer)
 {
     struct ax_pool *pool = timer->data;
 
     ax_log(AX_LOG_WARNING, "processes that were killed are still there");
     pool->state = AX_POOL_EMPTY;
+    for_all(pool, give_up_child);
     pool->events->empty(pool);
 }
 

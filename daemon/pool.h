@@ -84,8 +84,8 @@ struct ax_pool {
     struct ax_nursery *nursery; /* the zygote that forks; NULL: there is none at present */
     struct ax_nursery *reload;  /* the one of a reload, until it is ready; or NULL */
     struct ax_texts reload_arguments;
-    const struct ax_options *reload_options; /* borrowed */
-    uint32_t generation;                     /* of `nursery`; counts reloads */
+    const struct ax_options *reload_options;  /* borrowed */
+    uint32_t generation;                      /* of `nursery`; counts reloads */
     struct ax_pool_list lists[AX_POOL_ROLES]; /* of workers that are not gone */
     size_t count;                             /* in all lists */
     struct ax_pids keepers;                   /* their keepers, as far as they have been forked */
@@ -93,9 +93,9 @@ struct ax_pool {
     bool was_short;                           /* a connection had to wait since the last look at that demand */
     size_t least_open;                        /* workers that have been spare at all times since then */
     uint64_t steps;                           /* items of lists that were looked at, for tests */
-    unsigned failures;                       /* to get a worker or a zygote, in a row */
-    uv_timer_t retry_timer;                  /* after a failure */
-    uv_timer_t silence_timer;                /* while workers are being forked */
+    unsigned failures;                        /* to get a worker or a zygote, in a row */
+    uv_timer_t retry_timer;                   /* after a failure */
+    uv_timer_t silence_timer;                 /* while workers are being forked */
     uv_timer_t stop_timer;
     uv_timer_t demand_timer; /* extra_spares > 0 */
     uv_timer_t sweep_timer;  /* it is soon time for a sweep */

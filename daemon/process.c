@@ -101,7 +101,8 @@ static void run_child(const struct ax_texts *arguments, char *const *environment
     setsid();
     if (place_fds(control_fd) == 0)
         execve("/proc/self/exe", arguments->items, environment);
-    ax_log_bare("acrossd: cannot start a process of acrossd: %s", strerror(errno)); /* looks at no clock, which has a lock */
+    ax_log_bare("acrossd: cannot start a process of acrossd: %s",
+                strerror(errno)); /* looks at no clock, which has a lock */
     _exit(1);
 }
 

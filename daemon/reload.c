@@ -23,7 +23,8 @@ struct task {
 /* ---- in the thread ---- */
 
 /* What is told now, but for what only a start can change. 0, or -1 with a sentence. */
-static int load(const struct task *task, struct ax_options *options, struct ax_secret **secret, char *error, size_t size)
+static int load(const struct task *task, struct ax_options *options, struct ax_secret **secret, char *error,
+                size_t size)
 {
     struct ax_interpreter interpreter;
 

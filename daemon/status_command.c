@@ -425,14 +425,15 @@ static int ask_server(const struct arguments *arguments, char *error, size_t siz
 
 static int print_help(char *error, size_t size)
 {
-    static const char help[] = "Usage: " USAGE "\n"
-                               "\n"
-                               "Shows how the acrossd is that listens on ADDRESS: unix:PATH, unix:@NAME or tcp:HOST:PORT.\n"
-                               "\n"
-                               "  --json              for programs\n"
-                               "  --timeout SECONDS   how long to wait for the answer (default: 10)\n"
-                               "  --secret-file FILE  the secret that a TCP address demands\n"
-                               "  -h, --help          print this help and exit\n";
+    static const char help[] =
+        "Usage: " USAGE "\n"
+        "\n"
+        "Shows how the acrossd is that listens on ADDRESS: unix:PATH, unix:@NAME or tcp:HOST:PORT.\n"
+        "\n"
+        "  --json              for programs\n"
+        "  --timeout SECONDS   how long to wait for the answer (default: 10)\n"
+        "  --secret-file FILE  the secret that a TCP address demands\n"
+        "  -h, --help          print this help and exit\n";
     struct ax_buffer text = {.data = (unsigned char *)help, .size = sizeof help - 1};
 
     return print_answer(&text, error, size);

@@ -707,6 +707,8 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
 
 static void fini(struct supervisor *supervisor)
 {
+    uv_close((uv_handle_t *)&supervisor->end_timer, NULL);
+    uv_run(&supervisor->loop, UV_RUN_NOWAIT);
     if (uv_loop_close(&supervisor->loop) < 0) /* some handles are open, and their memory goes with the process */
         ax_log(AX_LOG_DEBUG, "the end was not in order");
     ax_acceptor_free_memory(&supervisor->acceptor);

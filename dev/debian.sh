@@ -29,7 +29,9 @@ debian_make()
     shift 2
     # A host may be older than the release. Releases have had the same script for years.
     [ -e "$scripts/$suite" ] && scripts+=/$suite || scripts+=/sid
-    run debootstrap --variant=minbase "$@" "$suite" "$folder" "$(debian_mirror)" "$scripts" >"$folder.log" 2>&1 ||
+    # What it mounts and starts ends with it.
+    run unshare --mount-proc --pid --fork --kill-child debootstrap --variant=minbase "$@" "$suite" "$folder" \
+        "$(debian_mirror)" "$scripts" >"$folder.log" 2>&1 ||
         fail "debootstrap failed: $(tail -n 5 "$folder.log")"
     cp -L /etc/resolv.conf "$folder/etc/resolv.conf"
     # A mirror that has fallen behind is good enough for tests.
@@ -74,6 +76,17 @@ debian_run()
         mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$folder/dev/pts"
         mount --bind "$folder/dev/pts/ptmx" "$folder/dev/ptmx"
         exec chroot "$folder" "$@"' sh "$folder" env -i "${environment[@]}" "$@" </dev/null
+}
+
+# debian_remove FOLDER: for the trap on EXIT of a command whose systems are in that folder. A signal may have ended the
+# command alone: what it has started ends first, and does not go on in a system that is being removed.
+debian_remove()
+{
+    local children
+    children=$(cat "/proc/$$/task/$$/children")
+    kill -KILL $children 2>/dev/null || true
+    wait
+    rm -rf --one-file-system "$1"
 }
 
 # debian_copy FOLDER TARGET: the files of this working tree, as they are now and without what is built, into that Debian.

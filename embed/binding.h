@@ -68,11 +68,11 @@ struct ax_binding {
     PyObject *link;           /* strong from start to finish, so that a connection in use is not collected; else NULL */
     bool finished;            /* the link may not be pinned again */
     PyObject *error;          /* the fatal error, once somebody wanted it; strong; only where there is a link */
-    PyObject *end_error;      /* what the end of the stream will be due to; strong; only where there is a link; or NULL */
-    PyObject *dumps;          /* what pickles in place of pickle's own; strong; only where there is a link; or NULL */
-    PyObject *loads;          /* what unpickles, values and exception records alike; strong; likewise; or NULL */
-    char *bootstrap;          /* source for a bare Python; owned; or NULL */
-    ax_host_ended_fn *ended;  /* for connections that the daemon added, or NULL */
+    PyObject *end_error; /* what the end of the stream will be due to; strong; only where there is a link; or NULL */
+    PyObject *dumps;     /* what pickles in place of pickle's own; strong; only where there is a link; or NULL */
+    PyObject *loads;     /* what unpickles, values and exception records alike; strong; likewise; or NULL */
+    char *bootstrap;     /* source for a bare Python; owned; or NULL */
+    ax_host_ended_fn *ended; /* for connections that the daemon added, or NULL */
     void *ended_arg;
 };
 

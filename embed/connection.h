@@ -158,7 +158,7 @@ struct ax_connection {
     struct ax_job place_job;
     struct ax_wish wish; /* that the job is to fulfil */
     bool place_submitted;
-    bool held;           /* nobody reads before the job has given the memory, or held_until has passed (ms) */
+    bool held; /* nobody reads before the job has given the memory, or held_until has passed (ms) */
     uint64_t held_until;
     bool moving; /* nobody reads: what has come of a body is being copied, without the lock */
 

@@ -364,7 +364,8 @@ static void wake_up(struct ax_executor_thread *thread)
  * that may take a call, be it idle or busy with a service. With the lock. */
 static bool is_stuck(const struct ax_executor *executor)
 {
-    bool another = executor->threads - executor->in_endings > executor->in_calls && executor->in_calls < executor->max_threads;
+    bool another =
+        executor->threads - executor->in_endings > executor->in_calls && executor->in_calls < executor->max_threads;
     return executor->waiting == executor->in_calls && !another;
 }
 

@@ -251,8 +251,9 @@ static int check_interpreter(void)
 {
     if (PyInterpreterState_Get() == PyInterpreterState_Main())
         return 0;
-    PyErr_SetString(PyExc_ImportError,
-                    "across works in the main interpreter alone, and this is a subinterpreter: import it in the main one");
+    PyErr_SetString(
+        PyExc_ImportError,
+        "across works in the main interpreter alone, and this is a subinterpreter: import it in the main one");
     return -1;
 }
 

@@ -16,7 +16,7 @@
     X(AX_ENOMEM, -4, "Out of memory")                                                                                  \
     X(AX_EFULL, -5, "A queue is at its limit")                                                                         \
     X(AX_ESTATE, -6, "Not possible in the current state")                                                              \
-    X(AX_ERANGE, -7, "A value is out of its range")                                                                     \
+    X(AX_ERANGE, -7, "A value is out of its range")                                                                    \
     X(AX_ETOOLARGE, -8, "The message is larger than the peer takes")
 
 enum ax_error {

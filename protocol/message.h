@@ -107,7 +107,7 @@ struct ax_message {
 
 /* An empty message, or NULL when memory is short. Freed with ax_message_free(). */
 struct ax_message *ax_message_new(void);
-void ax_message_free(struct ax_message *message); /* NULL is fine */
+void ax_message_free(struct ax_message *message);  /* NULL is fine */
 void ax_message_free_all(struct ax_message *list); /* likewise; linked by `next` */
 
 /*

@@ -107,9 +107,9 @@ struct ax_session_config {
                                       for the life of the session */
     uint32_t max_preamble; /* bytes that may come before the peer's superblock, and are kept: what a shell prints
                                       before the program starts that is spoken with. 0: none */
-    bool refuse_requests;          /* whatever the peer asks to be run here is answered with an operation error, and is
+    bool refuse_requests;  /* whatever the peer asks to be run here is answered with an operation error, and is
                                       no event; its releases count, and so do answers to what we ask */
-    bool keeps_discarded;          /* messages that nobody wants are kept for ax_session_take_discarded(), if they are large */
+    bool keeps_discarded;  /* messages that nobody wants are kept for ax_session_take_discarded(), if they are large */
     struct ax_limits limits;
 };
 
@@ -162,11 +162,11 @@ struct ax_session {
     /* Input */
     unsigned char superblock[AX_SUPERBLOCK_SIZE];
     unsigned superblock_size;
-    struct ax_buffer preamble; /* what came before the superblock; valid until _fini */
-    bool bootstrapped;   /* the superblock above is that of a peer that we have sent its engine to */
-    struct ax_lane lane; /* what comes in frames of its own */
-    struct ax_lane bulk; /* what comes in chunks */
-    uint64_t bodies;     /* how many frames have begun, in both */
+    struct ax_buffer preamble;    /* what came before the superblock; valid until _fini */
+    bool bootstrapped;            /* the superblock above is that of a peer that we have sent its engine to */
+    struct ax_lane lane;          /* what comes in frames of its own */
+    struct ax_lane bulk;          /* what comes in chunks */
+    uint64_t bodies;              /* how many frames have begun, in both */
     struct ax_message *discarded; /* owned list; see ax_session_take_discarded() */
 
     /* Output */

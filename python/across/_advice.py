@@ -36,6 +36,8 @@ def advise(text: str, heard: bytes, opened: bool) -> str:
         advice = _explain_stranger(heard, opened)
         if advice is None and not heard and text.startswith('Incomplete'):
             advice = 'the other side ended the connection before it said anything; its log may tell why'
+            if opened:
+                advice += ', and one that speaks TLS is connected to by Connection.from_tls()'
     elif text.startswith('Incomplete frame'):
         advice = _NO_GOODBYE
     elif opened and text.startswith('Local across') and 'remote 0.1.' in text:

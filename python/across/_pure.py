@@ -756,7 +756,7 @@ class _Latch:
 
 
 class _Job:
-    """Work for a thread: a call, which can be refused; background work that may take long; a short service; or an ending.
+    """Work for a thread: a call, which can be refused; long background work; a short service; or an ending.
 
     An ending is that of a link, which may block for a channel or a program that does not end. It takes no thread away
     from calls and services.

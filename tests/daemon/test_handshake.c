@@ -232,6 +232,7 @@ static void test_knows_whom_a_worker_can_serve(void **state)
         {{0xe5, 0x4e, 0x6d, 0x01, 0, 2, 1}, "At least across 0.2.1 is needed to bootstrap connection"},
         {{0xe5, 0x4e, 0x6d, 0x01, 255, 255, 255}, "At least across 255.255.255 is needed to bootstrap connection"},
         {{0}, "Invalid magic: 0x0"},
+        {{0x16, 3, 1, 2}, "Invalid magic: 0x16030102; the peer speaks TLS, which --listen tls:HOST:PORT serves"},
     };
     char reason[AX_SENTENCE_SIZE];
     (void)state;

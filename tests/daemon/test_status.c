@@ -261,7 +261,8 @@ static void test_json_has_all_of_it(void **state)
     static const char program[] =
         "assert status == {\n"
         "    'acrossd': '0.2.0', 'format': 1, 'python': '3.11.2', 'pid': 99, 'isolation': 'process',\n"
-        "    'state': 'serving', 'as_of_ms': 1700000000123, 'uptime_ms': 14580000, 'addresses': ['unix:/run/x.sock', 'tcp:127.0.0.1:7000'],\n"
+        "    'state': 'serving', 'as_of_ms': 1700000000123, 'uptime_ms': 14580000, 'addresses': ['unix:/run/x.sock', "
+        "'tcp:127.0.0.1:7000'],\n"
         "    'connection_counts': {'open': 2, 'waiting': 0, 'handshaking': 1, 'total': 12, 'refused': 3},\n"
         "    'call_counts': {'running': 2, 'done': 1000005}, 'log_lines_lost': 4,\n"
         "    'limits': {'connections': 1000, 'handshakes': 1024, 'waiting': 512,\n"

@@ -2,6 +2,7 @@
 #include "testing.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -59,6 +60,39 @@ static void test_serves_a_socket_until_it_ends(void **state)
 {
     (void)state;
     serve(WITH_SOCKET);
+}
+
+static int alive[2]; /* a pipe that ends with the stranger */
+static int over[2];  /* its end tells the stranger to end */
+
+/* A child of the process that becomes acrossd, with nothing else open. */
+static void have_a_child(void)
+{
+    char ignored;
+
+    if (fork() > 0)
+        return;
+    for (int fd = 0; fd < 64; fd++)
+        if (fd != alive[1] && fd != over[0])
+            close(fd);
+    _exit(read(over[0], &ignored, 1) == 0 ? 0 : 1);
+}
+
+static void test_what_the_process_had_before_is_spared(void **state)
+{
+    struct pollfd item;
+    (void)state;
+
+    assert_int_equal(pipe2(alive, O_CLOEXEC) | pipe2(over, O_CLOEXEC), 0);
+    program_prepare = have_a_child;
+    serve(WITH_SOCKET); /* which ends, although acrossd-init had the socket, too */
+    close(alive[1]);
+    item = (struct pollfd){.fd = alive[0]};
+    assert_int_equal(poll(&item, 1, 0), 0);
+    close(over[1]);
+    assert_int_equal(poll(&item, 1, -1), 1);
+    close(alive[0]);
+    close(over[0]);
 }
 
 static void user_code_prints(enum program_wiring wiring)
@@ -164,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_serves_pipes_until_they_end),
         cmocka_unit_test(test_serves_a_socket_until_it_ends),
+        cmocka_unit_test(test_what_the_process_had_before_is_spared),
         cmocka_unit_test(test_what_user_code_prints_goes_to_standard_error),
         cmocka_unit_test(test_a_broken_connection_is_a_failure),
         cmocka_unit_test(test_files_are_refused),

@@ -278,6 +278,23 @@ def test_other_bytes_are_refused(door, data, reason):
     check_works(door)
 
 
+def test_a_client_without_tls_is_told_what_to_do(door):
+    host, _, port = door.addresses[0][4:].rpartition(':')
+    with pytest.raises((across.DisconnectError, OSError, EOFError)) as info:
+        with across.Connection.from_tcp(host, port):
+            pass
+    expect_refused(door, 'TLS failed: .*')
+    if 'reset' not in str(info.value):  # then nothing of what TLS said last has come
+        assert 'Connection.from_tls()' in str(info.value)
+
+
+def test_a_client_with_tls_is_told_that_there_is_none(make_daemon, authority):
+    daemon = make_daemon(listen=['tcp:127.0.0.1:0'])
+    error = fail_to_connect(daemon, **authority.files())
+    assert str(error).endswith('; does this server speak TLS? Connection.from_tcp() connects without')
+    daemon.expect(LOG + 'connection [0-9]+ from .* was refused: Invalid magic: 0x160301..; the peer speaks TLS, .*')
+
+
 def test_older_versions_are_refused(door, authority):
     with pytest.raises((ssl.SSLError, ConnectionError)):
         secure_socket(door, authority, newest=ssl.TLSVersion.TLSv1_2)

@@ -65,7 +65,7 @@ def test_clients_of_all_versions(daemon, version):
         pytest.skip('there is no Python {} on this machine'.format(version))
     env = dict(environment(os.path.dirname(os.path.dirname(across.__file__))), ACROSS_ENGINE='pure')
     command = [python, '-c', CLIENT, daemon.addresses[0][5:], SERVED]
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT)
     assert done.stderr == ''
     found = json.loads(done.stdout)
     assert found['alive'] == 2

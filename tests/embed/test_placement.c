@@ -272,10 +272,15 @@ static void several_threads_send_large_bodies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(an_object_is_received_into_its_memory),       TEST(a_place_that_comes_too_late_is_given_back),
-        TEST(without_a_place_the_body_comes_all_the_same), TEST(memory_of_no_kind_needs_nobody),
-        TEST(a_place_that_is_refused_holds_nobody_up),     TEST(a_hold_ends_by_itself),
-        cmocka_unit_test(a_connection_may_break_while_a_body_moves), TEST(a_connection_may_break_in_the_middle),        TEST(several_threads_send_large_bodies),
+        TEST(an_object_is_received_into_its_memory),
+        TEST(a_place_that_comes_too_late_is_given_back),
+        TEST(without_a_place_the_body_comes_all_the_same),
+        TEST(memory_of_no_kind_needs_nobody),
+        TEST(a_place_that_is_refused_holds_nobody_up),
+        TEST(a_hold_ends_by_itself),
+        cmocka_unit_test(a_connection_may_break_while_a_body_moves),
+        TEST(a_connection_may_break_in_the_middle),
+        TEST(several_threads_send_large_bodies),
     };
 
     for (size_t i = 0; i < BODY; i++)

@@ -91,8 +91,9 @@ static void too_large_a_head_is_not_sent(void **state)
     connect_peers(AX_FEATURES_ALL, 1000, 100, 8);
     name[95] = '\0';
     assert_int_equal(ask(1, 1, name, why), AX_ETOOLARGE);
-    assert_string_equal(why, "The references and names of the call take 101 bytes, and the other side takes 100 of them in "
-                             "one message: send fewer objects at a time, or use shorter names");
+    assert_string_equal(why,
+                        "The references and names of the call take 101 bytes, and the other side takes 100 of them in "
+                        "one message: send fewer objects at a time, or use shorter names");
     name[94] = '\0';
     assert_int_equal(ask(1, 1, name, why), 0);
     assert_asked(1);
@@ -106,8 +107,9 @@ static void too_large_a_message_is_not_sent(void **state)
     for (size_t i = 0; i < COUNT_OF(all_features); i++) {
         connect_peers(all_features[i], 1000, 100, 8);
         assert_int_equal(ask(0, 998, NULL, why), AX_ETOOLARGE);
-        assert_string_equal(why, "The call has 1001 bytes, and the other side takes 1000 in one message: send it in parts, "
-                                 "or raise that limit (acrossd --max-message)");
+        assert_string_equal(why,
+                            "The call has 1001 bytes, and the other side takes 1000 in one message: send it in parts, "
+                            "or raise that limit (acrossd --max-message)");
         assert_int_equal(ask(0, 997, NULL, why), 0);
         assert_asked(1);
         if (i == 0)
@@ -145,8 +147,9 @@ static void a_result_that_is_too_large_leaves_its_call_to_be_answered(void **sta
     peer_exchange(&opener, &acceptor);
     assert_int_equal(ax_session_result(&opener.session, 0, AX_RESULT_SUCCESS, &cargo, opener.now), AX_ETOOLARGE);
     ax_session_explain_too_large(&opener.session, NULL, &cargo, why);
-    assert_string_equal(why, "The result has 1002 bytes, and the other side takes 1000 in one message: send it in parts, "
-                             "or raise that limit (acrossd --max-message)");
+    assert_string_equal(why,
+                        "The result has 1002 bytes, and the other side takes 1000 in one message: send it in parts, "
+                        "or raise that limit (acrossd --max-message)");
     assert_int_equal(ax_session_result_failed(&opener.session, 0, "too large", opener.now), 0);
     peer_exchange(&opener, &acceptor);
     assert_log(&acceptor, "result 0 kind 4 waiter 42 refs buffers 0 too large\n");
@@ -177,7 +180,8 @@ static void what_a_peer_takes_that_says_nothing(void **state)
     (void)state;
     config.features = AX_FEATURES_ALL;
     peer_make_ready(&acceptor, &config, 0, AX_FEATURES_ALL & ~AX_FEATURE_LIMITS);
-    assert_int_equal(ax_session_call(&acceptor.session, &operation, &cargo, (void *)42, acceptor.now, &id), AX_ETOOLARGE);
+    assert_int_equal(ax_session_call(&acceptor.session, &operation, &cargo, (void *)42, acceptor.now, &id),
+                     AX_ETOOLARGE);
     peer_make_ready(&opener, &config, 0, 0);
     assert_int_equal(ax_session_call(&opener.session, &operation, &cargo, (void *)42, opener.now, &id), 0);
     ax_session_close(&opener.session, NULL, opener.now);

@@ -14,9 +14,17 @@ import warnings
 import zipfile
 
 import pytest
+from e2e.pythons import VERSIONS, find_python
 
 import across
-from e2e.pythons import VERSIONS, find_python
+
+WARN = """
+import warnings
+with warnings.catch_warnings(record=True) as found:
+    warnings.simplefilter('always')
+    warnings.warn('w')
+found
+"""
 
 # The names under which versions from 3.9 to 3.15 pickle what is public: found by comparing all of their public names.
 NAMES = [
@@ -83,5 +91,4 @@ def test_values_cross_between_versions(version):
         assert conn.create(threading.Lock).acquire() is True
         with pytest.raises(re.error):
             conn.call(re.compile, '(')
-        source = 'import warnings\nwith warnings.catch_warnings(record=True) as found:\n warnings.simplefilter("always"); warnings.warn("w")\nfound'
-        assert [str(warning.message) for warning in conn.execute(source)] == ['w']
+        assert [str(warning.message) for warning in conn.execute(WARN)] == ['w']
