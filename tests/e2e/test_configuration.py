@@ -16,9 +16,10 @@ import pytest
 import across
 
 from . import remote_tasks as tasks
-from .daemon import ACROSSD, LOG, TESTS, RunningCall, environment
+from .daemon import ACROSSD, LOG, RunningCall, environment
 from .test_daemon import check_failure, run_acrossd
 from .test_limits import open_folder, powerless_command  # noqa: F401 - a fixture is used by its name
+from .users import open_acrossd, open_environment
 from .waiting import LIMIT, children, wait_until
 
 both_modes = pytest.mark.parametrize('isolation', ['process', 'shared'])
@@ -391,15 +392,15 @@ def test_a_folder_that_is_no_venv_is_refused(tmp_path):
 
 
 def check_that_nobody_can_read():
-    """Nobody needs the interpreter and the packages; on some systems they are in root's own folders."""
+    """Nobody needs the interpreter; on some systems it is in one of root's own folders."""
     nobody = pwd.getpwnam('nobody')
     with across.Connection.from_command([ACROSSD, '--stdio']) as conn:
-        places = conn.execute('import os, sys, across\n[os.__file__, sys.executable, across.__file__]')
+        places = conn.execute('import os, sys\n[os.__file__, sys.executable]')
     user = {'user': nobody.pw_uid, 'group': nobody.pw_gid, 'extra_groups': []}
-    for place in [*places, ACROSSD, os.path.join(TESTS, 'e2e', 'remote_tasks.py')]:
+    for place in places:
         if subprocess.run(['test', '-r', os.path.realpath(place)], **user).returncode != 0:
             pytest.skip('nobody cannot read {}'.format(place))
-    if subprocess.run([ACROSSD, '--version'], stdout=subprocess.DEVNULL, **user).returncode != 0:
+    if subprocess.run([open_acrossd(), '--version'], stdout=subprocess.DEVNULL, **user).returncode != 0:
         pytest.skip('nobody cannot run acrossd')
 
 
@@ -410,7 +411,11 @@ def test_calls_run_as_another_user(make_daemon, open_folder, isolation):  # noqa
     nobody = pwd.getpwnam('nobody')
     os.chown(open_folder, nobody.pw_uid, nobody.pw_gid)
     daemon = make_daemon(
-        '--user', 'nobody', '--chdir', open_folder, isolation=isolation, listen=['unix:{}/socket'.format(open_folder)]
+        *('--user', 'nobody', '--chdir', open_folder),
+        isolation=isolation,
+        listen=['unix:{}/socket'.format(open_folder)],
+        command=[open_acrossd()],
+        env=open_environment(),
     )
     with daemon.connect() as conn:
         assert conn.call(os.getresuid) == (nobody.pw_uid,) * 3

@@ -47,16 +47,27 @@ def make_open_folder():
 
 
 @functools.lru_cache(None)
-def open_acrossd():
-    """A copy of acrossd and its package that every user can run, wherever the build is."""
+def _make_open_copy():
     folder = make_open_folder()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ('acrossd', 'acrossd-openssl.so'):
         shutil.copy(os.path.join(daemons.BUILD, name), folder)
     shutil.copytree(os.path.join(daemons.BUILD, 'python'), os.path.join(folder, 'python'))
+    tests = os.path.join(folder, 'tests', 'e2e')
+    shutil.copytree(os.path.join(daemons.TESTS, 'e2e'), tests, ignore=shutil.ignore_patterns('__pycache__'))
     for parent, folders, files in os.walk(folder):
         for name in folders:
             os.chmod(os.path.join(parent, name), 0o755)
         for name in files:
             os.chmod(os.path.join(parent, name), 0o755)
-    return os.path.join(folder, 'acrossd')
+    return folder
+
+
+def open_acrossd():
+    """A copy of acrossd and its package that every user can run, wherever the build is."""
+    return os.path.join(_make_open_copy(), 'acrossd')
+
+
+def open_environment():
+    """daemon.environment() for it, with remote functions that every user can read."""
+    return dict(daemons.environment(), PYTHONPATH=os.path.join(_make_open_copy(), 'tests'))
