@@ -94,7 +94,5 @@ debian_copy()
 {
     local folder=$1 target=$2
     mkdir -p "$folder$target"
-    git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
-        [ ! -e "$file" ] && [ ! -L "$file" ] || printf '%s\0' "$file"
-    done | tar --create --no-recursion --null --files-from=- | tar --extract --no-same-owner --directory="$folder$target"
+    copy_project "$folder$target"
 }

@@ -80,6 +80,15 @@ set_up()
     fi
 }
 
+# copy_project FOLDER: the files of this working tree, as they are now and without what is built, into that folder.
+copy_project()
+{
+    local file
+    git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+        [ ! -e "$file" ] && [ ! -L "$file" ] || printf '%s\0' "$file"
+    done | tar --create --no-recursion --null --files-from=- | tar --extract --no-same-owner --directory="$1"
+}
+
 # configure_and_build PRESET FOLDER [cmake argument...]
 configure_and_build()
 {
@@ -91,13 +100,20 @@ configure_and_build()
 
 failed=()
 
-# stage NAME COMMAND...: a failure is remembered, and the stages behind it run all the same.
+# stage NAME COMMAND...: a failure is remembered, and the stages behind it run all the same. Tells how long it took.
 stage()
 {
-    local name=$1
+    local name=$1 began=$SECONDS
     shift
     say "$name"
     "$@" || failed+=("$name")
+    echo "$name: $(minutes_since "$began") minutes"
+}
+
+# minutes_since SECONDS
+minutes_since()
+{
+    printf '%d:%02d' $(((SECONDS - $1) / 60)) $(((SECONDS - $1) % 60))
 }
 
 # Prints the last line, and exits: 1 when a stage has failed.
