@@ -135,6 +135,7 @@ static void take_started(struct ax_child *child, const struct ax_control *messag
         return;
     child->pid = (pid_t)message->value;
     child->keeper = (pid_t)message->connection;
+    child->started_at = uv_now(child->control_poll.loop);
     child->keeper_fd = fds->fd[0];
     fds->fd[0] = -1;
     ax_rights_refuse(child->control_fd);

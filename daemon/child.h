@@ -62,6 +62,7 @@ struct ax_child {
     int control_fd;      /* owned, non-blocking */
     uint32_t generation; /* of the zygote that forked it; for the pool */
     uint64_t asked_at;   /* on the loop's clock */
+    uint64_t started_at; /* the same: when it had been forked; until then 0 */
     uint64_t given;      /* connections so far */
     uint32_t connections;
     struct ax_client *last_client; /* the newest of its connections; borrowed */

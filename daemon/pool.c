@@ -191,6 +191,7 @@ static void on_child_started(struct ax_child *child)
 {
     struct ax_pool *pool = child->owner;
 
+    pool->forked_at = child->started_at;
     if (ax_pids_add(&pool->keepers, child->keeper, child) < 0)
         ax_child_kill(child);
 }
@@ -385,9 +386,20 @@ static bool ask(struct ax_pool *pool)
 
 static void watch_silence(struct ax_pool *pool);
 
+/*
+ * Since when a worker that was asked for is waited for. The zygote forks one after the other, so each that comes shows that
+ * it is not stuck, however long a busy machine takes for all of them.
+ */
+static uint64_t silent_since(const struct ax_pool *pool, const struct ax_child *child)
+{
+    uint64_t sign = child->pid != 0 ? child->started_at : pool->forked_at;
+
+    return sign > child->asked_at ? sign : child->asked_at;
+}
+
 static void end_if_silent(struct ax_pool *pool, struct ax_child *child)
 {
-    if (child->was_killed || child->asked_at + SILENCE_MS > uv_now(pool->loop))
+    if (child->was_killed || silent_since(pool, child) + SILENCE_MS > uv_now(pool->loop))
         return;
     if (child->pid == 0 && is_current(pool, child) && pool->nursery != NULL && !pool->nursery->was_dismissed) {
         ax_log(AX_LOG_WARNING, "the zygote, process %ld, does not answer, and is killed", (long)pool->nursery->pid);
@@ -397,8 +409,8 @@ static void end_if_silent(struct ax_pool *pool, struct ax_child *child)
 }
 
 /*
- * The first child that was asked for and did not come: the zygote is stuck when it is not even forked, else it is stuck
- * itself, in a function that a preloaded module wants to be called after a fork.
+ * A worker that was asked for did not come: the zygote is stuck when it is not even forked, else it is stuck itself, in a
+ * function that a preloaded module wants to be called after a fork.
  */
 static void on_silence(uv_timer_t *timer)
 {
@@ -409,25 +421,24 @@ static void on_silence(uv_timer_t *timer)
     watch_silence(pool);
 }
 
-/* When the oldest request that is not answered was made; UINT64_MAX: there is none. */
-static uint64_t oldest_request(const struct ax_pool *pool)
+/* The oldest request that is not answered; NULL: there is none. */
+static const struct ax_child *oldest_request(const struct ax_pool *pool)
 {
     const struct ax_child *outdated = pool->lists[AX_POOL_OUTDATED].first; /* older than those that are not */
-    const struct ax_child *first = outdated != NULL ? outdated : pool->lists[AX_POOL_ORDERED].first;
 
-    return first != NULL ? first->asked_at : UINT64_MAX;
+    return outdated != NULL ? outdated : pool->lists[AX_POOL_ORDERED].first;
 }
 
 static void watch_silence(struct ax_pool *pool)
 {
-    uint64_t asked_at = oldest_request(pool);
+    const struct ax_child *oldest = oldest_request(pool);
     uint64_t now = uv_now(pool->loop);
+    uint64_t due = oldest != NULL ? silent_since(pool, oldest) + SILENCE_MS : 0;
 
-    if (asked_at == UINT64_MAX)
+    if (oldest == NULL)
         uv_timer_stop(&pool->silence_timer);
     else
-        uv_timer_start(&pool->silence_timer, on_silence,
-                       asked_at + SILENCE_MS > now ? asked_at + SILENCE_MS - now : SILENCE_MS, 0);
+        uv_timer_start(&pool->silence_timer, on_silence, due > now ? due - now : SILENCE_MS, 0);
 }
 
 static int start_nursery(struct ax_pool *pool, struct ax_nursery **nursery, const struct ax_texts *arguments);

@@ -100,6 +100,7 @@ struct ax_pool {
     uv_timer_t demand_timer; /* extra_spares > 0 */
     uv_timer_t sweep_timer;  /* it is soon time for a sweep */
     uint64_t swept_at;       /* on the loop's clock */
+    uint64_t forked_at;      /* the same: when the zygote last gave us a worker; 0: not yet */
     uv_signal_t sigchld;
 };
 

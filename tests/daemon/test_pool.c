@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -326,6 +327,35 @@ static void test_many_workers_cost_each_connection_nothing(void **state)
     assert_int_equal(pool.keepers.count, pool.count - pool.lists[AX_POOL_ORDERED].count);
 }
 
+/* As if all workers that are still to come had been asked for so long ago. */
+static void have_waited(uint64_t ms)
+{
+    for (struct ax_child *child = pool.lists[AX_POOL_ORDERED].first; child != NULL; child = child->next)
+        child->asked_at = uv_now(&loop) - ms;
+}
+
+/* A busy machine may take long for all workers that were asked for at once. */
+static void test_a_zygote_that_still_forks_is_not_stuck(void **state)
+{
+    pid_t zygote = pool.nursery->pid;
+    (void)state;
+
+    settle();
+    assert_int_equal(kill(zygote, SIGSTOP), 0);
+    ax_pool_demand(&pool, 5);
+    assert_true(pool.lists[AX_POOL_ORDERED].count > 1);
+
+    have_waited(4999);
+    pool.forked_at = uv_now(&loop);
+    ax_pool_demand(&pool, 5);
+    assert_int_equal(uv_timer_get_due_in(&pool.silence_timer), 5000);
+
+    pool.forked_at = uv_now(&loop) - 10000;
+    ax_pool_demand(&pool, 5);
+    while (pool.nursery != NULL && pool.nursery->pid == zygote)
+        uv_run(&loop, UV_RUN_ONCE);
+}
+
 /* What is counted agrees with what there is, whatever has come and gone. */
 static void test_a_worker_is_in_one_list_at_a_time(void **state)
 {
@@ -356,6 +386,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(test_a_worker_is_in_one_list_at_a_time),
         TEST(test_many_workers_cost_each_connection_nothing),
+        TEST(test_a_zygote_that_still_forks_is_not_stuck),
     };
 
     for (int i = 1; i < argc; i++)
