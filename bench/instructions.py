@@ -2,9 +2,9 @@
 """
 Counts the instructions of a null call, at either end, and compares them with those recorded in instructions.json.
 
-Calls are counted in batches, and the cheapest batch is what is told: on a busy machine threads are interrupted where they
-otherwise would not be, look more often whether there is something to read, and so take up to 15 % more instructions. A
-count that has grown by more than 5 % has a reason. It stays, and is recorded, or goes.
+Calls are counted in batches, and the cheapest batch is reported: on a busy machine threads are interrupted more often,
+look more often whether there is something to read, and so take up to 15 % more instructions. A count that has grown by
+more than 5 % has a reason. It stays, and is recorded, or goes.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ def localhost_has_addresses():
         look_up('localhost', 80)
     except socket.gaierror:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(socket, 'getaddrinfo', lambda host, *args, **kwargs: look_up_localhost(look_up, host, *args, **kwargs))
+            patch.setattr(
+                socket, 'getaddrinfo', lambda host, *args, **kwargs: look_up_localhost(look_up, host, *args, **kwargs)
+            )
             yield
     else:
         yield

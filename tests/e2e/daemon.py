@@ -232,9 +232,16 @@ class Daemon:
         """The one that all connections share, if there is such, may be another one now."""
         if self.worker:
             self._before.pop(self.worker, None)
-            self.worker = self.find_worker()
+            wait_until(self._find_shared_worker, 'the worker that serves connections now')
+
+    def _find_shared_worker(self):
+        """Whether there is one: the one that was found first may be about to die, or be dead."""
+        self.worker = self.find_worker()
+        try:
             with self.connect() as conn:
-                assert conn.call(os.getpid) == self.worker
+                return conn.call(os.getpid) == self.worker
+        except across.DisconnectError:
+            return False
 
     expect_killed = expect_lost
 

@@ -161,7 +161,7 @@ def ask_until_new(ask):
 
     def look():
         found[:] = [ask()]
-        return found[0]['as_of_ms'] >= asked_at or time.sleep(0.1)
+        return found[0]['as_of_ms'] > asked_at or time.sleep(0.1)
 
     wait_until(look, 'a new status')
     return found[0]
