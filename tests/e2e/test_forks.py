@@ -108,7 +108,7 @@ def test_the_child_runs_no_exit_functions_of_its_parent(isolation, make_daemon, 
         assert conn.call(forks.fork_and_leave) == ENDED
         assert not noted.exists()
     if isolation == 'process':
-        wait_until(noted.exists, "the worker's own")
+        wait_until(lambda: noted.exists() and noted.read_text(), "the worker's own")
         assert noted.read_text() == '{}\n'.format(worker)
 
 
