@@ -14,6 +14,10 @@
 
 #include <cmocka.h>
 
+/* Version 2 deprecates the first, and uses the name of the second for a macro; version 1 has no replacement. */
+#undef assert_in_range
+#undef stop
+
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define HAS_SANITIZER true
