@@ -198,6 +198,7 @@ def time_first_result(daemon, times=15):
     return statistics.median(seconds)
 
 
+@pytest.mark.alone
 @both_modes
 def test_a_thousand_dribbling_handshakes_do_not_slow_an_honest_client(make_daemon, isolation):
     with raised_file_limit() as files:
@@ -387,6 +388,7 @@ def storm(address, processes=4, threads=125):
     return outcomes
 
 
+@pytest.mark.alone
 @both_modes
 def test_five_hundred_clients_at_once_are_served(make_daemon, isolation):
     daemon = make_daemon('--handshake-timeout', str(PATIENCE), isolation=isolation)
@@ -394,6 +396,7 @@ def test_five_hundred_clients_at_once_are_served(make_daemon, isolation):
     assert call_once(daemon) == 3
 
 
+@pytest.mark.alone
 @both_modes
 def test_five_hundred_clients_for_twenty_places_are_served_or_told(make_daemon, isolation):
     daemon = make_daemon('--max-connections', '20', '--handshake-timeout', str(PATIENCE), isolation=isolation)
@@ -408,6 +411,7 @@ def test_five_hundred_clients_for_twenty_places_are_served_or_told(make_daemon, 
     assert call_once(daemon) == 3
 
 
+@pytest.mark.alone
 @both_modes
 def test_two_thousand_clients_that_vanish_at_once_leave_nothing(make_daemon, isolation):
     daemon = make_daemon(isolation=isolation)
@@ -535,6 +539,7 @@ def test_a_thousand_silent_peers_and_64_descriptors(make_daemon, isolation):
     assert call_once(daemon) == 3
 
 
+@pytest.mark.alone
 @both_modes
 def test_a_storm_and_64_descriptors(make_daemon, isolation):
     daemon = make_daemon(isolation=isolation, command=few_files(64))
