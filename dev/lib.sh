@@ -157,6 +157,12 @@ on_build()
         PYTHONDONTWRITEBYTECODE=1 "$@"
 }
 
+# costs_of_trust PYTHON: with the pure engine, which needs no build.
+costs_of_trust()
+{
+    run env PYTHONPATH=python ACROSS_ENGINE=pure PYTHONDONTWRITEBYTECODE=1 "$1" tests/python/trust_costs.py --sizes 2000
+}
+
 # python_tests FOLDER REPORT WHICH [NAME=VALUE...] -- [pytest argument...]: the tests with the marks that WHICH asks for, such as
 # "not more", on that build: side by side, and then one by one those that are marked with `alone`. Writes REPORT.xml and
 # REPORT-alone.xml for dev/count_tests.py; no report when REPORT is "".
