@@ -80,6 +80,7 @@ static PyObject *open_request(struct ax_module *module, struct ax_request *reque
         ax_raise_operation_failed(module, "Unpickling");
     PyObject *error = subject == NULL ? ax_error_take() : NULL;
     ax_drop_objects(end_reading(request));
+    end_if_forked(request); /* in a finalizer of what was dropped */
     if (error != NULL)
         ax_error_restore(error);
     return subject;
@@ -350,7 +351,7 @@ static void serve_apart(struct ax_module *module, struct ax_request *request)
 {
     PyObject *context = PyContext_New();
     if (context == NULL || PyContext_Enter(context) != 0) {
-        ax_drop_objects(ax_request_unpickled(request));
+        ax_drop_objects(end_reading(request));
         answer_failure(module, request, false);
         PyErr_Clear();
     } else {
@@ -359,6 +360,7 @@ static void serve_apart(struct ax_module *module, struct ax_request *request)
             PyErr_WriteUnraisable(NULL);
     }
     Py_XDECREF(context);
+    end_if_forked(request); /* in a finalizer of a context variable's value */
 }
 
 void ax_serve(struct ax_request *request)

@@ -1592,6 +1592,7 @@ class Link:
                 self._loop.post_quietly(self._give_back, ticket)
                 if ticket.doomed:
                     self._loop.wake()
+            executor.end_if_forked()
             message.buffers = []
             from_call = True
             with _Scope(self, _CALL):

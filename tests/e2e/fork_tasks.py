@@ -84,6 +84,12 @@ class ForksWhenLoaded:
         return fork_and_leave, ()
 
 
+def echo_and_note(value, path):
+    with open(path, 'a') as file:
+        file.write('{}\n'.format(os.getpid()))
+    return value
+
+
 class ForksWhenPickled:
     def __reduce__(self):
         return tuple, (fork_and_leave(),)

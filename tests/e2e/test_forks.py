@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -80,6 +81,22 @@ def test_a_child_that_goes_on_where_an_argument_was_unpickled_or_a_result_pickle
     with server.connect() as conn:
         assert conn.call(tasks.echo, forks.ForksWhenLoaded()) == ENDED
         assert conn.call(forks.make_forking_result) == ENDED
+
+
+def check_unpickling(conn, noted):
+    assert conn.call(forks.echo_and_note, forks.ForksWhenLoaded(), str(noted)) == ENDED
+    assert noted.read_text() == '{}\n'.format(conn.call(os.getpid))
+
+
+def test_a_child_that_was_forked_while_a_call_was_unpickled_does_not_run_it(server, tmp_path):
+    with server.connect() as conn:
+        check_unpickling(conn, tmp_path / 'noted')
+
+
+def test_a_child_that_a_client_forked_while_a_call_was_unpickled_does_not_run_it(tmp_path):
+    first, second = (across.Connection.from_socket(sock) for sock in socket.socketpair())
+    with first, second:
+        check_unpickling(first, tmp_path / 'noted')
 
 
 def test_a_child_that_returns_from_a_finalizer_ends(server):
