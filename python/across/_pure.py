@@ -1719,8 +1719,9 @@ class Link:
     def _break(self, broken: _Broken) -> bool:
         """End now; return whether `broken` is why: not when both sides have said GOODBYE, or the session has failed."""
         self._loop.touch(self)
-        if self._session.state >= _CLOSED:
+        if self._session.state == _CLOSED:
             self._session.drop_output()  # it would be waited for
+        if self._session.state >= _CLOSED:
             return False
         self._session.fail(broken)
         return True
@@ -1780,7 +1781,8 @@ class Link:
         except BlockingIOError:
             return False
         except OSError as error:
-            if self._session.state == _CLOSING:  # a reset is as good as an end
+            # While closing, or where the end has a reason already, a reset is as good as an end.
+            if self._session.state == _CLOSING or self._end_error is not None:
                 self._end_input()
             else:
                 self._session.fail(_Broken(error, error.strerror))

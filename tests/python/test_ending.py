@@ -135,3 +135,17 @@ def test_the_end_of_the_interpreter_waits_for_no_peer():
         'threading.excepthook = lambda *args: None\n'
     )
     assert 'Traceback' not in output
+
+
+def test_the_reason_of_a_failure_arrives_although_a_cancel_follows_at_once():
+    for _ in range(20):
+        ours, theirs = (across.Connection.from_socket(sock) for sock in socket.socketpair())
+        assert theirs.call(len, 'ab') == 2
+        ours._link.fail(ValueError('a reason'))
+        ours.cancel()
+        theirs.wait()
+        with pytest.raises(across.DisconnectError, match='remotely closed: ValueError: a reason'):
+            theirs.call(len, 'ab')
+        with pytest.raises(ValueError, match='a reason'):
+            ours.close()
+        theirs.close()
