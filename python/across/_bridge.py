@@ -148,17 +148,21 @@ class Bridge(Transport):
                 self._end(link, sock, socket.SHUT_RD)
                 return
             except BaseException as error:
-                self._end(link, sock, socket.SHUT_RD, error)
-                self.cancel()  # the peer may be there, and would wait: recv_into() is to come to its end
+                try:
+                    self._end(link, sock, socket.SHUT_RD, error)
+                finally:
+                    self.cancel()  # the peer may be there, and would wait: recv_into() is to come to its end
                 return
 
     @staticmethod
     def _end(link: _engine.Link, sock: socket.socket, how: int, error: Optional[BaseException] = None) -> None:
         """No more bytes go this way: the link finds that, and why, when it has taken all that came before."""
-        if error is not None:
-            link.fail_at_end(error)
-        with contextlib.suppress(OSError):  # the link has ended
-            sock.shutdown(how)
+        try:
+            if error is not None:
+                link.fail_at_end(error)
+        finally:
+            with contextlib.suppress(OSError):  # the link has ended
+                sock.shutdown(how)
 
     def cancel(self) -> None:
         with self._lock:
