@@ -377,28 +377,39 @@ static uint64_t cargo_size(const struct ax_cargo *cargo)
     return size;
 }
 
+/* Bytes by which the longest id is longer than the shortest. */
+#define ID_ROOM 8
+
+/* A size that is known to be above the limit, although what is known of it may be a little less. */
+static uint64_t at_least_above(uint64_t size, uint64_t limit)
+{
+    return size > limit ? size : limit + 1;
+}
+
 void ax_session_explain_too_large(const struct ax_session *session, const struct ax_operation *operation,
                                   const struct ax_cargo *cargo, char text[AX_TOO_LARGE_SIZE])
 {
-    struct outgoing message = {.operation = operation, .call = session->next_call, .cargo = (struct ax_cargo *)cargo};
+    /* With the shortest id: which one it was to have is not known here, and takes up to 8 bytes more. */
+    struct outgoing message = {.operation = operation, .cargo = (struct ax_cargo *)cargo};
     const char *what = operation ? "call" : "result";
-    size_t head = head_size(&message);
+    uint64_t head = head_size(&message);
+    uint64_t size = cargo_size(cargo) + head;
 
     if (is_above(cargo->ref_count, session->peer_max_ids))
         snprintf(text, AX_TOO_LARGE_SIZE,
                  "The %s refers to %zu objects, and the other side takes %" PRIu64
                  " references in one message: send them in parts, or one Local with all of them in it",
                  what, cargo->ref_count, session->peer_max_ids);
-    else if (is_above(head, session->peer_max_head))
+    else if (is_above(head, session->peer_max_head) || !is_above(size + ID_ROOM, session->peer_max_message))
         snprintf(text, AX_TOO_LARGE_SIZE,
-                 "The references and names of the %s take %zu bytes, and the other side takes %" PRIu64
+                 "The references and names of the %s take %" PRIu64 " bytes, and the other side takes %" PRIu64
                  " of them in one message: send fewer objects at a time, or use shorter names",
-                 what, head, session->peer_max_head);
+                 what, at_least_above(head, session->peer_max_head), session->peer_max_head);
     else
         snprintf(text, AX_TOO_LARGE_SIZE,
                  "The %s has %" PRIu64 " bytes, and the other side takes %" PRIu64
                  " in one message: send it in parts, or raise that limit (acrossd --max-message)",
-                 what, cargo_size(cargo) + head, session->peer_max_message);
+                 what, at_least_above(size, session->peer_max_message), session->peer_max_message);
 }
 
 /* ---- requests ---- */
