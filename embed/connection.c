@@ -554,6 +554,13 @@ void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *
 
 /* ---- requests of the peer ---- */
 
+/* A job of the connection may run after its end, and its thread keep something for it: once more, as in run_finish(). */
+static void disown_if_finished(struct ax_connection *connection)
+{
+    if (!is_past(connection) && ax_connection_phase(connection) == AX_PHASE_FINISHED)
+        ax_executor_disown(&connection->engine->executor, connection->number);
+}
+
 static void run_request(struct ax_job *job)
 {
     struct ax_request *request = (struct ax_request *)job;
@@ -562,6 +569,7 @@ static void run_request(struct ax_job *job)
     do
         connection->ops->serve(request);
     while ((request = ax_lease_next_request(connection)) != NULL);
+    disown_if_finished(connection);
     ax_connection_unref(connection);
 }
 
@@ -730,6 +738,7 @@ static void run_drop(struct ax_job *job)
     connection->drop_submitted = false;
     pthread_mutex_unlock(&connection->order_lock);
     connection->ops->drop(connection, doomed);
+    disown_if_finished(connection);
     ax_connection_unref(connection);
 }
 

@@ -124,8 +124,8 @@ void ax_executor_submit_ending(struct ax_executor *executor, struct ax_job *job)
 void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *job);
 
 /*
- * This owner will submit no more jobs. Its threads, which may have kept something for it, are renewed as soon as they have no job of
- * its. Any thread.
+ * This owner has ended. Threads that have run its jobs, and may have kept something for it, are renewed before they run others, and
+ * soon. A job of its that runs later calls this again before it returns. Any thread.
  */
 void ax_executor_disown(struct ax_executor *executor, uint64_t owner);
 
