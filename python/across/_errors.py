@@ -114,7 +114,10 @@ del _obj
 
 
 def describe_error(exc: BaseException) -> str:
-    """Return an exception's type and message in one line."""
+    """Return an exception's type and message in one line, which is safe to show on a terminal.
+
+    What a peer put into it may be control characters, or such as change the direction of text: they are escaped.
+    """
     cls = type(exc)
     name = cls.__qualname__
     if cls.__module__ not in ('builtins', '__main__'):
@@ -125,4 +128,5 @@ def describe_error(exc: BaseException) -> str:
         text = '<its message cannot be had due to {}>'.format(type(error).__name__)
     if len(text) > _MAX_CHARS:
         text = text[:_MAX_CHARS] + '…'
-    return '{}: {}'.format(name, text) if text else name
+    text = '{}: {}'.format(name, text) if text else name
+    return text if text.isprintable() else ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -16,7 +16,7 @@ import weakref
 import pytest
 
 import across
-from across import _records, _tracebacks
+from across import _errors, _records, _tracebacks
 
 
 class CustomError(Exception):
@@ -536,3 +536,17 @@ def test_a_group_that_holds_itself_can_be_printed():
     error = across.RemoteError('ExceptionGroup', 'endless')
     error.exceptions = (error, error)
     assert 'endless' in str(error) and len(str(error)) < 1 << 20
+
+
+# ---- what a peer's text does to a log ----
+
+
+@pytest.mark.parametrize('char', ['\x1b', '\x9b', '\x85', '\u202e', '\u2066', '\u200e', '\u2028', '\u2029', '\ufeff', '\ud800'])
+def test_descriptions_escape_what_terminals_obey(char):
+    text = _errors.describe_error(ValueError('a{}b ü 漢'.format(char)))
+    assert text.isprintable() and text.startswith('ValueError: a') and text.endswith('b ü 漢')
+
+
+def test_descriptions_keep_printable_text():
+    assert _errors.describe_error(KeyError('ü\n漢')) == "KeyError: 'ü\\n漢'"
+    assert _errors.describe_error(ValueError('one\ntwo')) == 'ValueError: one two'
