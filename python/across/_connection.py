@@ -58,6 +58,7 @@ class Connection:
     __slots__ = ('_link', '_apply', '_transport', '_label', '_ended', '_failure', '_pid',
                  '_accepts_exports', '_takes_data', '_asks', '__dict__', '__weakref__')  # fmt: skip
 
+    _log_error = logger.error  # which says why it broke
     _is_acceptor = False  # whether the other side speaks first, and says which version is spoken
     _link: _engine.Link
     _apply: Callable[..., Any]  # the link's, behind a question to the other side where there is one to be asked first
@@ -344,7 +345,7 @@ class Connection:
         if error is None:
             logger.info('%r ended', self)
         else:
-            logger.error('%r broke: %s', self, describe_error(error))
+            self._log_error('%r broke: %s', self, describe_error(error))
             self._failure.append(error)
         _open.discard(self)
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+import threading
 import time
-from typing import Optional, TextIO
+from typing import Any, Optional, TextIO
 
 logger = logging.getLogger('across')
 logger.addHandler(logging.NullHandler())
@@ -21,6 +22,41 @@ class _StderrHandler(logging.StreamHandler[TextIO] if sys.version_info >= (3, 11
         super().emit(record)
 
 
+class ErrorQuota:
+    """Logs errors that a peer can cause: `at_once` of them, and beyond that one every `every` seconds.
+
+    The next one that is logged tells how many were not. In any thread.
+    """
+
+    def __init__(self, at_once: int, every: float) -> None:
+        self._lock = threading.Lock()  # guards what follows
+        self._span = (at_once - 1) * every
+        self._every = every
+        self._spent_until = 0.0  # what was logged is paid for by then
+        self._omitted = 0
+
+    def is_spent(self) -> bool:
+        """Whether the next error would not be logged."""
+        with self._lock:
+            return self._spent_until - time.monotonic() > self._span
+
+    def error(self, text: str, *args: Any) -> None:
+        """As the logger's method."""
+        with self._lock:
+            now = time.monotonic()
+            spent_until = max(now, self._spent_until)
+            if spent_until - now > self._span:
+                self._omitted += 1
+                return
+            self._spent_until = spent_until + self._every
+            omitted, self._omitted = self._omitted, 0
+        if omitted:
+            logger.error(text + '; %d errors before it were not logged', *args, omitted)
+        else:
+            logger.error(text, *args)
+
+
+served_errors = ErrorQuota(100, 1.0)  # of connections that this process accepts
 _handler: Optional[logging.Handler] = None
 _level = 0
 

@@ -16,7 +16,7 @@ from typing import Any, Callable, Optional
 
 from ._connection import Connection
 from ._errors import describe_error
-from ._log import get_debug_level, logger, set_debug_level
+from ._log import get_debug_level, logger, served_errors, set_debug_level
 from ._options import Options
 
 SIGNALS = frozenset([signal.SIGINT, signal.SIGTERM])  # that end what serves connections
@@ -29,6 +29,7 @@ class ServedConnection(Connection):
     __slots__ = ('_on_end',)
 
     _is_acceptor = True
+    _log_error = served_errors.error
     _on_end: Optional[Callable[[ServedConnection], object]]
 
     def __init__(
@@ -155,14 +156,14 @@ class Stopper:
 
 
 def make_command(fd: int, options: Options) -> Sequence[str]:
-    """Return the command that serves the connected socket `fd`."""
-    state = base64.b64encode(pickle.dumps((get_debug_level(), options))).decode('ascii')
+    """Return the command that serves the connected socket `fd`. It does not say why that broke if many others have."""
+    state = base64.b64encode(pickle.dumps((get_debug_level(), options, served_errors.is_spent()))).decode('ascii')
     return [sys.executable, '-c', _MAIN, str(fd), state]
 
 
 def main() -> None:
     """Serve one connection. The process was started with its signals blocked."""
-    level, options = pickle.loads(base64.b64decode(sys.argv[2]))
+    level, options, is_quiet = pickle.loads(base64.b64decode(sys.argv[2]))
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
     del sys.argv[1:]
@@ -172,7 +173,7 @@ def main() -> None:
     except KeyboardInterrupt:
         pass  # told to end before there was a connection
     except Exception as error:
-        sys.exit('across: the connection broke: ' + describe_error(error))
+        sys.exit(1 if is_quiet else 'across: the connection broke: ' + describe_error(error))
 
 
 def _serve(sock: socket.socket, options: Options) -> None:

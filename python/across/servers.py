@@ -25,7 +25,7 @@ from typing import Any, Callable, Optional, Union
 
 from ._channels import SocketChannel, _describe_address, check_port, unix_address
 from ._errors import describe_error
-from ._log import logger
+from ._log import logger, served_errors
 from ._options import Options, take_options
 from ._served import SIGNALS, ServedConnection, make_command, signals_call, stop
 
@@ -199,7 +199,7 @@ class _ChildHandler(_Handler):
         if status == 0 or self._end is not None:
             logger.info('process %d ended with status %d', proc.pid, status)
         else:
-            logger.error('process %d, which served a connection, ended with status %d', proc.pid, status)
+            served_errors.error('process %d, which served a connection, ended with status %d', proc.pid, status)
         self._forget(proc)
 
     def cancel(self) -> None:
@@ -291,10 +291,11 @@ def run_tcp(
     _run(_listen_tcp(host, port), handler, secret)
 
 
-def run_unix(path: Any, *, handler: Optional[ConnectionHandler] = None) -> None:
+def run_unix(path: Any, *, handler: Optional[ConnectionHandler] = None, mode: int = 0o600) -> None:
     """Serve connections over a unix domain socket, which is removed in the end. Otherwise as :func:`run_tcp`.
 
-    A socket that an earlier server has left behind is replaced.
+    A socket that an earlier server has left behind is replaced. Its file has the permissions `mode`, whatever the
+    umask: unless it says otherwise, none but this process's user and root may connect.
 
     `@NAME` is an abstract name, and no file. No permissions guard it: it serves the user of this process and root, and
     nobody else.
@@ -302,8 +303,10 @@ def run_unix(path: Any, *, handler: Optional[ConnectionHandler] = None) -> None:
     path = unix_address(path)
     if not path or path[0] in ('\0', 0):  # a name that is no file
         return _run(_bind(socket.AF_UNIX, path), handler, is_own=True)
+    if mode & ~0o777:
+        raise ValueError('mode must be permissions from 0 to 0o777, not {:#o}'.format(mode))
     _remove_stale(path)
-    sock = _bind(socket.AF_UNIX, path)
+    sock = _bind(socket.AF_UNIX, path, mode)
     status = os.lstat(path)
     try:
         _run(sock, handler)
@@ -327,19 +330,34 @@ def _listen_tcp(host: str, port: Union[int, str]) -> socket.socket:
     raise OSError('{!r} has no address'.format(host))
 
 
-def _bind(family: int, address: Any) -> socket.socket:
+def _bind(family: int, address: Any, mode: Optional[int] = None) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if mode is not None:
+            os.fchmod(sock.fileno(), mode)  # which the file gets when it is made, less the umask: that is every thread's
         sock.bind(address)
+        if mode is not None:
+            _give_mode(address, mode)  # nobody gets through before listen()
         sock.listen(_BACKLOG)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _give_mode(path: Any, mode: int) -> None:
+    """Give a socket's file the permissions that the umask took; no link is followed, and no other file changed."""
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISSOCK(status.st_mode) and stat.S_IMODE(status.st_mode) != mode:
+            os.chmod('/proc/self/fd/{}'.format(fd), mode)
+    finally:
+        os.close(fd)
 
 
 def _describe(family: int, address: Any) -> str:
@@ -424,7 +442,7 @@ class _Doorkeeper:
                 self._forget(sock)
             self._handler.handle_socket(sock)
         except Exception as error:
-            logger.error('cannot serve a connection: %s', describe_error(error))
+            served_errors.error('cannot serve a connection: %s', describe_error(error))
             with contextlib.suppress(OSError):  # unread bytes would reset it, and its peer might miss what was said
                 sock.shutdown(socket.SHUT_WR)
                 sock.settimeout(0)
@@ -578,6 +596,6 @@ def _accept(sock: socket.socket, take: Callable[[socket.socket], None]) -> bool:
     try:
         take(client)
     except Exception as error:
-        logger.error('cannot serve a connection: %s', describe_error(error))
+        served_errors.error('cannot serve a connection: %s', describe_error(error))
         client.close()
     return True

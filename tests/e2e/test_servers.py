@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -113,6 +114,15 @@ def handler(request):
     return request.param
 
 
+@contextlib.contextmanager
+def umask(mask):
+    old = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(old)
+
+
 # ---- serving ----
 
 
@@ -191,6 +201,24 @@ def test_a_client_that_breaks_off(start, handler):
         server.expect('process [0-9]+, which served a connection, ended with status 1')
     with server.connect() as conn:
         assert conn.call(tasks.add, 1, 2) == 3
+
+
+def test_a_flood_of_connections_that_break_does_not_fill_the_log(start):
+    server = start()
+    begin = time.monotonic()
+    for _ in range(300):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(server.address[5:])
+            sock.sendall(b'GET / HTTP/1.0\r\n\r\n')
+            while sock.recv(4096):
+                pass
+    with server.connect() as conn:
+        assert conn.call(os.getpid) == server.pid
+    elapsed = time.monotonic() - begin
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(LIMIT) == 0
+    errors = [line for line in server.lines.rest() if ' ERROR ' in line]
+    assert 100 <= len(errors) <= 101 + elapsed  # and one a second
 
 
 def test_functions_cross_by_value(start, handler):
@@ -447,6 +475,39 @@ def test_a_file_is_not_replaced(tmp_path):
     with pytest.raises(FileExistsError):
         servers.run_unix(file)
     assert file.read_text() == 'precious'
+
+
+@pytest.mark.parametrize('mask', [0, 0o022, 0o277], ids=oct)
+def test_the_socket_belongs_to_its_user_whatever_the_umask(start, mask):
+    with umask(mask):
+        server = start()
+    assert stat.S_IMODE(os.stat(server.address[5:]).st_mode) == 0o600
+    with server.connect() as conn:
+        assert conn.call(os.getpid) == server.pid
+
+
+@pytest.mark.parametrize('mode', [0o666, 0o660, 0o600], ids=oct)
+def test_the_socket_gets_the_mode_that_was_asked_for(tmp_path, mode):
+    path = str(tmp_path / 'socket')
+    seen = []
+    old_umask = os.umask(0o077)
+    old_listen = socket.socket.listen
+    try:
+        # Before listen(), which is when the first can connect.
+        socket.socket.listen = lambda sock, *args: seen.append(stat.S_IMODE(os.stat(path).st_mode)) or 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            servers.run_unix(path, mode=mode)
+    finally:
+        socket.socket.listen = old_listen
+        os.umask(old_umask)
+    assert seen == [mode]
+
+
+@pytest.mark.parametrize('mode', [0o4600, -1, 0o1000])
+def test_a_mode_of_more_than_permissions_is_refused(tmp_path, mode):
+    with pytest.raises(ValueError, match='mode must be'):
+        servers.run_unix(str(tmp_path / 'socket'), mode=mode)
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_socket_of_another_server_is_not_removed(start):

@@ -9,6 +9,7 @@ import pytest
 
 import across
 import across.logging
+from across import _log
 
 
 class Unprintable:
@@ -130,3 +131,28 @@ def _log_remotely():
     across.logging.AcrossHandler().handle(
         logging.makeLogRecord({'levelno': logging.INFO, 'name': 'rainbow', 'msg': 'from the call'})
     )
+
+
+# ---- errors that a peer can cause ----
+
+
+def test_errors_beyond_a_quota_are_counted_and_not_logged(monkeypatch, caplog):
+    now = [1000.0]
+    monkeypatch.setattr(_log.time, 'monotonic', lambda: now[0])
+    quota = _log.ErrorQuota(3, 10.0)
+    for number in range(50):
+        assert quota.is_spent() == (number >= 3)
+        quota.error('connection %d broke', number)
+    now[0] += 10.0
+    assert not quota.is_spent()
+    quota.error('connection %d broke', 50)
+    quota.error('connection %d broke', 51)
+    assert [record.getMessage() for record in caplog.records] == [
+        'connection 0 broke',
+        'connection 1 broke',
+        'connection 2 broke',
+        'connection 50 broke; 47 errors before it were not logged',
+    ]
+    now[0] += 1000.0
+    quota.error('connection %d broke', 52)
+    assert caplog.records[-1].getMessage() == 'connection 52 broke; 1 errors before it were not logged'
