@@ -100,6 +100,7 @@ def test_threads_with_connections_of_their_own(make_daemon, isolation):
     check_nothing_lives(daemon)
 
 
+@pytest.mark.more
 def test_connections_come_and_go_while_others_work(make_daemon, isolation):
     daemon = make_daemon(isolation=isolation)
     turns = TURNS if isolation == 'shared' else TURNS // 5  # a worker for each takes some milliseconds

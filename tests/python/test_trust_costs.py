@@ -28,6 +28,7 @@ def test_each_sample_keeps_to_the_bound():
     run_costs('--sizes', '2000')
 
 
+@pytest.mark.more
 def test_generated_inputs_keep_to_the_bound():
     run_costs('--inputs', '150', '--seed', '1')
 
