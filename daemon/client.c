@@ -16,6 +16,10 @@
 #define REFUSALS_AT_ONCE 2000
 #define REFUSALS_EVERY_MS 100
 
+/* The same for connections that break while they are served: whoever may connect could do that without end. */
+#define BREAKS_AT_ONCE 2000
+#define BREAKS_EVERY_MS 100
+
 /* ---- the lists of states ---- */
 
 static void enlist(struct ax_clients *all, struct ax_client *client)
@@ -115,6 +119,7 @@ int ax_clients_init(struct ax_clients *all)
     *all = (struct ax_clients){
         .bucket_count = FIRST_BUCKETS,
         .refusals = {.at_once = REFUSALS_AT_ONCE, .every_ms = REFUSALS_EVERY_MS},
+        .breaks = {.at_once = BREAKS_AT_ONCE, .every_ms = BREAKS_EVERY_MS},
     };
     all->buckets = calloc(FIRST_BUCKETS, sizeof(struct ax_client *));
     return all->buckets != NULL ? 0 : -1;
@@ -158,7 +163,8 @@ struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64
 
 /* ---- states ---- */
 
-static void log_refusal(struct ax_quota *quota, const struct ax_client *client, const char *reason)
+/* `what` became of it. */
+static void log_failure(struct ax_quota *quota, const struct ax_client *client, const char *what, const char *reason)
 {
     char others[64] = "";
 
@@ -167,7 +173,7 @@ static void log_refusal(struct ax_quota *quota, const struct ax_client *client, 
     if (quota->omitted > 0)
         snprintf(others, sizeof others, "; %llu before it have no line", (unsigned long long)quota->omitted);
     quota->omitted = 0;
-    ax_log(AX_LOG_WARNING, "connection %llu from %s was refused: %s%s", (unsigned long long)client->id, client->peer,
+    ax_log(AX_LOG_WARNING, "connection %llu from %s %s: %s%s", (unsigned long long)client->id, client->peer, what,
            reason, others);
 }
 
@@ -182,9 +188,9 @@ static void log_move(struct ax_clients *all, const struct ax_client *client, enu
     else if (reason == NULL)
         ax_log(AX_LOG_DEBUG, "connection %llu from %s ended", id, client->peer);
     else if (client->state == AX_CLIENT_SERVED)
-        ax_log(AX_LOG_WARNING, "connection %llu from %s broke: %s", id, client->peer, reason);
+        log_failure(&all->breaks, client, "broke", reason);
     else
-        log_refusal(&all->refusals, client, reason);
+        log_failure(&all->refusals, client, "was refused", reason);
 }
 
 void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_client_state state, const char *reason)

@@ -61,6 +61,7 @@ struct ax_clients {
     size_t count[AX_CLIENT_STATES]; /* of ENDED: since the start */
     uint64_t refused;               /* those that ended before they were served, for a reason */
     struct ax_quota refusals;       /* how many of these have a line in the log */
+    struct ax_quota breaks;         /* the same for those that broke while they were served */
     struct ax_client **buckets;     /* by id modulo their number, a power of two */
     size_t bucket_count;
     uint64_t last_id;
@@ -78,7 +79,7 @@ struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64
 /*
  * Moves a client to a later state; `reason` is for the log and may be NULL. A refused or broken connection has a
  * reason; a connection that comes and goes in order is logged at debug level. Of many that are refused not each has its
- * line: whoever reaches a socket could fill a disk. In ENDED its descriptor is closed and the record is freed.
+ * line, nor of those that break: whoever reaches a socket could fill a disk. In ENDED its descriptor is closed and the record is freed.
  */
 void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_client_state state, const char *reason);
 

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "protocol/text.h"
+
 static int log_fd = STDERR_FILENO;
 static bool log_is_socket;
 static int log_reopened = -1; /* our own, non-blocking description of the same pipe or terminal; or -1 */
@@ -119,19 +121,26 @@ static bool write_line(char *line, size_t size)
 
 /* ---- lines ---- */
 
-/* Appends text to the line, which keeps room for its newline. Returns the new length. */
+/* Appends text to the line, which keeps room for its newline: what is not plain text in UTF-8 by its bytes. The new length. */
 static size_t append_clean(char *line, size_t length, const char *text)
 {
-    for (; *text != '\0'; text++) {
-        unsigned char byte = (unsigned char)*text;
-        bool control = byte < 0x20 || byte == 0x7f;
+    size_t left = strlen(text);
 
-        if (length + (control ? 4 : 1) > AX_LOG_LINE - 2)
+    while (left > 0) {
+        bool is_plain;
+        size_t valid = ax_text_next(text, left, &is_plain);
+        size_t step = valid > 0 ? valid : 1;
+
+        if (length + (is_plain ? step : 4 * step) > AX_LOG_LINE - 2)
             break;
-        if (control)
-            length += (size_t)snprintf(line + length, 5, "\\x%02x", byte);
-        else
-            line[length++] = *text;
+        for (size_t i = 0; i < step; i++) {
+            if (is_plain)
+                line[length++] = text[i];
+            else
+                length += (size_t)snprintf(line + length, 5, "\\x%02x", (unsigned char)text[i]);
+        }
+        text += step;
+        left -= step;
     }
     return length;
 }

@@ -4,8 +4,9 @@
  *
  * Called by every process of acrossd, in any thread, never with a lock held that matters: a line is formatted on the
  * stack and written with one system call. When nobody reads the log, or its disk is full, lines are lost, counted, and
- * reported with the next line that gets through. A line is one line: control characters in it, which may come from a
- * peer or from a file name, are written as \xNN.
+ * reported with the next line that gets through. A line is one line of plain UTF-8: control characters, those that change
+ * the direction of text, and bytes that are no UTF-8, all of which may come from a peer or from a file name, are written
+ * byte by byte as \xNN.
  *
  * Not for signal handlers, nor for a child of a process with several threads before it has called exec: the time of day
  * takes a lock of the C library, which such a child may find locked for ever. acrossd itself forks while it has one

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "daemon/log.h"
+#include "protocol/text.h"
 
 #define MESSAGE_SIZE (AX_NOTIFY_STATUS_SIZE + 64) /* a status, and the fields beside it */
 
@@ -155,10 +156,11 @@ static void send_state(const char *message)
 /* Writes "STATUS=" and the text as one line. */
 static void format_status(char *message, size_t size, const char *text)
 {
-    snprintf(message, size, "STATUS=%.*s", AX_NOTIFY_STATUS_SIZE - 1, text);
-    for (char *at = message; *at != '\0'; at++)
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            *at = ' ';
+    static const char name[] = "STATUS=";
+    size_t room = size - strlen(name) < AX_NOTIFY_STATUS_SIZE ? size - strlen(name) : AX_NOTIFY_STATUS_SIZE;
+
+    memcpy(message, name, strlen(name));
+    ax_text_copy(message + strlen(name), room, text, strlen(text));
 }
 
 void ax_notify_ready(const char *status)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "protocol/text.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 static bool is_continuation(unsigned char byte)
@@ -50,9 +50,38 @@ static size_t character_size(const unsigned char *text, size_t size)
     return 0;
 }
 
-static bool is_control(unsigned char byte)
+static uint32_t decode(const unsigned char *text, size_t size)
 {
-    return byte < 0x20 || byte == 0x7f;
+    static const unsigned char masks[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    uint32_t point = text[0] & masks[size];
+
+    for (size_t i = 1; i < size; i++)
+        point = point << 6 | (text[i] & 0x3f);
+    return point;
+}
+
+/* Characters that are not to reach a terminal or a log: control characters, separators of lines, and format characters. */
+static const struct {
+    uint32_t first, last;
+} unsafe[] = {
+    {0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},   {0x180e, 0x180e},   {0x200b, 0x200f},
+    {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f},
+};
+
+static bool is_unsafe(uint32_t point)
+{
+    for (size_t i = 0; i < sizeof unsafe / sizeof unsafe[0]; i++)
+        if (point >= unsafe[i].first && point <= unsafe[i].last)
+            return true;
+    return false;
+}
+
+size_t ax_text_next(const void *text, size_t size, bool *is_plain)
+{
+    size_t valid = character_size(text, size);
+
+    *is_plain = valid > 0 && !is_unsafe(decode(text, valid));
+    return valid;
 }
 
 void ax_text_copy(char *out, size_t room, const void *text, size_t size)
@@ -60,18 +89,19 @@ void ax_text_copy(char *out, size_t room, const void *text, size_t size)
     const unsigned char *in = text;
 
     while (size > 0) {
-        size_t valid = character_size(in, size);
+        bool is_plain;
+        size_t valid = ax_text_next(in, size, &is_plain);
         size_t step = valid ? valid : 1;
-        if (step >= room)
+        size_t written = is_plain ? step : 1;
+
+        if (written >= room)
             break;
-        if (valid == 0)
-            *out = '?';
-        else if (is_control(*in))
-            *out = ' ';
-        else
+        if (is_plain)
             memcpy(out, in, step);
-        out += step;
-        room -= step;
+        else
+            *out = valid == 0 ? '?' : ' ';
+        out += written;
+        room -= written;
         in += step;
         size -= step;
     }

@@ -5,13 +5,19 @@
 
 #include <openssl/x509v3.h>
 
-/* What a certificate holds is its maker's choice: no control characters, and no NUL that hides what follows it. */
+#include "protocol/text.h"
+
+/*
+ * What a certificate holds is its maker's choice: nothing that a terminal obeys or does not show, so that names that look
+ * the same in a log mostly are, and no NUL that hides what follows it.
+ */
 static bool is_plain(const unsigned char *text, int size)
 {
-    for (int i = 0; i < size; i++)
-        if (text[i] < ' ' || text[i] == 0x7f)
-            return false;
-    return size > 0;
+    bool is = size > 0;
+
+    for (int at = 0; at < size && is;)
+        at += (int)ax_text_next(text + at, (size_t)(size - at), &is);
+    return is;
 }
 
 static void tell(const ASN1_STRING *string, enum ax_tls_name_kind kind, ax_tls_name_fn *take, void *arg)

@@ -338,7 +338,7 @@ def _bind(family: int, address: Any, mode: Optional[int] = None) -> socket.socke
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if mode is not None:
-            os.fchmod(sock.fileno(), mode)  # which the file gets when it is made, less the umask: that is every thread's
+            os.fchmod(sock.fileno(), mode)  # which the file gets when it is made, less the umask
         sock.bind(address)
         if mode is not None:
             _give_mode(address, mode)  # nobody gets through before listen()

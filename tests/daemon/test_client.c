@@ -138,34 +138,55 @@ static void test_a_reason_is_always_logged(void **state)
     close(fds[0]);
 }
 
+static void end(struct ax_client *client, bool is_served)
+{
+    if (is_served)
+        ax_client_move(&all, client, AX_CLIENT_SERVED, NULL);
+    ax_client_move(&all, client, AX_CLIENT_ENDED, "It says nothing");
+}
+
 /* Whoever reaches a socket could fill a disk. */
-static void test_not_each_of_many_refusals_is_logged(void **state)
+static void check_flood(bool are_served, struct ax_quota *quota, const char *first, const char *last)
 {
     static char text[1 << 20];
     char path[] = "/tmp/acrossd-test-client-XXXXXX";
     int fd = mkstemp(path);
     int lines = 0;
     ssize_t size;
-    (void)state;
 
     unlink(path);
     assert_true(fd >= 0);
     ax_log_init(fd, AX_LOG_INFO);
     for (int i = 0; i < 6000; i++)
-        ax_client_move(&all, ax_client_new(&all, "peer", 0), AX_CLIENT_ENDED, "It says nothing");
-    all.refusals.spent_until = 0; /* time passes */
-    ax_client_move(&all, ax_client_new(&all, "peer", 0), AX_CLIENT_ENDED, "It says nothing");
+        end(ax_client_new(&all, "peer", 0), are_served);
+    quota->spent_until = 0; /* time passes */
+    end(ax_client_new(&all, "peer", 0), are_served);
     ax_log_fini();
     size = pread(fd, text, sizeof text - 1, 0);
     assert_true(size > 0);
     for (ssize_t i = 0; i < size; i++)
         lines += text[i] == '\n';
     assert_true(lines >= 2001 && lines < 6000);
-    assert_contains(text, "connection 1 from peer was refused: It says nothing\n");
-    assert_contains(text, "connection 6001 from peer was refused: It says nothing; ");
+    assert_contains(text, first);
+    assert_contains(text, last);
     assert_contains(text, " before it have no line\n");
-    assert_int_equal(all.refused, 6001);
     close(fd);
+}
+
+static void test_not_each_of_many_refusals_is_logged(void **state)
+{
+    (void)state;
+    check_flood(false, &all.refusals, "connection 1 from peer was refused: It says nothing\n",
+                "connection 6001 from peer was refused: It says nothing; ");
+    assert_int_equal(all.refused, 6001);
+}
+
+static void test_not_each_of_many_that_break_is_logged(void **state)
+{
+    (void)state;
+    check_flood(true, &all.breaks, "connection 1 from peer broke: It says nothing\n",
+                "connection 6001 from peer broke: It says nothing; ");
+    assert_int_equal(all.refused, 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -180,6 +201,7 @@ int main(void)
         TEST(test_finds_each_of_many),
         TEST(test_a_reason_is_always_logged),
         TEST(test_not_each_of_many_refusals_is_logged),
+        TEST(test_not_each_of_many_that_break_is_logged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,6 +59,10 @@ static void test_a_line_stays_one_line(void **state)
     ax_log_init(fds[1], AX_LOG_INFO);
     ax_log(AX_LOG_WARNING, "a\nb\x1b[31m\x7f");
     assert_string_equal(drain(fds[0]), "acrossd: a\\x0ab\\x1b[31m\\x7f\n");
+    ax_log(AX_LOG_WARNING, "\xc2\x9b"
+                           "31m \xe2\x80\xae \xe2\x80\xa8 \xc3\xa4\xe2\x82\xac \x9b \xe4z");
+    assert_string_equal(drain(fds[0]), "acrossd: \\xc2\\x9b31m \\xe2\\x80\\xae \\xe2\\x80\\xa8 \xc3\xa4\xe2\x82\xac "
+                                       "\\x9b \\xe4z\n");
     ax_log(AX_LOG_WARNING, "%s", huge);
     text = drain(fds[0]);
     assert_true(strlen(text) < AX_LOG_LINE);

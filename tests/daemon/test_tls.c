@@ -451,7 +451,22 @@ static void test_tells_names(void **state)
     check_names((struct wish){.name = "alice", .alternatives = "IP:127.0.0.1"}, "");
     check_names((struct wish){.name = "alice", .hidden = "root!.example"}, "");
     check_names((struct wish){.name = "line\nbreak"}, "");
+    check_names((struct wish){.name = "clear\xc2\x9b[J"}, "");             /* C1, which is one code of Latin-1 */
+    check_names((struct wish){.name = "next\xc2\x85line"}, "");
+    check_names((struct wish){.name = "separated\xe2\x80\xa8line"}, "");
+    check_names((struct wish){.name = "root\xe2\x80\xae.example"}, "");     /* changes direction */
+    check_names((struct wish){.name = "ali\xe2\x80\x8b" "ce"}, "");        /* invisible */
     check_names((struct wish){.name = NULL}, "");
+}
+
+/* Internationalized names of hosts are told as they are in the certificate, and those of other scripts stay different. */
+static void test_tells_international_names(void **state)
+{
+    (void)state;
+    check_names((struct wish){.name = "x", .alternatives = "DNS:xn--bcher-kva.example"}, "D=xn--bcher-kva.example ");
+    check_names((struct wish){.name = "x", .alternatives = "DNS:XN--BCHER-KVA.example"}, "D=XN--BCHER-KVA.example ");
+    check_names((struct wish){.name = "bücher.example"}, "C=bücher.example ");
+    check_names((struct wish){.name = "\xd0\xb0lice"}, "C=\xd0\xb0lice "); /* a Cyrillic a */
 }
 
 /* ---- contexts ---- */
@@ -517,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_the_peer_is_told_of_the_end),
         cmocka_unit_test(test_bytes_that_are_changed_break_it),
         cmocka_unit_test(test_tells_names),
+        cmocka_unit_test(test_tells_international_names),
         cmocka_unit_test(test_says_what_is_wrong_with_texts),
         cmocka_unit_test(test_knows_when_its_certificate_expires),
     };

@@ -60,7 +60,7 @@ static void expect(enum ax_tls_name_kind kind, struct input raw)
     if (!has_room || raw.size == 0)
         return;
     for (size_t i = 0; i < raw.size; i++) {
-        if (raw.data[i] < ' ' || raw.data[i] == 0x7f)
+        if (raw.data[i] < ' ' || (raw.data[i] >= 0x7f && raw.data[i] <= 0x9f) || raw.data[i] == 0xad)
             return;
         if (raw.data[i] >= 0x80)
             name->text[size++] = (char)(0xc0 | raw.data[i] >> 6);

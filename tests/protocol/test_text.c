@@ -39,7 +39,7 @@ static void valid_text_is_copied_as_it_is(void **state)
     (void)state;
     assert_copy("", "");
     assert_copy("plain", "plain");
-    assert_copy("\xc2\x80 \xdf\xbf", "\xc2\x80 \xdf\xbf");
+    assert_copy("\xc2\xa0 \xdf\xbf", "\xc2\xa0 \xdf\xbf");
     assert_copy("\xe0\xa0\x80 \xe1\x80\x80 \xec\xbf\xbf", "\xe0\xa0\x80 \xe1\x80\x80 \xec\xbf\xbf");
     assert_copy("\xed\x80\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf",
                 "\xed\x80\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf");
@@ -72,6 +72,16 @@ static void control_characters_become_spaces(void **state)
     assert_string_equal(out, "a b");
 }
 
+static void characters_that_terminals_obey_or_hide_become_spaces(void **state)
+{
+    (void)state;
+    assert_copy("a\xc2\x80\xc2\x85\xc2\x9b\xc2\x9fz", "a    z");                 /* C1 */
+    assert_copy("a\xe2\x80\xa8\xe2\x80\xa9z", "a  z");                         /* separators of lines */
+    assert_copy("a\xe2\x80\xae\xe2\x81\xa6\xe2\x80\x8f\xd8\x9cz", "a    z");     /* direction */
+    assert_copy("a\xe2\x80\x8b\xef\xbb\xbf\xc2\xad\xf3\xa0\x80\x81z", "a    z"); /* invisible */
+    assert_copy("\xc2\xa1\xe2\x80\xa7\xe2\x80\xaf", "\xc2\xa1\xe2\x80\xa7\xe2\x80\xaf");
+}
+
 static void a_copy_is_cut_between_characters(void **state)
 {
     const char *text = "a\xe2\x82\xac"
@@ -98,6 +108,7 @@ int main(void)
         cmocka_unit_test(valid_text_is_copied_as_it_is),
         cmocka_unit_test(bytes_that_are_no_text_become_question_marks),
         cmocka_unit_test(control_characters_become_spaces),
+        cmocka_unit_test(characters_that_terminals_obey_or_hide_become_spaces),
         cmocka_unit_test(a_copy_is_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
