@@ -15,9 +15,12 @@
 #include "daemon/rights.h"
 
 static void on_control(uv_poll_t *poll, int status, int events);
+static void take_message(void *arg, const struct ax_control *message, struct ax_control_fds *fds);
 
 static void watch_control(struct ax_child *child)
 {
+    if (child->is_deaf)
+        return;
     int wanted = child->wants_to_write || child->has_stop ? UV_READABLE | UV_WRITABLE : UV_READABLE;
 
     uv_poll_start(&child->control_poll, wanted, on_control);
@@ -101,26 +104,86 @@ static void take_death(struct ax_child *child, int status)
     ax_child_end_after(child, 0); /* its keeper ends at once, if it was its keeper that said so */
 }
 
-/* Nobody has the other end of its control socket any more. */
-static void end(struct ax_child *child)
+static void die_of_keeper(struct ax_child *child)
 {
     const char *how = child->why;
 
     if (how[0] == '\0')
         how = child->was_killed ? "was killed" : "ended together with its keeper";
     die(child, false, how);
+}
+
+/* Its keeper is gone, or was never known. What was below it is the supervisor's child now. */
+static void finish(struct ax_child *child)
+{
+    die_of_keeper(child);
     child->events->gone(child);
     uv_close((uv_handle_t *)&child->control_poll, on_closed);
     uv_close((uv_handle_t *)&child->timer, on_closed);
+    if (child->watches_keeper)
+        uv_close((uv_handle_t *)&child->keeper_poll, on_closed);
     unwatch_client(child);
     close(child->control_fd);
     if (child->keeper_fd >= 0)
         close(child->keeper_fd);
 }
 
+/* Whether all others have closed this socket. */
+static bool has_ended(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/*
+ * Nothing more comes over the control socket: it has ended, or somebody has written to it what is no message. That shows
+ * nothing about the processes, for user code can do either. So the keeper is killed, and on_keeper_ended() does the rest.
+ */
+static void end(struct ax_child *child)
+{
+    if (!child->watches_keeper) {
+        finish(child);
+        return;
+    }
+    uv_poll_stop(&child->control_poll);
+    child->is_deaf = true;
+    if (child->why[0] == '\0' && !child->was_killed && !has_ended(child->control_fd))
+        ax_sentence(child->why, sizeof child->why, "wrote junk to its control socket, and was killed");
+    ax_process_signal(child->keeper_fd, SIGKILL);
+    die_of_keeper(child);
+    child->was_killed = true;
+}
+
 void ax_child_give_up(struct ax_child *child)
 {
-    end(child);
+    ax_child_kill(child);
+    finish(child);
+}
+
+/* Said last, and before it ended, is what became of the worker. */
+static void on_keeper_ended(uv_poll_t *poll, int status, int events)
+{
+    struct ax_child *child = poll->data;
+
+    (void)status;
+    (void)events;
+    if (!child->is_deaf)
+        ax_control_take_all(child->control_fd, take_message, child);
+    finish(child);
+}
+
+/* 0, or a negative errno. */
+static int watch_keeper(struct ax_child *child)
+{
+    int code = uv_poll_init(child->control_poll.loop, &child->keeper_poll, child->keeper_fd);
+
+    if (code < 0)
+        return code;
+    child->keeper_poll.data = child;
+    child->watches_keeper = true;
+    child->open_handles++;
+    return uv_poll_start(&child->keeper_poll, UV_READABLE, on_keeper_ended);
 }
 
 /* ---- messages ---- */
@@ -140,6 +203,8 @@ static void take_started(struct ax_child *child, const struct ax_control *messag
     fds->fd[0] = -1;
     ax_rights_refuse(child->control_fd);
     child->events->started(child);
+    if (child->keeper_fd >= 0 && watch_keeper(child) < 0)
+        ax_child_kill(child);
 }
 
 /* Ready is who says so, and is known: its keeper may say that after it. */

@@ -5,7 +5,10 @@
  *   STARTING  a zygote was asked to fork it
  *   READY     it takes connections
  *   STOPPING  it was told to stop, or ends because its connection has
- *   DEAD      the process is gone; what it left behind is being killed
+ *   DEAD      the process is gone, or its keeper is being killed; what it left behind is being killed, too
+ *
+ * It is gone, and forgotten, when its keeper has ended: the end of the control socket shows nothing, since user code in the worker can
+ * close its copy of it, hand it to other processes, or write to it what is no message.
  *
  * Forward only. Used in the loop's thread. Which worker a connection goes to, and what a death means, is the pool's
  * business (pool.h), which is told of events by the functions of struct ax_child_events.
@@ -78,6 +81,9 @@ struct ax_child {
     uv_poll_t control_poll;
     uv_poll_t client_poll; /* for the end of a client's stream; the descriptor is the client's */
     bool watches_client;
+    uv_poll_t keeper_poll; /* for the keeper's end */
+    bool watches_keeper;
+    bool is_deaf;       /* nothing more comes over the control socket */
     bool was_abandoned; /* its client has hung up */
     struct ax_ending ending;
     uv_timer_t timer;                     /* for `ending` */

@@ -22,7 +22,8 @@
  *   DYING       worker -> supervisor   it ends itself; text: why
  *   DIED        keeper -> supervisor   the worker is gone; `value` is its status, as waitpid() gives it
  *
- * The end of the stream means that the other process, or all others that share the socket, are gone.
+ * The end of the stream means that the other process is gone. For a worker's socket, which user code can close, keep open or write
+ * anything to, it is the end of its keeper that counts (child.h).
  */
 #ifndef AX_DAEMON_CONTROL_H
 #define AX_DAEMON_CONTROL_H

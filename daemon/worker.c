@@ -50,7 +50,9 @@ struct worker {
     bool has_reported;    /* the end of some connection has been sent; only for the main thread */
 };
 
-static int dying_fd = -1; /* where ax_worker_out_of_memory() says it; set before there are threads */
+/* Where ax_worker_out_of_memory() says it, and in which process: children have closed it. Set before there are threads. */
+static int dying_fd = -1;
+static pid_t dying_pid;
 
 /* ---- reports ---- */
 
@@ -267,7 +269,8 @@ void ax_worker_out_of_memory(void)
     struct ax_control message = {.type = AX_CONTROL_DYING};
 
     ax_control_set_sentence(&message, "ran out of the memory that --worker-memory allows");
-    ax_control_send(dying_fd, &message, NULL);
+    if (getpid() == dying_pid)
+        ax_control_send(dying_fd, &message, NULL);
     _exit(1);
 }
 
@@ -293,7 +296,10 @@ _Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, i
         _exit(1);
     }
     close(board_fd);
+    ax_host_keep_private(control_fd);
+    ax_host_keep_private(worker.wake_fd);
     dying_fd = control_fd;
+    dying_pid = getpid();
     if (tell_ready(&worker) < 0)
         _exit(1); /* nobody would ever ask it for anything */
     run(&worker);

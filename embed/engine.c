@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "embed/connection.h"
 #include "embed/deadline.h"
@@ -98,6 +99,7 @@ void ax_engine_forget_parent(void)
             ax_stream_close(&at->stream);
             at->wire = NULL;
         }
+        close(uv_backend_fd(&engine_of_process->loop.uv));
         engine_of_process->tally = NULL;
     }
     engine_of_process = NULL;

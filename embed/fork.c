@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "embed/fork.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -10,9 +11,25 @@
 
 unsigned ax_fork_generation;
 
+static int private_fds[AX_FORK_PRIVATE]; /* changed while there is one thread */
+static int private_count;
+
+static void close_private(void)
+{
+    while (private_count > 0)
+        close(private_fds[--private_count]);
+}
+
+void ax_fork_keep_private(int fd)
+{
+    assert(private_count < AX_FORK_PRIVATE);
+    private_fds[private_count++] = fd;
+}
+
 static void in_child(void)
 {
     ax_fork_generation++;
+    close_private();
     ax_engine_forget_parent();
     ax_waiter_after_fork();
 }

@@ -8,6 +8,9 @@
  *                connections and of the engine's start, are held by the thread that forks, and are new in the child.
  *   streams      are closed, so that a peer hears of its parent's end. What is asked of an inherited connection fails with a
  *                DisconnectError, and what is released is only freed.
+ *   descriptors  that are internal are closed: the epoll descriptor of the loop, and those that
+ *                ax_fork_keep_private() has named, such as the control socket of a worker. What is left are eventfds, with
+ *                which a child can wake threads of its parent for nothing. All are close-on-exec.
  *   counts       stay the parent's: the child has no tally, and tells nobody of the state of a stream.
  *   scopes       stay: the child knows the connection whose call it was forked in, which is dead to it.
  *   the engine   is forgotten. A child that opens a connection starts a new one.
@@ -22,6 +25,11 @@
 
 /* How many forks led to this process, since ax_fork_watch() was called. Changes in a child that has one thread only. */
 extern unsigned ax_fork_generation;
+
+#define AX_FORK_PRIVATE 4 /* descriptors: a worker has two */
+
+/* A descriptor that is open as long as the process lives, for its children to close. While the process has one thread. */
+void ax_fork_keep_private(int fd);
 
 /* Has forks heeded from now on. Repeated calls do nothing. Any thread. */
 void ax_fork_watch(void);

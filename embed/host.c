@@ -9,6 +9,7 @@
 
 #include "embed/binding.h"
 #include "embed/engine.h"
+#include "embed/fork.h"
 
 /*
  * What the interpreter runs first. The module across._across is part of this program: it is put where the package finds it.
@@ -146,6 +147,11 @@ static void call_host_function(const char *name)
 void ax_host_set_tally(struct ax_tally *tally)
 {
     ax_engine_set_tally(tally);
+}
+
+void ax_host_keep_private(int fd)
+{
+    ax_fork_keep_private(fd);
 }
 
 pid_t ax_host_fork(void (*first)(pid_t parent))

@@ -44,6 +44,12 @@ int ax_host_init(const struct ax_host_config *config);
  */
 pid_t ax_host_fork(void (*first)(pid_t parent));
 
+/*
+ * This descriptor, which is open as long as the process lives, is closed in what user code forks (fork.h). For a few. Main
+ * thread, before the first connection.
+ */
+void ax_host_keep_private(int fd);
+
 /* Where this process counts what it does. Borrowed for the life of the process. Before the first connection. */
 void ax_host_set_tally(struct ax_tally *tally);
 

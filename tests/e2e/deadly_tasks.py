@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -86,6 +87,40 @@ def start_daemon():
     os.close(writer)
     with open(reader) as file:
         return int(os.read(file.fileno(), 20))
+
+
+def find_control_socket():
+    """The descriptor by which this worker talks with its supervisor."""
+    for fd in map(int, os.listdir('/proc/self/fd')):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                with socket.socket(fileno=os.dup(fd)) as found:
+                    if found.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_SEQPACKET:
+                        return fd
+    return None
+
+
+def fork_enemy(gate, way):
+    """Fork a process that stops its worker and its keeper when a FIFO is opened, and then wants to live on. Its id."""
+    parents = [os.getppid(), os.getpid()]
+    control = os.dup(find_control_socket())
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)
+        enemy = os.fork()
+    if enemy:
+        return enemy
+    os.setsid()
+    os.close(os.open(gate, os.O_RDONLY))
+    for pid in parents:
+        os.kill(pid, signal.SIGSTOP)
+    if way == 'junk':
+        os.write(control, b'junk')
+    elif way == 'close':
+        socket.socket(fileno=control).shutdown(socket.SHUT_RDWR)
+    else:
+        os.kill(parents[0], signal.SIGKILL)
+    while True:
+        signal.pause()
 
 
 def note(path, text):
@@ -208,3 +243,30 @@ def make_random_numbers():
     if 'numpy' in sys.modules:
         found['numpy'] = sys.modules['numpy'].random.random()
     return found
+
+
+# ---- children ----
+
+
+def in_child(func):
+    """What a function returns in a forked child, as text."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os.write(writer, repr(func()).encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as file:
+        found = file.read()
+    os.waitpid(child, 0)
+    return found
+
+
+def in_program():
+    """The sockets and anonymous files that a program inherits beside its standard streams, as text."""
+    script = (
+        'for fd in /proc/self/fd/*; do [ "${fd##*/}" -gt 2 ] && readlink "$fd"; done | grep -E "^(socket|anon_inode)"'
+    )
+    return subprocess.run(['sh', '-c', script], stdout=subprocess.PIPE, close_fds=False).stdout.decode()

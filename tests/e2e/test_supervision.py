@@ -122,6 +122,39 @@ def test_nothing_is_left_of_a_worker_whose_connection_has_ended(daemon):
     wait_for_end(*left)
 
 
+ENEMIES = {
+    'junk': 'wrote junk to its control socket, and was killed',
+    'close': 'ended together with its keeper',
+    'kill': 'ended together with its keeper',
+}
+
+
+@pytest.mark.parametrize('way', ENEMIES)
+def test_nothing_is_left_of_a_worker_that_stops_its_keeper(make_daemon, isolation, tmp_path, way):
+    """User code and its worker's keeper may be the same user, so that one can stop or kill the other."""
+    gate = str(tmp_path / 'gate')
+    os.mkfifo(gate)
+    daemon = make_daemon(isolation=isolation)
+    with bystanders(daemon) if isolation == 'process' else contextlib.nullcontext():
+        conn = daemon.connect()
+        worker = conn.call(os.getpid)
+        keeper = daemon.keeper_of(worker)
+        left = [conn.call(deadly.start_daemon), conn.call(deadly.fork_enemy, gate, way)]
+        os.close(os.open(gate, os.O_WRONLY))
+        wait_for_end(worker, keeper, *left)
+        conn.wait()
+        close_broken(conn)
+        daemon.expect_lost(worker, '({}|{})'.format(ENEMIES[way], KILLED))
+    check_new_connections(daemon)
+
+
+def test_forked_processes_do_not_get_the_control_socket(make_daemon, isolation):
+    with make_daemon(isolation=isolation).connect() as conn:
+        assert conn.call(deadly.find_control_socket) is not None
+        assert conn.call(deadly.in_child, deadly.find_control_socket) == 'None'
+        assert conn.call(deadly.in_program) == ''
+
+
 def test_a_killed_keeper_takes_its_worker_along(make_daemon, isolation):
     daemon = make_daemon(isolation=isolation)
     with bystanders(daemon) if isolation == 'process' else contextlib.nullcontext():

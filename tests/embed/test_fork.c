@@ -2,6 +2,7 @@
 /* Calls that fork: what a child does that comes back from one, and what it may do with the connections of its parent. */
 #include "tests/embed/pair.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -106,6 +107,18 @@ static void call_another(struct ax_request *request)
     _exit(engine->tally == NULL ? 7 : 8);
 }
 
+static int private_fd;
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void look_at_descriptors(struct ax_request *request)
+{
+    _exit(is_open(private_fd) || is_open(uv_backend_fd(&request->connection->engine->loop.uv)) ? 8 : 7);
+}
+
 /* ---- tests ---- */
 
 static void a_child_that_comes_back_from_a_call_ends_with_status_0(void **state)
@@ -151,9 +164,22 @@ static void a_child_leaves_tally_and_wire_to_its_parent(void **state)
     assert_int_equal(atomic_load(&wire), AX_WIRE_EXPLAINED);
 }
 
+static void a_child_has_none_of_the_internal_descriptors(void **state)
+{
+    struct pair *pair = *state;
+    serve_in_child = look_at_descriptors;
+    call(pair);
+    assert_int_equal(WEXITSTATUS(child_status), 7);
+    assert_true(is_open(private_fd));
+    assert_true(is_open(uv_backend_fd(&pair->near->engine->loop.uv)));
+}
+
 static int set_up_group(void **state)
 {
     (void)state;
+    private_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_true(private_fd >= 0);
+    ax_fork_keep_private(private_fd);
     ax_engine_set_tally(&tally);
     return 0;
 }
@@ -164,6 +190,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_child_that_comes_back_from_a_call_ends_with_status_0, set_up, pair_tear_down),
         cmocka_unit_test_setup_teardown(nothing_that_a_child_does_with_a_connection_waits_or_is_seen_by_the_parent,
                                         set_up, pair_tear_down),
+        cmocka_unit_test_setup_teardown(a_child_has_none_of_the_internal_descriptors, set_up, pair_tear_down),
         cmocka_unit_test_setup_teardown(a_child_leaves_tally_and_wire_to_its_parent, set_up, pair_tear_down),
     };
     return cmocka_run_group_tests(tests, set_up_group, pair_end_group);
