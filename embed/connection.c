@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "embed/connection_private.h"
+#include "embed/connection_state.h"
 #include "embed/engine.h"
-#include "embed/placement.h"
+#include "embed/reader_buffer.h"
 
 /* Slices that one write takes. */
 #define WRITE_SLICES 16

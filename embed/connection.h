@@ -29,7 +29,7 @@
 #include <uv.h>
 
 #include "embed/executor.h"
-#include "embed/lease.h"
+#include "embed/reader.h"
 #include "embed/loop.h"
 #include "embed/objects.h"
 #include "embed/stream.h"
@@ -154,7 +154,7 @@ struct ax_connection {
     struct ax_job drop_job;
     struct ax_job finish_job;
 
-    /* connection->lock; placement.h */
+    /* connection->lock; reader_buffer.h */
     struct ax_job place_job;
     struct ax_wish wish; /* that the job is to fulfil */
     bool place_submitted;

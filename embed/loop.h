@@ -4,7 +4,7 @@
  *
  * A thread of its own runs it, which never takes the GIL and never blocks but in the kernel's poll: heartbeats,
  * disconnects and limits do not wait for Python. Threads that wait for its progress do so in ax_loop_wait(); those that
- * wait for what comes over one connection may read for themselves (lease.h).
+ * wait for what comes over one connection may read for themselves (reader.h).
  *
  * Whoever has work for the loop posts a task. Posting takes no lock and allocates nothing, so it may be done by a
  * destructor that the garbage collector runs, in any thread, in the middle of anything.
@@ -39,7 +39,7 @@ struct ax_loop {
     pthread_t thread;
     _Atomic(struct ax_task *) tasks; /* a stack, pushed by any thread, emptied by the loop */
     atomic_bool stopping;
-    uv_timer_t guard;                       /* of leases (lease.h); the thread that runs the loop only */
+    uv_timer_t guard;                       /* of leases (reader.h); the thread that runs the loop only */
     struct ax_connection *leased;           /* whom it looks at; likewise */
     uv_timer_t trim;                        /* of blocks (blocks.h); likewise */
     unsigned char scratch[AX_LOOP_SCRATCH]; /* the thread that runs the loop only */

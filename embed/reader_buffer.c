@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "embed/placement.h"
+#include "embed/reader_buffer.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "embed/connection_private.h"
+#include "embed/connection_state.h"
 #include "embed/engine.h"
 
 static bool becomes_object(const struct ax_wish *wish)

@@ -21,8 +21,8 @@
  *
  * The loop's thread goes on with everything else: timers, heartbeats, writing what did not fit.
  */
-#ifndef AX_EMBED_LEASE_H
-#define AX_EMBED_LEASE_H
+#ifndef AX_EMBED_READER_H
+#define AX_EMBED_READER_H
 
 #include <stdbool.h>
 #include <stdint.h>

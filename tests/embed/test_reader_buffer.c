@@ -8,7 +8,7 @@
 
 #include "embed/connection.h"
 #include "embed/engine.h"
-#include "embed/placement.h"
+#include "embed/reader_buffer.h"
 #include "tests/embed/pair.h"
 
 #define BODY (2 * AX_PLACEMENT_HOLD_MIN)

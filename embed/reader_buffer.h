@@ -10,8 +10,8 @@
  *
  * No thread waits for these: while a connection is held, nobody reads from it, and the loop and its timer go on.
  */
-#ifndef AX_EMBED_PLACEMENT_H
-#define AX_EMBED_PLACEMENT_H
+#ifndef AX_EMBED_READER_BUFFER_H
+#define AX_EMBED_READER_BUFFER_H
 
 #include "embed/connection.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What connection.c (any thread) and connection_io.c (the loop) share. "_locked": the caller holds connection->lock.
+ * What connection.c (any thread) and reader.c (the loop) share. "_locked": the caller holds connection->lock.
  */
-#ifndef AX_EMBED_CONNECTION_PRIVATE_H
-#define AX_EMBED_CONNECTION_PRIVATE_H
+#ifndef AX_EMBED_CONNECTION_STATE_H
+#define AX_EMBED_CONNECTION_STATE_H
 
 #include "embed/connection.h"
 
@@ -22,7 +22,7 @@ struct ax_arrivals {
     struct ax_wish wish;
 };
 
-/* Whether nobody is to read for the moment: see placement.h. With the lock. */
+/* Whether nobody is to read for the moment: see reader_buffer.h. With the lock. */
 static inline bool ax_connection_is_held(const struct ax_connection *connection)
 {
     return connection->held || connection->moving;

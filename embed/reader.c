@@ -7,9 +7,9 @@
 #include <sys/eventfd.h>
 
 #include "embed/connection.h"
-#include "embed/connection_private.h"
+#include "embed/connection_state.h"
 #include "embed/engine.h"
-#include "embed/placement.h"
+#include "embed/reader_buffer.h"
 
 /* Bytes that one read puts into a large body: what a socket buffer holds, so that the lock is not kept for longer. */
 #define BODY_READ_MAX (256u * 1024u)

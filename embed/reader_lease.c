@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "embed/lease.h"
+#include "embed/reader.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "embed/connection.h"
-#include "embed/connection_private.h"
+#include "embed/connection_state.h"
 #include "embed/engine.h"
 #include "embed/loop.h"
 
