@@ -10,6 +10,8 @@
 #include "embed/compat.h"
 
 #include "embed/connection.h"
+#include "embed/connection_calls.h"
+#include "embed/connection_releases.h"
 #include "embed/host.h"
 
 /* What the package gives to install(): where it is kept, and its name there. docs/engine.md says what each is. */

@@ -5,19 +5,23 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "embed/engine.h"
+#include "embed/fork.h"
 
 /* A page of the larger kind, where there are some; else this only rounds. */
 #define LARGE_PAGE (2u * 1024u * 1024u)
 
 struct ax_block {
     struct ax_job job; /* gives it back to the kernel */
-    struct ax_engine *engine;
-    void *memory; /* what was mapped */
+    struct ax_blocks *blocks; /* that it goes back to, if they are still there */
+    unsigned generation;      /* of the process that it was mapped in (fork.h) */
+    void *memory;             /* what was mapped */
     size_t mapped;
     unsigned char *data; /* where the first large page begins */
     size_t size;
 };
+
+/* Those of this process, or of the one that it was forked from; NULL: none. */
+static _Atomic(struct ax_blocks *) current;
 
 static uintptr_t round_down(uintptr_t address)
 {
@@ -58,16 +62,17 @@ static void unmap_later(struct ax_block *block)
     if (block == NULL)
         return;
     block->job.run = run_unmap;
-    ax_executor_submit_service(&block->engine->executor, &block->job);
+    ax_executor_submit_service(block->blocks->executor, &block->job);
 }
 
-static struct ax_block *map(struct ax_engine *engine, size_t size)
+static struct ax_block *map(struct ax_blocks *blocks, size_t size)
 {
     struct ax_block *block = malloc(sizeof *block);
     if (block == NULL)
         return NULL;
     size = round_up(size);
-    *block = (struct ax_block){.engine = engine, .mapped = size + LARGE_PAGE, .size = size};
+    *block = (struct ax_block){
+        .blocks = blocks, .generation = ax_fork_generation, .mapped = size + LARGE_PAGE, .size = size};
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     block->memory = mmap(NULL, block->mapped, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (block->memory == MAP_FAILED) {
@@ -92,12 +97,11 @@ static struct ax_block *take_spare(struct ax_blocks *blocks, uint64_t ms)
     return spare;
 }
 
-static void watch_on(struct ax_loop *loop, uint64_t ms);
+static void watch_on(struct ax_blocks *blocks, uint64_t ms);
 
 static void on_trim(uv_timer_t *timer)
 {
-    struct ax_loop *loop = timer->data;
-    struct ax_blocks *blocks = &((struct ax_engine *)((char *)loop - offsetof(struct ax_engine, loop)))->blocks;
+    struct ax_blocks *blocks = timer->data;
     unmap_later(take_spare(blocks, AX_BLOCKS_KEEP_MS));
     pthread_mutex_lock(&blocks->lock);
     blocks->watched = blocks->spare != NULL;
@@ -105,31 +109,36 @@ static void on_trim(uv_timer_t *timer)
     bool watched = blocks->watched;
     pthread_mutex_unlock(&blocks->lock);
     if (watched)
-        watch_on(loop, age < AX_BLOCKS_KEEP_MS ? AX_BLOCKS_KEEP_MS - age : 1);
+        watch_on(blocks, age < AX_BLOCKS_KEEP_MS ? AX_BLOCKS_KEEP_MS - age : 1);
 }
 
-static void watch_on(struct ax_loop *loop, uint64_t ms)
+static void watch_on(struct ax_blocks *blocks, uint64_t ms)
 {
-    uv_update_time(&loop->uv);
-    uv_timer_start(&loop->trim, on_trim, ms, 0);
+    if (!blocks->has_timer)
+        uv_timer_init(&blocks->loop->uv, &blocks->trim);
+    blocks->has_timer = true;
+    blocks->trim.data = blocks;
+    uv_update_time(&blocks->loop->uv);
+    uv_timer_start(&blocks->trim, on_trim, ms, 0);
 }
 
 static void run_watch(struct ax_task *task)
 {
     struct ax_blocks *blocks = (struct ax_blocks *)((char *)task - offsetof(struct ax_blocks, watch));
-    struct ax_engine *engine = (struct ax_engine *)((char *)blocks - offsetof(struct ax_engine, blocks));
-    watch_on(&engine->loop, AX_BLOCKS_KEEP_MS);
+    watch_on(blocks, AX_BLOCKS_KEEP_MS);
 }
 
-void ax_blocks_init(struct ax_blocks *blocks)
+void ax_blocks_init(struct ax_blocks *blocks, struct ax_loop *loop, struct ax_executor *executor)
 {
-    *blocks = (struct ax_blocks){0};
+    *blocks = (struct ax_blocks){.loop = loop, .executor = executor};
     ax_task_init(&blocks->watch, run_watch);
     pthread_mutex_init(&blocks->lock, NULL);
+    atomic_store(&current, blocks);
 }
 
 void ax_blocks_fini(struct ax_blocks *blocks)
 {
+    atomic_store(&current, NULL);
     unmap(blocks->spare);
     pthread_mutex_destroy(&blocks->lock);
 }
@@ -137,7 +146,7 @@ void ax_blocks_fini(struct ax_blocks *blocks)
 /* The newest is the one to keep. */
 static void keep(struct ax_block *block)
 {
-    struct ax_blocks *blocks = &block->engine->blocks;
+    struct ax_blocks *blocks = block->blocks;
     pthread_mutex_lock(&blocks->lock);
     struct ax_block *before = blocks->spare;
     bool watched = blocks->watched;
@@ -146,30 +155,31 @@ static void keep(struct ax_block *block)
     blocks->watched = true;
     pthread_mutex_unlock(&blocks->lock);
     if (!watched)
-        ax_loop_post(&block->engine->loop, &blocks->watch);
+        ax_loop_post(blocks->loop, &blocks->watch);
     unmap_later(before);
 }
 
 static void release(void *owner)
 {
     struct ax_block *block = owner;
-    if (block->size <= AX_BLOCKS_KEPT_MAX && ax_engine_is_current(block->engine))
+    bool is_home = block->blocks == atomic_load(&current) && !ax_fork_is_past(block->generation);
+    if (block->size <= AX_BLOCKS_KEPT_MAX && is_home)
         keep(block);
     else
         unmap(block);
 }
 
-bool ax_blocks_take(struct ax_engine *engine, uint64_t size, struct ax_buffer *buffer)
+bool ax_blocks_take(struct ax_blocks *blocks, uint64_t size, struct ax_buffer *buffer)
 {
     if (size > SIZE_MAX - 2 * LARGE_PAGE)
         return false;
-    struct ax_block *block = take_spare(&engine->blocks, 0);
+    struct ax_block *block = take_spare(blocks, 0);
     if (block != NULL && (block->size < size || block->size / 2 > round_up(size))) { /* too small; or a waste */
         unmap_later(block);
         block = NULL;
     }
     if (block == NULL)
-        block = map(engine, (size_t)size);
+        block = map(blocks, (size_t)size);
     if (block == NULL)
         return false;
     *buffer = (struct ax_buffer){.data = block->data, .capacity = (size_t)size, .release = release, .owner = block};

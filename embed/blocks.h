@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "embed/executor.h"
 #include "embed/loop.h"
 #include "protocol/buffer.h"
 
@@ -20,26 +21,32 @@
 /* A larger block is not kept. */
 #define AX_BLOCKS_KEPT_MAX (256u * 1024u * 1024u)
 
-struct ax_engine;
 struct ax_block;
 
 /* Part of the engine. `lock`, a leaf, guards what follows it. */
 struct ax_blocks {
+    struct ax_loop *loop; /* both borrowed */
+    struct ax_executor *executor;
     struct ax_task watch; /* has the loop look after the spare one */
+    uv_timer_t trim;      /* frees it; the loop's thread only */
+    bool has_timer;       /* `trim` is initialised; likewise */
     pthread_mutex_t lock;
     struct ax_block *spare;
     uint64_t since; /* ms: when it became that */
     bool watched;   /* the loop does look after it, or is going to */
 };
 
-void ax_blocks_init(struct ax_blocks *blocks);
+/* The process's only one, until _fini; in a child of a fork that of the parent counts no more. */
+void ax_blocks_init(struct ax_blocks *blocks, struct ax_loop *loop, struct ax_executor *executor);
+
+/* The loop and the executor have stopped. */
 void ax_blocks_fini(struct ax_blocks *blocks);
 
 /*
  * An empty buffer with room for `size` bytes, which costs nothing before it is filled. False when there is none. Any
- * thread; the buffer may outlive the engine's use.
+ * thread; the buffer may outlive all of these.
  */
-bool ax_blocks_take(struct ax_engine *engine, uint64_t size, struct ax_buffer *buffer);
+bool ax_blocks_take(struct ax_blocks *blocks, uint64_t size, struct ax_buffer *buffer);
 
 /* Asks the kernel for large pages in memory that is about to be filled. */
 void ax_blocks_prepare(void *memory, size_t size);

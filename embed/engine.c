@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "embed/connection.h"
 #include "embed/deadline.h"
 #include "embed/tally.h"
 
@@ -45,13 +44,13 @@ static struct ax_engine *engine_new(void)
     pthread_mutex_init(&engine->lock, NULL);
     ax_deadline_cond_init(&engine->quiet);
     engine->tally = configured_tally;
-    ax_blocks_init(&engine->blocks);
     int error = ax_loop_start(&engine->loop);
     if (error != 0)
         goto fail;
     error = ax_executor_start(&engine->executor, &configured_hooks, configured_threads);
     if (error != 0)
         goto fail_loop;
+    ax_blocks_init(&engine->blocks, &engine->loop, &engine->executor);
     return engine;
 
 fail_loop:
@@ -62,8 +61,46 @@ fail:
     return NULL;
 }
 
+/* ---- forks ---- */
+
+/* Around a fork, in the parent: nobody starts an engine, or changes its list of members. */
+static void before_fork(void)
+{
+    pthread_mutex_lock(&start_lock);
+    if (engine_of_process != NULL)
+        pthread_mutex_lock(&engine_of_process->lock);
+}
+
+static void after_fork_in_parent(void)
+{
+    if (engine_of_process != NULL)
+        pthread_mutex_unlock(&engine_of_process->lock);
+    pthread_mutex_unlock(&start_lock);
+}
+
+/* The parent's memory is left as it is, but for what the child would tell others with it. Its list of members is whole. */
+static void after_fork_in_child(void)
+{
+    if (engine_of_process != NULL) {
+        for (struct ax_member *at = engine_of_process->members; at != NULL; at = at->next)
+            at->ops->forked(at);
+        close(uv_backend_fd(&engine_of_process->loop.uv));
+        engine_of_process->tally = NULL;
+    }
+    engine_of_process = NULL;
+    configured_tally = NULL;
+    pthread_mutex_init(&start_lock, NULL);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
 struct ax_engine *ax_engine_get(void)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
     pthread_mutex_lock(&start_lock);
     if (engine_of_process == NULL)
         engine_of_process = engine_new();
@@ -72,40 +109,7 @@ struct ax_engine *ax_engine_get(void)
     return engine;
 }
 
-bool ax_engine_is_current(const struct ax_engine *engine)
-{
-    return engine == engine_of_process; /* changes in a fork's only thread; see ax_engine_forget_parent() */
-}
-
-void ax_engine_lock(void)
-{
-    pthread_mutex_lock(&start_lock);
-    if (engine_of_process != NULL)
-        pthread_mutex_lock(&engine_of_process->lock);
-}
-
-void ax_engine_unlock(void)
-{
-    if (engine_of_process != NULL)
-        pthread_mutex_unlock(&engine_of_process->lock);
-    pthread_mutex_unlock(&start_lock);
-}
-
-/* The parent's memory is left as it is, but for what the child would tell others with it. Its list of connections is whole. */
-void ax_engine_forget_parent(void)
-{
-    if (engine_of_process != NULL) {
-        for (struct ax_connection *at = engine_of_process->connections; at != NULL; at = at->engine_next) {
-            ax_stream_close(&at->stream);
-            at->wire = NULL;
-        }
-        close(uv_backend_fd(&engine_of_process->loop.uv));
-        engine_of_process->tally = NULL;
-    }
-    engine_of_process = NULL;
-    configured_tally = NULL;
-    pthread_mutex_init(&start_lock, NULL);
-}
+/* ---- members and counts ---- */
 
 /* The counts have changed: for those who wait, and those who look. */
 static void counted(struct ax_engine *engine)
@@ -119,30 +123,30 @@ static void counted(struct ax_engine *engine)
     }
 }
 
-void ax_engine_add(struct ax_engine *engine, struct ax_connection *connection)
+void ax_engine_add(struct ax_engine *engine, struct ax_member *member)
 {
-    ax_connection_ref(connection);
+    member->ops->ref(member);
     pthread_mutex_lock(&engine->lock);
-    connection->engine_next = engine->connections;
-    connection->engine_link = &engine->connections;
-    if (engine->connections != NULL)
-        engine->connections->engine_link = &connection->engine_next;
-    engine->connections = connection;
+    member->next = engine->members;
+    member->link = &engine->members;
+    if (engine->members != NULL)
+        engine->members->link = &member->next;
+    engine->members = member;
     engine->connection_count++;
     counted(engine);
     pthread_mutex_unlock(&engine->lock);
 }
 
-void ax_engine_remove(struct ax_engine *engine, struct ax_connection *connection)
+void ax_engine_remove(struct ax_engine *engine, struct ax_member *member)
 {
     pthread_mutex_lock(&engine->lock);
-    *connection->engine_link = connection->engine_next;
-    if (connection->engine_next != NULL)
-        connection->engine_next->engine_link = connection->engine_link;
+    *member->link = member->next;
+    if (member->next != NULL)
+        member->next->link = member->link;
     engine->connection_count--;
     counted(engine);
     pthread_mutex_unlock(&engine->lock);
-    ax_connection_unref(connection);
+    member->ops->unref(member);
 }
 
 void ax_engine_call_begins(struct ax_engine *engine)
@@ -178,20 +182,20 @@ bool ax_engine_wait_quiet(struct ax_engine *engine, uint32_t timeout_ms)
     return quiet;
 }
 
-void ax_engine_for_each(struct ax_engine *engine, void (*each)(struct ax_connection *connection, void *arg), void *arg)
+void ax_engine_for_each(struct ax_engine *engine, void (*each)(struct ax_member *member, void *arg), void *arg)
 {
     pthread_mutex_lock(&engine->lock);
     size_t count = engine->connection_count;
-    struct ax_connection **all = calloc(count + 1, sizeof(struct ax_connection *));
+    struct ax_member **all = calloc(count + 1, sizeof *all);
     size_t taken = 0;
-    for (struct ax_connection *at = engine->connections; at != NULL && all != NULL; at = at->engine_next) {
-        ax_connection_ref(at);
+    for (struct ax_member *at = engine->members; at != NULL && all != NULL; at = at->next) {
+        at->ops->ref(at);
         all[taken++] = at;
     }
     pthread_mutex_unlock(&engine->lock);
     for (size_t i = 0; i < taken; i++) {
         each(all[i], arg);
-        ax_connection_unref(all[i]);
+        all[i]->ops->unref(all[i]);
     }
     free(all);
 }

@@ -2,8 +2,10 @@
 /*
  * The engine of a process: its loop, its threads, its connections. There is one, started when it is first needed.
  *
+ * It knows its connections as *members*, by three functions: what uses the engine is not what the engine uses.
+ *
  * After a fork the child has none of its parent's threads: its engine is a new one, and the parent's connections are dead
- * there (see ax_engine_is_current).
+ * there (see ax_engine_is_past).
  */
 #ifndef AX_EMBED_ENGINE_H
 #define AX_EMBED_ENGINE_H
@@ -17,19 +19,41 @@
 #include "embed/fork.h"
 #include "embed/loop.h"
 
-struct ax_connection;
 struct ax_tally;
+struct ax_member;
+
+/* What the engine does with a member. All may be called with the engine's lock. */
+struct ax_member_ops {
+    void (*ref)(struct ax_member *member);
+    void (*unref)(struct ax_member *member);  /* without the lock */
+    void (*forked)(struct ax_member *member); /* in a child of a fork, whose only thread it is: closes descriptors */
+};
+
+/* Something that has started and not finished: a connection. Embedded in it. */
+struct ax_member {
+    const struct ax_member_ops *ops; /* static storage */
+    struct ax_member *next;          /* engine->lock */
+    struct ax_member **link;         /* likewise */
+};
+
+/* Leases that the reader has given away; reader.h. The loop's thread only. */
+struct ax_guard {
+    uv_timer_t timer;
+    bool has_timer; /* it is initialised */
+    struct ax_connection *first;
+};
 
 struct ax_engine {
     unsigned generation; /* of the process that it belongs to (fork.h) */
     struct ax_loop loop;
     struct ax_executor executor;
     struct ax_blocks blocks;
+    struct ax_guard guard;
 
-    pthread_mutex_t lock;              /* a leaf; guards what follows */
-    struct ax_connection *connections; /* those that have started and not finished; each holds a reference */
-    uint32_t connection_count;
-    uint32_t calls_running; /* for peers */
+    pthread_mutex_t lock;       /* a leaf; guards what follows */
+    struct ax_member *members;  /* the engine has a reference to each */
+    uint32_t connection_count;  /* of them */
+    uint32_t calls_running;     /* for peers */
     uint64_t calls_done;
     pthread_cond_t quiet;   /* connection_count and calls_running are both 0 */
     struct ax_tally *tally; /* borrowed: a copy of the counts, for others to read; or NULL */
@@ -44,36 +68,23 @@ void ax_engine_set_tally(struct ax_tally *tally); /* NULL: none */
 /* The engine of this process, started on first use. Any thread. NULL, with errno set, when it can't be started. */
 struct ax_engine *ax_engine_get(void);
 
-/* Whether this is the engine of the present process, and not of one that it was forked from. */
-bool ax_engine_is_current(const struct ax_engine *engine);
-
-/* For fork.c. Around a fork, in the parent: nobody starts an engine, or changes its list of connections. */
-void ax_engine_lock(void);
-void ax_engine_unlock(void);
-
-/*
- * In the child, in place of ax_engine_unlock(): closes its copies of the connections' descriptors, has no tally any more, and
- * forgets the parent's engine.
- */
-void ax_engine_forget_parent(void);
-
 /* Whether it is the engine of a process that this one was forked from: nothing of it may be used but its memory (fork.h). */
 static inline bool ax_engine_is_past(const struct ax_engine *engine)
 {
     return ax_fork_is_past(engine->generation);
 }
 
-/* Keeps the list and the counts; for connection.c. The list takes a reference, and gives it back. */
-void ax_engine_add(struct ax_engine *engine, struct ax_connection *connection);
-void ax_engine_remove(struct ax_engine *engine, struct ax_connection *connection);
+/* Keeps the list and the counts. The list takes a reference, and gives it back. */
+void ax_engine_add(struct ax_engine *engine, struct ax_member *member);
+void ax_engine_remove(struct ax_engine *engine, struct ax_member *member);
 void ax_engine_call_begins(struct ax_engine *engine);
 void ax_engine_call_ends(struct ax_engine *engine);
 
 /* Blocks until no connection is open and no call runs, or for timeout_ms (UINT32_MAX: no limit). Whether all is quiet. */
 bool ax_engine_wait_quiet(struct ax_engine *engine, uint32_t timeout_ms);
 
-/* Calls `each` for every connection, with a reference held and no lock. */
-void ax_engine_for_each(struct ax_engine *engine, void (*each)(struct ax_connection *connection, void *arg), void *arg);
+/* Calls `each` for every member, with a reference held and no lock. */
+void ax_engine_for_each(struct ax_engine *engine, void (*each)(struct ax_member *member, void *arg), void *arg);
 
 /*
  * Lets all threads without a job end, and waits for that, so that none is in the middle of entering an interpreter which is about

@@ -31,36 +31,13 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static void queue_push(struct ax_job_queue *queue, struct ax_job *job)
-{
-    job->next = NULL;
-    if (queue->last != NULL)
-        queue->last->next = job;
-    else
-        queue->first = job;
-    queue->last = job;
-    queue->count++;
-}
-
-static struct ax_job *queue_pop(struct ax_job_queue *queue)
-{
-    struct ax_job *job = queue->first;
-    if (job == NULL)
-        return NULL;
-    queue->first = job->next;
-    if (queue->first == NULL)
-        queue->last = NULL;
-    queue->count--;
-    return job;
-}
-
 /* Takes what may be refused out of a queue. */
 static struct ax_job_queue take_calls(struct ax_job_queue *queue)
 {
     struct ax_job_queue calls = {0}, others = {0};
     struct ax_job *job;
-    while ((job = queue_pop(queue)) != NULL)
-        queue_push(job->kind == AX_JOB_CALL ? &calls : &others, job);
+    while ((job = ax_job_pop(queue)) != NULL)
+        ax_job_push(job->kind == AX_JOB_CALL ? &calls : &others, job);
     *queue = others;
     return calls;
 }
@@ -68,7 +45,7 @@ static struct ax_job_queue take_calls(struct ax_job_queue *queue)
 static void refuse_all(struct ax_job_queue *queue)
 {
     struct ax_job *job;
-    while ((job = queue_pop(queue)) != NULL)
+    while ((job = ax_job_pop(queue)) != NULL)
         job->refuse(job);
 }
 
@@ -160,23 +137,23 @@ static void end_job(struct ax_executor *executor, struct ax_executor_thread *thr
 
 static struct ax_job *pop_call(struct ax_executor *executor)
 {
-    struct ax_job *job = queue_pop(&executor->calls);
+    struct ax_job *job = ax_job_pop(&executor->calls);
     atomic_store_explicit(&executor->queued, executor->calls.count, memory_order_relaxed);
     return job;
 }
 
 static void push_call(struct ax_executor *executor, struct ax_job *job)
 {
-    queue_push(&executor->calls, job);
+    ax_job_push(&executor->calls, job);
     atomic_store_explicit(&executor->queued, executor->calls.count, memory_order_relaxed);
 }
 
 /* The next job from the queues. With the lock. */
 static struct ax_job *next_queued(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
-    struct ax_job *job = queue_pop(&executor->services);
+    struct ax_job *job = ax_job_pop(&executor->services);
     if (job == NULL && executor->in_endings < AX_EXECUTOR_ENDING_THREADS) {
-        job = queue_pop(&executor->endings);
+        job = ax_job_pop(&executor->endings);
         executor->in_endings += job != NULL;
     }
     if (job == NULL && executor->in_calls < executor->max_threads) {
@@ -484,7 +461,7 @@ void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job
     pthread_mutex_lock(&executor->lock);
     /* Without a thread for it now, the next one that ends a job takes it: services are looked at first. */
     if (!give(executor, job, executor->max_threads + AX_EXECUTOR_SERVICE_THREADS, &wake))
-        queue_push(&executor->services, job);
+        ax_job_push(&executor->services, job);
     pthread_mutex_unlock(&executor->lock);
     wake_up(wake);
 }
@@ -513,7 +490,7 @@ void ax_executor_submit_ending(struct ax_executor *executor, struct ax_job *job)
     if (given)
         executor->in_endings++;
     else
-        queue_push(&executor->endings, job);
+        ax_job_push(&executor->endings, job);
     pthread_mutex_unlock(&executor->lock);
     wake_up(wake);
 }

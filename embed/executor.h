@@ -27,6 +27,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define AX_EXECUTOR_MAX_THREADS                                                                                        \
@@ -40,7 +41,7 @@
 
 enum ax_job_kind { AX_JOB_CALL, AX_JOB_SERVICE, AX_JOB_BACKGROUND, AX_JOB_ENDING };
 
-/* Work for a thread. Embedded in what it is about; owned by the executor from submit to run or refuse. */
+/* Work for a thread. Embedded in what it is about; owned by the executor from submit to run or refuse, and in one queue at most. */
 struct ax_job {
     void (*run)(struct ax_job *job);    /* in a thread of the executor, without any lock; a child that it forks ends */
     void (*refuse)(struct ax_job *job); /* instead of run, in any thread, without the executor's lock; calls only */
@@ -50,11 +51,36 @@ struct ax_job {
     struct ax_job *next;
 };
 
+/* Jobs in the order in which they came; its owner guards it. */
 struct ax_job_queue {
     struct ax_job *first;
     struct ax_job *last;
     uint32_t count;
 };
+
+static inline void ax_job_push(struct ax_job_queue *queue, struct ax_job *job)
+{
+    job->next = NULL;
+    if (queue->last != NULL)
+        queue->last->next = job;
+    else
+        queue->first = job;
+    queue->last = job;
+    queue->count++;
+}
+
+/* The oldest, or NULL. */
+static inline struct ax_job *ax_job_pop(struct ax_job_queue *queue)
+{
+    struct ax_job *job = queue->first;
+    if (job == NULL)
+        return NULL;
+    queue->first = job->next;
+    if (queue->first == NULL)
+        queue->last = NULL;
+    queue->count--;
+    return job;
+}
 
 struct ax_executor_hooks {
     void (*thread_start)(void); /* in a new thread, before its first job; may be NULL */

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "embed/engine.h"
 #include "embed/waiter.h"
 
 unsigned ax_fork_generation;
@@ -30,13 +29,12 @@ static void in_child(void)
 {
     ax_fork_generation++;
     close_private();
-    ax_engine_forget_parent();
     ax_waiter_after_fork();
 }
 
 static void watch(void)
 {
-    pthread_atfork(ax_engine_lock, ax_engine_unlock, in_child);
+    pthread_atfork(NULL, NULL, in_child);
 }
 
 void ax_fork_watch(void)

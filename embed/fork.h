@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What fork() means for the engine: this file decides it for locks, streams, counts, scopes and threads.
+ * What fork() means for the engine: the rules for locks, streams, counts, scopes and threads, and how to tell a child.
  *
  * A child has one thread, the one that forked, and a copy of everything else as it was in that moment. So in the child:
  *   locks        of the parent's engine may be held by threads that do not exist. Nobody takes one of them again: every
  *                function that would asks ax_fork_is_past() first. The two locks that the child needs, those of the list of
- *                connections and of the engine's start, are held by the thread that forks, and are new in the child.
+ *                connections and of the engine's start, are held by the thread that forks, and are new in the child (engine.c).
  *   streams      are closed, so that a peer hears of its parent's end. What is asked of an inherited connection fails with a
  *                DisconnectError, and what is released is only freed.
  *   descriptors  that are internal are closed: the epoll descriptor of the loop, and those that

@@ -286,9 +286,9 @@ bool ax_host_wait_idle(uint32_t timeout_ms)
     return engine == NULL || ax_engine_wait_quiet(engine, timeout_ms);
 }
 
-static void close_one(struct ax_connection *connection, void *reason)
+static void close_one(struct ax_member *member, void *reason)
 {
-    ax_connection_close(connection, reason);
+    ax_connection_close(ax_connection_of(member), reason);
 }
 
 void ax_host_close_all(const char *reason)

@@ -152,8 +152,8 @@ const struct ax_connection_ops ax_binding_ops = {
     .serve = ax_serve,
     .drop = drop,
     .finished = finished,
-    .place = ax_landing_place,
-    .placed = ax_landing_placed,
+    .allocate = ax_landing_place,
+    .copied = ax_landing_placed,
     .freed = freed,
 };
 

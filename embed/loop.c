@@ -86,24 +86,24 @@ int ax_loop_start(struct ax_loop *loop)
     if (error != 0)
         goto fail_loop;
     loop->wake.data = loop;
-    uv_timer_init(&loop->uv, &loop->guard);
-    loop->guard.data = loop;
-    loop->leased = NULL;
-    uv_timer_init(&loop->uv, &loop->trim);
-    loop->trim.data = loop;
     error = start_thread(loop);
     if (error != 0)
         goto fail_async;
     return 0;
 
 fail_async:
-    uv_close((uv_handle_t *)&loop->trim, NULL);
-    uv_close((uv_handle_t *)&loop->guard, NULL);
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
 fail_loop:
     uv_loop_close(&loop->uv);
     return error;
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
 }
 
 void ax_loop_stop(struct ax_loop *loop)
@@ -112,9 +112,7 @@ void ax_loop_stop(struct ax_loop *loop)
     uv_async_send(&loop->wake);
     pthread_join(loop->thread, NULL);
     run_tasks(loop);
-    uv_close((uv_handle_t *)&loop->trim, NULL);
-    uv_close((uv_handle_t *)&loop->guard, NULL);
-    uv_close((uv_handle_t *)&loop->wake, NULL);
+    uv_walk(&loop->uv, close_handle, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT); /* runs the close callbacks */
     uv_loop_close(&loop->uv);
 }

@@ -3,8 +3,10 @@
  * The event loop of a process.
  *
  * A thread of its own runs it, which never takes the GIL and never blocks but in the kernel's poll: heartbeats,
- * disconnects and limits do not wait for Python. Threads that wait for its progress do so in ax_loop_wait(); those that
- * wait for what comes over one connection may read for themselves (reader.h).
+ * disconnects and limits do not wait for Python. Threads that wait for its progress do so in ax_loop_wait().
+ *
+ * It knows nothing of what runs on it. Whoever needs a timer or another handle owns it, and initialises it in the loop's
+ * thread (from a task, for instance): libuv's loops are not thread-safe.
  *
  * Whoever has work for the loop posts a task. Posting takes no lock and allocates nothing, so it may be done by a
  * destructor that the garbage collector runs, in any thread, in the middle of anything.
@@ -31,24 +33,22 @@ struct ax_task {
 
 void ax_task_init(struct ax_task *task, void (*run)(struct ax_task *task));
 
-struct ax_connection;
-
 struct ax_loop {
     uv_loop_t uv; /* the thread that runs the loop only */
     uv_async_t wake;
     pthread_t thread;
     _Atomic(struct ax_task *) tasks; /* a stack, pushed by any thread, emptied by the loop */
     atomic_bool stopping;
-    uv_timer_t guard;                       /* of leases (reader.h); the thread that runs the loop only */
-    struct ax_connection *leased;           /* whom it looks at; likewise */
-    uv_timer_t trim;                        /* of blocks (blocks.h); likewise */
     unsigned char scratch[AX_LOOP_SCRATCH]; /* the thread that runs the loop only */
 };
 
 /* Starts the loop in the caller's storage. 0 or a negative errno, and then there is nothing to stop. */
 int ax_loop_start(struct ax_loop *loop);
 
-/* Ends the loop and frees what it has. All handles on it must be closed or closing. Not in the loop's own thread. */
+/*
+ * Ends the loop and frees what it has. Handles that are still open on it are closed, without a callback: their memory may go when
+ * this has returned. Not in the loop's own thread.
+ */
 void ax_loop_stop(struct ax_loop *loop);
 
 /* Has task->run called by the loop, soon; tasks posted together may run in any order. Any thread; wait-free but for a

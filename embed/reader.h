@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who reads from a connection: the loop, or the thread that waits for what comes.
+ * Who reads from a connection, and into what memory.
  *
- * Between two processes that call each other again and again, each message that the loop's thread reads for another
- * thread costs a hand-over, which is more than the rest of the call. So the reading is leased:
+ * All bytes of the peer come in through one function, whoever has read them: the loop, a thread that waits for them, or somebody
+ * before the connection was started (reader.c). It feeds the session, acts on its events, and settles what follows.
+ *
+ * Who reads (reader_lease.c). Between two processes that call each other again and again, each message that the loop's thread
+ * reads for another thread costs a hand-over, which is more than the rest of the call. So the reading is leased:
  *
  *   LOOP   the loop polls the stream and reads
  *   FREE   nobody does, for AX_LEASE_FREE_MS at the most: the loop has left it to the thread that will wait next
@@ -19,60 +22,49 @@
  * connection is not in LOOP, the guard looks at it, or it is `parked` and whoever gives it back tells the loop. That two
  * read at once does no harm: reading and feeding is one step under the lock, so the order of bytes stays.
  *
- * The loop's thread goes on with everything else: timers, heartbeats, writing what did not fit.
+ * Into what memory (reader_buffer.c). A session grows the memory of a body with the bytes that come. When enough has come of a
+ * large one, it asks for a receive buffer for all of it. For what becomes a bytes object or a bytearray only the interpreter can
+ * make it, and whoever reads never waits for the GIL: a service thread makes the object. When that comes late, more is copied;
+ * when it comes too late, the body stays where it is, and all of it is copied in the end. All others get a block (blocks.h) from
+ * whoever reads. Reading is paused meanwhile; the loop and its timer go on.
+ *
+ * When (reader_loop.c). The session says what it waits for: to read, to write, or neither any more. That is the *interest*, from
+ * which follows what the loop polls for, less what others see to. The loop's thread goes on with everything else: timers,
+ * heartbeats, writing what did not fit.
  */
 #ifndef AX_EMBED_READER_H
 #define AX_EMBED_READER_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "embed/waiter.h"
-
-struct ax_connection;
-struct ax_loop;
-struct ax_request;
+#include "embed/connection_state.h"
 
 #define AX_LEASE_FREE_MS 1   /* a message that comes while a call runs waits for so long, and as much again */
 #define AX_LEASE_LINGER_MS 1 /* how long a thread that has served a call waits for the next one */
 #define AX_LEASE_PARK_MS 20  /* taken for so long: no use in looking again and again */
 
-enum ax_lease_state { AX_LEASE_LOOP, AX_LEASE_FREE, AX_LEASE_TAKEN };
+/* What a connection waits for of its stream; a mask. */
+#define AX_INTEREST_READ 1u
+#define AX_INTEREST_WRITE 2u
 
-struct ax_lease {
-    enum ax_lease_state state;
-    uint64_t since; /* ms: when it became FREE or TAKEN */
-    bool wanted;    /* the loop is to take it back as soon as it can */
-    bool parked;    /* the guard does not look: it was TAKEN for long */
-    int wake_fd;    /* an eventfd that wakes the holder; owned by the connection; -1 as long as none is needed */
-    /* The loop's thread only. */
-    bool guarded;
-    struct ax_connection *next; /* in the guard's list */
-};
+/* ---- life; for connection.c ---- */
 
-/* ---- the loop's thread, with the connection's lock unless said ---- */
+void ax_reader_init(struct ax_connection *connection);
 
-/* Leaves the reading to others; from LOOP. The caller stops to poll. */
-void ax_lease_offer_locked(struct ax_connection *connection);
+/* Nobody else uses the connection. */
+void ax_reader_fini(struct ax_connection *connection);
 
-/* Takes it back if it is needed here, and nobody has it; asks who has it to give it back. Whether the loop is to poll. */
-bool ax_lease_settle_locked(struct ax_connection *connection);
+/* Takes in bytes that were read before the connection was started, if there are any, and settles. */
+void ax_reader_take_in_locked(struct ax_connection *connection, const void *received, size_t size,
+                              struct ax_arrivals *arrivals);
 
-/* Has the guard look, from now on and as long as there is need: at leases, and at calls that wait behind others. */
-void ax_lease_guard(struct ax_loop *loop);
+/* Sees to what has come: requests go to the executor, which may refuse them. Without the lock. */
+void ax_reader_deliver(struct ax_connection *connection, struct ax_arrivals *arrivals);
 
-/* The connection leaves the loop: the guard forgets it. Without the lock. */
-void ax_lease_forget(struct ax_connection *connection);
-
-/* The stream is closed, or idle: nobody needs to be woken. Any thread that has the lock. */
-void ax_lease_end_locked(struct ax_connection *connection);
-
-/* ---- any other thread, without the GIL and without locks ---- */
+/* ---- waiting: any thread but the loop's, without the GIL and without locks ---- */
 
 /* Like ax_loop_wait(), for a waiter that is posted when something comes over this connection. */
-int ax_lease_wait(struct ax_connection *connection, struct ax_waiter *waiter);
+int ax_reader_wait(struct ax_connection *connection, struct ax_waiter *waiter);
 
-/* The next request, if it comes within AX_LEASE_LINGER_MS and this thread may read; else NULL. */
-struct ax_request *ax_lease_next_request(struct ax_connection *connection);
+/* The next request, if it comes within AX_LEASE_LINGER_MS and this thread may read; else NULL. For a thread that has served one. */
+struct ax_job *ax_reader_next_job(struct ax_connection *connection);
 
 #endif

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "embed/reader_buffer.h"
-
 #include <stdlib.h>
 #include <string.h>
 
-#include "embed/connection_state.h"
-#include "embed/engine.h"
+#include "embed/reader_private.h"
 
 static bool becomes_object(const struct ax_wish *wish)
 {
@@ -13,37 +10,38 @@ static bool becomes_object(const struct ax_wish *wish)
 }
 
 /* Nobody reads on for a moment. Whoever does so outside the loop leaves it to the loop, which has a timer. */
-static void hold_locked(struct ax_connection *connection)
+static void pause_locked(struct ax_reader *reader)
 {
-    connection->held = true;
-    connection->held_until = ax_loop_now() + AX_PLACEMENT_HOLD_MS;
-    if (connection->lease.state != AX_LEASE_LOOP)
-        connection->lease.wanted = true;
+    reader->paused = true;
+    reader->paused_until = ax_loop_now() + AX_READER_PAUSE_MS;
+    if (reader->state != AX_LEASE_LOOP)
+        reader->wanted = true;
 }
 
-bool ax_placement_look_locked(struct ax_connection *connection, struct ax_wish *wish)
+bool ax_reader_request_buffer_locked(struct ax_connection *connection, struct ax_wish *wish)
 {
+    struct ax_reader *reader = &connection->reader;
     if (!ax_session_wants_place(&connection->session, wish))
         return false;
     if (!becomes_object(wish)) {
-        connection->moving = true;
+        reader->copying = true;
         return true;
     }
-    connection->wish = *wish;
-    if (connection->place_submitted || connection->ops->place == NULL)
+    reader->wish = *wish;
+    if (reader->buffer_submitted || connection->ops->allocate == NULL)
         return false;
-    connection->place_submitted = true;
+    reader->buffer_submitted = true;
     ax_connection_ref(connection);
-    if (wish->size >= AX_PLACEMENT_HOLD_MIN)
-        hold_locked(connection);
-    ax_executor_submit_service(&connection->engine->executor, &connection->place_job);
+    if (wish->size >= AX_READER_PAUSE_MIN)
+        pause_locked(reader);
+    ax_executor_submit_service(&connection->engine->executor, &reader->buffer_job);
     return false;
 }
 
-void ax_placement_move(struct ax_connection *connection, const struct ax_wish *wish)
+void ax_reader_provide_buffer(struct ax_connection *connection, const struct ax_wish *wish)
 {
     struct ax_buffer block;
-    if (ax_blocks_take(connection->engine, wish->size, &block)) {
+    if (ax_blocks_take(&connection->engine->blocks, wish->size, &block)) {
         unsigned char *begin = block.data;
         ax_connection_lock(connection);
         int error = ax_session_place(&connection->session, wish->body, &block);
@@ -53,41 +51,41 @@ void ax_placement_move(struct ax_connection *connection, const struct ax_wish *w
         ax_buffer_fini(&block);
     }
     ax_connection_lock(connection);
-    connection->moving = false;
+    connection->reader.copying = false;
     ax_connection_unlock(connection);
 }
 
-/* The memory has been given, or will not be: reading goes on. */
-static int end_hold(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *memory)
+/* The buffer has been given, or will not be: reading goes on. */
+static int end_pause(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *buffer)
 {
     ax_connection_lock(connection);
-    int error = memory != NULL ? ax_session_place(&connection->session, wish->body, memory) : AX_ESTATE;
-    bool was_held = connection->held;
-    connection->held = false;
+    int error = buffer != NULL ? ax_session_place(&connection->session, wish->body, buffer) : AX_ESTATE;
+    bool was_paused = connection->reader.paused;
+    connection->reader.paused = false;
     ax_connection_unlock(connection);
-    if (was_held)
+    if (was_paused)
         ax_connection_post(connection);
     return error;
 }
 
-void ax_placement_run(struct ax_job *job)
+void ax_reader_run_buffer(struct ax_job *job)
 {
     struct ax_connection *connection =
-        (struct ax_connection *)((char *)job - offsetof(struct ax_connection, place_job));
-    struct ax_buffer memory;
+        (struct ax_connection *)((char *)job - offsetof(struct ax_connection, reader.buffer_job));
+    struct ax_buffer buffer;
     ax_connection_lock(connection);
-    struct ax_wish wish = connection->wish;
-    connection->place_submitted = false;
+    struct ax_wish wish = connection->reader.wish;
+    connection->reader.buffer_submitted = false;
     ax_connection_unlock(connection);
-    if (connection->ops->place(connection, &wish, &memory)) {
-        unsigned char *begin = memory.data;
-        void *owner = memory.owner;
-        if (end_hold(connection, &wish, &memory) == 0)
-            memcpy(begin, memory.data, memory.size); /* while more comes behind it */
-        ax_buffer_fini(&memory);
-        connection->ops->placed(owner);
+    if (connection->ops->allocate(connection, &wish, &buffer)) {
+        unsigned char *begin = buffer.data;
+        void *owner = buffer.owner;
+        if (end_pause(connection, &wish, &buffer) == 0)
+            memcpy(begin, buffer.data, buffer.size); /* while more comes behind it */
+        ax_buffer_fini(&buffer);
+        connection->ops->copied(owner);
     } else {
-        end_hold(connection, &wish, NULL);
+        end_pause(connection, &wish, NULL);
     }
     ax_connection_unref(connection);
 }

@@ -1,147 +1,94 @@
 /* SPDX-License-Identifier: MIT */
+/* Who reads: the loop, or a thread that waits for what comes. */
 #include "embed/reader.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "embed/connection.h"
-#include "embed/connection_state.h"
-#include "embed/engine.h"
-#include "embed/loop.h"
+#include "embed/reader_private.h"
 
 /* What one read of a thread takes in beyond a large body: on its stack, which user code may have made small. */
 #define SCRATCH (16 * 1024)
 
-/* ---- the guard, in the loop's thread ---- */
+/* ---- the loop's thread ---- */
 
-static void on_guard(uv_timer_t *timer);
-
-static_assert(AX_LEASE_FREE_MS == AX_EXECUTOR_BEHIND_MS, "one guard looks after both");
-
-void ax_lease_guard(struct ax_loop *loop)
+void ax_reader_offer_locked(struct ax_connection *connection)
 {
-    if (!uv_is_active((uv_handle_t *)&loop->guard))
-        uv_timer_start(&loop->guard, on_guard, AX_LEASE_FREE_MS, AX_LEASE_FREE_MS);
+    struct ax_reader *reader = &connection->reader;
+    reader->state = AX_LEASE_FREE;
+    reader->since = ax_loop_now();
+    reader->parked = reader->wanted = false;
 }
 
-void ax_lease_offer_locked(struct ax_connection *connection)
+void ax_reader_wake_holder_locked(struct ax_connection *connection)
 {
-    struct ax_lease *lease = &connection->lease;
-    struct ax_loop *loop = &connection->engine->loop;
-    lease->state = AX_LEASE_FREE;
-    lease->since = ax_loop_now();
-    lease->parked = lease->wanted = false;
-    if (!lease->guarded) {
-        lease->guarded = true;
-        lease->next = loop->leased;
-        loop->leased = connection;
+    if (connection->reader.state == AX_LEASE_TAKEN)
+        eventfd_write(connection->reader.wake_fd, 1);
+}
+
+bool ax_reader_reclaim_locked(struct ax_connection *connection)
+{
+    struct ax_reader *reader = &connection->reader;
+    bool needed = reader->wanted || connection->session.state != AX_STATE_READY;
+    if (reader->state == AX_LEASE_FREE && needed) {
+        reader->state = AX_LEASE_LOOP;
+        if (reader->waiting == 0) /* idle: thousands of these have one descriptor each, and not two */
+            ax_reader_close_waker_locked(connection);
     }
-    ax_lease_guard(loop);
-}
-
-void ax_lease_forget(struct ax_connection *connection)
-{
-    struct ax_connection **link = &connection->engine->loop.leased;
-    if (!connection->lease.guarded)
-        return;
-    while (*link != connection)
-        link = &(*link)->lease.next;
-    *link = connection->lease.next;
-    connection->lease.guarded = false;
-}
-
-bool ax_lease_settle_locked(struct ax_connection *connection)
-{
-    struct ax_lease *lease = &connection->lease;
-    bool needed = lease->wanted || connection->session.state != AX_STATE_READY;
-    if (lease->state == AX_LEASE_FREE && needed) {
-        lease->state = AX_LEASE_LOOP;
-        if (connection->waiting == 0) /* idle: thousands of these have one descriptor each, and not two */
-            ax_lease_end_locked(connection);
+    if (reader->state == AX_LEASE_TAKEN && needed) {
+        reader->wanted = true;
+        ax_reader_wake_holder_locked(connection);
     }
-    if (lease->state == AX_LEASE_TAKEN && needed) {
-        lease->wanted = true;
-        eventfd_write(lease->wake_fd, 1);
-    }
-    return lease->state == AX_LEASE_LOOP;
+    return reader->state == AX_LEASE_LOOP;
 }
 
-/* Whether the guard is to go on looking. */
-static bool look_locked(struct ax_lease *lease, uint64_t now)
+bool ax_reader_look_locked(struct ax_connection *connection, uint64_t now)
 {
-    if (lease->state == AX_LEASE_FREE && now - lease->since >= AX_LEASE_FREE_MS)
-        lease->wanted = true;
-    else if (lease->state == AX_LEASE_TAKEN && now - lease->since >= AX_LEASE_PARK_MS)
-        lease->parked = true;
-    return lease->state != AX_LEASE_LOOP && !lease->wanted && !lease->parked;
-}
-
-static void on_guard(uv_timer_t *timer)
-{
-    struct ax_loop *loop = timer->data;
-    struct ax_engine *engine = (struct ax_engine *)((char *)loop - offsetof(struct ax_engine, loop));
-    struct ax_connection **link = &loop->leased;
-    uint64_t now = ax_loop_now();
-    while (*link != NULL) {
-        struct ax_connection *connection = *link;
-        ax_connection_lock(connection);
-        bool stays = look_locked(&connection->lease, now);
-        bool wanted = connection->lease.wanted;
-        ax_connection_unlock(connection);
-        if (stays) {
-            link = &connection->lease.next;
-            continue;
-        }
-        *link = connection->lease.next;
-        connection->lease.guarded = false;
-        if (wanted)
-            ax_connection_attend_now(connection);
-    }
-    bool calls_wait = ax_executor_spread(&engine->executor);
-    if (loop->leased == NULL && !calls_wait)
-        uv_timer_stop(timer);
+    struct ax_reader *reader = &connection->reader;
+    if (reader->state == AX_LEASE_FREE && now - reader->since >= AX_LEASE_FREE_MS)
+        reader->wanted = true;
+    else if (reader->state == AX_LEASE_TAKEN && now - reader->since >= AX_LEASE_PARK_MS)
+        reader->parked = true;
+    return reader->state != AX_LEASE_LOOP && !reader->wanted && !reader->parked;
 }
 
 /* ---- holding it ---- */
 
 /* A holder may be about to poll: its descriptor stays, and is readable, until it has left. */
-void ax_lease_end_locked(struct ax_connection *connection)
+void ax_reader_close_waker_locked(struct ax_connection *connection)
 {
-    struct ax_lease *lease = &connection->lease;
-    if (lease->state == AX_LEASE_TAKEN || lease->wake_fd < 0)
+    struct ax_reader *reader = &connection->reader;
+    if (reader->state == AX_LEASE_TAKEN || reader->wake_fd < 0)
         return;
-    close(lease->wake_fd);
-    lease->wake_fd = -1;
+    close(reader->wake_fd);
+    reader->wake_fd = -1;
 }
 
 /* Whether there is something to wake its holder with: made for the first one. With the lock. */
-static bool has_waker(struct ax_lease *lease)
+static bool has_waker(struct ax_reader *reader)
 {
-    if (lease->wake_fd < 0)
-        lease->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return lease->wake_fd >= 0;
+    if (reader->wake_fd < 0)
+        reader->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return reader->wake_fd >= 0;
 }
 
 /* What it takes to poll; false when this thread may not read: then, if it `waits`, it is counted as waiting. */
 static bool take(struct ax_connection *connection, struct pollfd items[2], bool waits)
 {
-    struct ax_lease *lease = &connection->lease;
+    struct ax_reader *reader = &connection->reader;
     bool taken = false;
     ax_connection_lock(connection);
-    if (lease->state == AX_LEASE_FREE && !lease->wanted && connection->session.state == AX_STATE_READY &&
-        !ax_connection_is_held(connection) && has_waker(lease)) {
-        lease->state = AX_LEASE_TAKEN;
-        lease->since = ax_loop_now();
+    if (reader->state == AX_LEASE_FREE && !reader->wanted && connection->session.state == AX_STATE_READY &&
+        !ax_reader_is_paused_locked(connection) && has_waker(reader)) {
+        reader->state = AX_LEASE_TAKEN;
+        reader->since = ax_loop_now();
         items[0] = (struct pollfd){.fd = connection->stream.in_fd, .events = POLLIN};
-        items[1] = (struct pollfd){.fd = lease->wake_fd, .events = POLLIN};
+        items[1] = (struct pollfd){.fd = reader->wake_fd, .events = POLLIN};
         taken = true;
     }
-    connection->waiting += waits && !taken;
+    reader->waiting += waits && !taken;
     ax_connection_unlock(connection);
     return taken;
 }
@@ -151,7 +98,7 @@ static int wait_for_others(struct ax_connection *connection, struct ax_waiter *w
 {
     int error = ax_loop_wait(&connection->engine->loop, waiter);
     ax_connection_lock(connection);
-    connection->waiting--;
+    connection->reader.waiting--;
     ax_connection_unlock(connection);
     return error;
 }
@@ -159,16 +106,16 @@ static int wait_for_others(struct ax_connection *connection, struct ax_waiter *w
 /* To the next thread that waits; or to the loop when others do already, and perhaps this one `waits` on. */
 static void give_back(struct ax_connection *connection, bool waits)
 {
-    struct ax_lease *lease = &connection->lease;
+    struct ax_reader *reader = &connection->reader;
     ax_connection_lock(connection);
-    lease->state = AX_LEASE_FREE;
-    lease->since = ax_loop_now();
+    reader->state = AX_LEASE_FREE;
+    reader->since = ax_loop_now();
     if (connection->stream.in_fd < 0)
-        ax_lease_end_locked(connection);
-    connection->waiting += waits;
-    if (lease->parked || connection->waiting > 0)
-        lease->wanted = true;
-    bool tell = lease->wanted;
+        ax_reader_close_waker_locked(connection);
+    reader->waiting += waits;
+    if (reader->parked || reader->waiting > 0)
+        reader->wanted = true;
+    bool tell = reader->wanted;
     ax_connection_unlock(connection);
     if (tell)
         ax_connection_post(connection);
@@ -178,16 +125,24 @@ static void give_back(struct ax_connection *connection, bool waits)
 static bool is_wanted(struct ax_connection *connection)
 {
     ax_connection_lock(connection);
-    bool wanted = connection->lease.wanted;
+    bool wanted = connection->reader.wanted;
     ax_connection_unlock(connection);
     return wanted;
+}
+
+static void read_once(struct ax_connection *connection, struct ax_arrivals *arrivals)
+{
+    unsigned char scratch[SCRATCH];
+    ax_connection_lock_yielding(connection);
+    ax_reader_read_locked(connection, scratch, sizeof scratch, arrivals);
+    ax_connection_unlock(connection);
+    ax_reader_settle_buffer(connection, arrivals);
 }
 
 /* Waits for bytes and reads what is there. 1: something happened; 0: nothing in this time; or -EINTR. */
 static int read_some(struct ax_connection *connection, struct pollfd items[2], int timeout_ms,
                      struct ax_arrivals *arrivals)
 {
-    unsigned char scratch[SCRATCH];
     eventfd_t ignored;
     int count = poll(items, 2, timeout_ms);
     if (count <= 0)
@@ -195,11 +150,11 @@ static int read_some(struct ax_connection *connection, struct pollfd items[2], i
     if (items[1].revents != 0)
         eventfd_read(items[1].fd, &ignored);
     if (items[0].revents != 0)
-        ax_connection_read(connection, scratch, sizeof scratch, arrivals);
+        read_once(connection, arrivals);
     return 1;
 }
 
-int ax_lease_wait(struct ax_connection *connection, struct ax_waiter *waiter)
+int ax_reader_wait(struct ax_connection *connection, struct ax_waiter *waiter)
 {
     struct pollfd items[2];
     if (!take(connection, items, true))
@@ -211,7 +166,7 @@ int ax_lease_wait(struct ax_connection *connection, struct ax_waiter *waiter)
     while (!posted && !wanted && error == 0) {
         struct ax_arrivals arrivals = {0};
         error = read_some(connection, items, slice, &arrivals) > 0 ? 0 : -EINTR;
-        ax_connection_submit(connection, &arrivals.queue);
+        ax_reader_deliver(connection, &arrivals);
         posted = ax_waiter_try(waiter);
         wanted = !posted && is_wanted(connection); /* who wants it has made the next poll return at once */
     }
@@ -222,7 +177,7 @@ int ax_lease_wait(struct ax_connection *connection, struct ax_waiter *waiter)
     return waits ? wait_for_others(connection, waiter) : error;
 }
 
-struct ax_request *ax_lease_next_request(struct ax_connection *connection)
+struct ax_job *ax_reader_next_job(struct ax_connection *connection)
 {
     struct ax_arrivals arrivals = {0};
     struct pollfd items[2];
@@ -233,7 +188,7 @@ struct ax_request *ax_lease_next_request(struct ax_connection *connection)
         give_back(connection, false);
     }
     ax_executor_rest_end();
-    struct ax_request *request = ax_request_pop(&arrivals.queue);
-    ax_connection_submit(connection, &arrivals.queue);
-    return request;
+    struct ax_job *job = ax_job_pop(&arrivals.jobs);
+    ax_reader_deliver(connection, &arrivals);
+    return job;
 }

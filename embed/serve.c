@@ -314,9 +314,9 @@ static void serve_subject(struct ax_module *module, struct ax_request *request, 
     end_if_forked(request);
     enum shape shape = value != NULL ? shape_of(module, request, subject, value) : VALUE;
     /* Proxies among the arguments are released with the answer. */
-    ax_connection_speaks_soon(request->connection);
+    ax_connection_batch_releases(request->connection);
     Py_DECREF(subject);
-    ax_connection_speaks_soon(NULL);
+    ax_connection_batch_releases(NULL);
     if (value == NULL && module->out_of_memory != NULL && PyErr_ExceptionMatches(PyExc_MemoryError))
         module->out_of_memory();
     if (value == NULL)

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 
 #include "embed/connection.h"
+#include "embed/connection_calls.h"
+#include "embed/connection_releases.h"
 #include "embed/engine.h"
 #include "tests/embed/testing.h"
 

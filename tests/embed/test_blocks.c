@@ -13,7 +13,7 @@
 static struct ax_buffer take(size_t size)
 {
     struct ax_buffer buffer;
-    assert_true(ax_blocks_take(ax_engine_get(), size, &buffer));
+    assert_true(ax_blocks_take(&ax_engine_get()->blocks, size, &buffer));
     assert_int_equal(buffer.size, 0);
     assert_int_equal(buffer.capacity, size);
     memset(buffer.data, 'x', size);
@@ -66,10 +66,10 @@ static void what_is_very_large_is_not_kept(void **state)
 {
     (void)state;
     struct ax_buffer buffer;
-    assert_true(ax_blocks_take(ax_engine_get(), (size_t)AX_BLOCKS_KEPT_MAX + 1, &buffer));
+    assert_true(ax_blocks_take(&ax_engine_get()->blocks, (size_t)AX_BLOCKS_KEPT_MAX + 1, &buffer));
     ax_buffer_fini(&buffer);
     assert_null(spare());
-    assert_false(ax_blocks_take(ax_engine_get(), SIZE_MAX - 5, &buffer));
+    assert_false(ax_blocks_take(&ax_engine_get()->blocks, SIZE_MAX - 5, &buffer));
 }
 
 static void after_a_while_there_is_none(void **state)

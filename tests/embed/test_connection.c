@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "embed/connection.h"
+#include "embed/connection_calls.h"
+#include "embed/connection_releases.h"
 #include "embed/engine.h"
 #include "tests/embed/pair.h"
 

@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 #include "embed/connection.h"
+#include "embed/connection_calls.h"
+#include "embed/connection_releases.h"
 #include "embed/engine.h"
+#include "embed/reader.h"
 #include "tests/embed/pair.h"
 
 #define PAYLOAD (4u << 20) /* more than any socket or pipe holds */
@@ -284,19 +287,19 @@ static void what_is_queued_is_sent_before_the_stream_is_closed(void **state)
 struct look {
     struct ax_task task;
     struct ax_connection *connection;
-    int watched;
+    unsigned polled;
     sem_t done;
 };
 
 static void look(struct ax_task *task)
 {
     struct look *look = CONTAINER_OF(task, struct look, task);
-    look->watched = look->connection->watched;
+    look->polled = look->connection->reader.polled;
     sem_post(&look->done);
 }
 
 /* What the loop polls for, asked in its own thread. */
-static int watched_by_loop(struct ax_connection *connection)
+static unsigned polled_by_loop(struct ax_connection *connection)
 {
     struct look ask = {.connection = connection};
     ax_task_init(&ask.task, look);
@@ -304,7 +307,7 @@ static int watched_by_loop(struct ax_connection *connection)
     ax_loop_post(&connection->engine->loop, &ask.task);
     wait_for(&ask.done, 1);
     sem_destroy(&ask.done);
-    return ask.watched;
+    return ask.polled;
 }
 
 /* The end of a stream is readable for ever: who polls for it, once it is known, never sleeps again. */
@@ -315,7 +318,7 @@ static void a_closed_connection_polls_for_writing_alone(void **state)
         for (enum stage stage = CLOSED_BY_PEER; stage <= CLOSED_BY_ENDING; stage++) {
             struct peer peer;
             reach(&peer, stage, on_pipes);
-            while (watched_by_loop(peer.connection) != UV_WRITABLE)
+            while (polled_by_loop(peer.connection) != AX_INTEREST_WRITE)
                 sched_yield();
             ax_connection_cancel(peer.connection);
             leave(&peer);

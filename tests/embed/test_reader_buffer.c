@@ -7,11 +7,13 @@
 #include <stdatomic.h>
 
 #include "embed/connection.h"
+#include "embed/connection_calls.h"
+#include "embed/connection_releases.h"
 #include "embed/engine.h"
-#include "embed/reader_buffer.h"
+#include "embed/reader_private.h"
 #include "tests/embed/pair.h"
 
-#define BODY (2 * AX_PLACEMENT_HOLD_MIN)
+#define BODY (2 * AX_READER_PAUSE_MIN)
 
 /* ---- the layer above: gives memory, and sends back what it got ---- */
 
@@ -99,7 +101,7 @@ static void freed(void *above)
 }
 
 static const struct ax_connection_ops ops = {
-    .serve = serve, .drop = drop, .finished = finished, .freed = freed, .place = give_place, .placed = placed};
+    .serve = serve, .drop = drop, .finished = finished, .freed = freed, .allocate = give_place, .copied = placed};
 
 static int set_up(void **state)
 {
@@ -218,7 +220,7 @@ static void a_place_that_is_refused_holds_nobody_up(void **state)
     atomic_store(&refuses, true);
     echo_body(pair, AX_BUFFER_BYTES);
     ax_connection_lock(pair->far);
-    assert_false(pair->far->held);
+    assert_false(pair->far->reader.paused);
     ax_connection_unlock(pair->far);
 }
 

@@ -99,7 +99,7 @@ static int set_up(void **state)
 static enum ax_lease_state state_of(struct ax_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
-    enum ax_lease_state state = connection->lease.state;
+    enum ax_lease_state state = connection->reader.state;
     pthread_mutex_unlock(&connection->lock);
     return state;
 }
