@@ -12,7 +12,6 @@
 #include "embed/connection.h"
 #include "embed/connection_calls.h"
 #include "embed/connection_releases.h"
-#include "embed/host.h"
 
 /* What the package gives to install(): where it is kept, and its name there. docs/engine.md says what each is. */
 #define AX_HOOKS(X)                                                                                                    \
@@ -74,14 +73,15 @@ struct ax_binding {
     PyObject *dumps;     /* what pickles in place of pickle's own; strong; only where there is a link; or NULL */
     PyObject *loads;     /* what unpickles, values and exception records alike; strong; likewise; or NULL */
     char *bootstrap;     /* source for a bare Python; owned; or NULL */
-    ax_host_ended_fn *ended; /* for connections that the daemon added, or NULL */
+    void (*ended)(void *arg, const char *reason); /* for connections that the daemon added (host.h), or NULL */
     void *ended_arg;
 };
 
-/* From the heap; ax_connection_ops.freed frees it. NULL when memory is short. */
+/* From the heap. NULL when memory is short. */
 struct ax_binding *ax_binding_new(struct ax_module *module, const char *bootstrap);
 
-extern const struct ax_connection_ops ax_binding_ops;
+/* ax_connection_ops.freed. NULL is fine. */
+void ax_binding_free(void *binding);
 
 /* The Link type: one connection. */
 struct ax_link {
@@ -90,10 +90,8 @@ struct ax_link {
     PyObject *owner;                  /* strong; the across.Connection */
 };
 
-extern PyType_Spec ax_link_spec;
-
-/* The connection of a link, when it may be used in this process. Borrowed; NULL with an exception set. */
-struct ax_connection *ax_link_connection(struct ax_link *link);
+/* Keeps the link, once it is used, from being collected until its connection has finished. */
+void ax_binding_pin(struct ax_link *link);
 
 /* The link of a connection, made on first use where the daemon added it, and its owner with it. Borrowed; NULL with an
  * exception set. */

@@ -2,6 +2,7 @@
 
 #include "embed/binding.h"
 #include "embed/call.h"
+#include "embed/link.h"
 
 struct handle {
     PyObject_HEAD

@@ -10,6 +10,7 @@
 #include "embed/binding.h"
 #include "embed/engine.h"
 #include "embed/fork.h"
+#include "embed/link.h"
 
 /*
  * What the interpreter runs first. The module across._across is part of this program: it is put where the package finds it.
@@ -251,11 +252,11 @@ int ax_host_add(const struct ax_host_offer *offer)
     struct ax_engine *engine = ax_engine_get();
     struct ax_binding *binding = engine != NULL ? ax_binding_new(host_module, NULL) : NULL;
     struct ax_connection *connection =
-        binding != NULL ? ax_connection_new(engine, &ax_binding_ops, &config, binding) : NULL;
+        binding != NULL ? ax_connection_new(engine, &ax_link_ops, &config, binding) : NULL;
     if (connection == NULL) {
         int error = errno != 0 ? -errno : -ENOMEM;
         if (binding != NULL)
-            ax_binding_ops.freed(binding);
+            ax_binding_free(binding);
         close_both(offer);
         return error;
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#include "embed/link.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "embed/binding.h"
 #include "embed/call.h"
 #include "embed/crossing.h"
 #include "embed/engine.h"
@@ -16,85 +17,6 @@
 static struct ax_binding *binding_of(struct ax_link *link)
 {
     return link->connection->above;
-}
-
-/* The source for a bare Python is long, and the same for all links that the package makes: the first one stays, and is
- * shared. Set with the GIL. */
-static char *shared_source;
-
-static char *copy_source(const char *source)
-{
-    if (source == NULL)
-        return NULL;
-    if (shared_source == NULL)
-        return shared_source = strdup(source);
-    return strcmp(shared_source, source) == 0 ? shared_source : strdup(source);
-}
-
-static void free_source(char *source)
-{
-    if (source != NULL && source != shared_source)
-        free(source);
-}
-
-struct ax_binding *ax_binding_new(struct ax_module *module, const char *bootstrap)
-{
-    struct ax_binding *binding = calloc(1, sizeof *binding);
-    if (binding == NULL)
-        return NULL;
-    binding->module = module;
-    binding->bootstrap = copy_source(bootstrap);
-    if (bootstrap != NULL && binding->bootstrap == NULL) {
-        free(binding);
-        return NULL;
-    }
-    return binding;
-}
-
-/* From here until it has finished, a connection is not collected. */
-static void pin(struct ax_link *link)
-{
-    struct ax_binding *binding = binding_of(link);
-    if (binding->link == NULL && !binding->finished)
-        binding->link = Py_NewRef((PyObject *)link);
-}
-
-/* Makes the link of a connection that the daemon added, and pins it. 0; or -1 with an exception set. */
-static int make_link(struct ax_connection *connection)
-{
-    struct ax_binding *binding = connection->above;
-    struct ax_link *link = (struct ax_link *)binding->module->link_type->tp_alloc(binding->module->link_type, 0);
-    if (link == NULL)
-        return -1;
-    /* Garbage may have been looked for: then another thread may have made one meanwhile, or the connection finished. */
-    if (binding->link == NULL && !binding->finished) {
-        ax_connection_ref(connection);
-        link->connection = connection;
-        pin(link);
-    }
-    Py_DECREF((PyObject *)link);
-    return 0;
-}
-
-struct ax_link *ax_binding_link(struct ax_connection *connection)
-{
-    struct ax_binding *binding = connection->above;
-    if (binding->link == NULL && !binding->finished && make_link(connection) != 0)
-        return NULL;
-    struct ax_link *link = (struct ax_link *)binding->link;
-    if (link == NULL) {
-        PyErr_SetString(binding->module->disconnect_error, "Connection is closed");
-        return NULL;
-    }
-    if (link->owner == NULL) {
-        PyObject *owner = PyObject_CallFunctionObjArgs(binding->module->make_connection, link, NULL);
-        if (owner == NULL)
-            return NULL;
-        if (link->owner == NULL) /* making it may have let another thread make one, too */
-            link->owner = Py_NewRef(owner);
-        Py_DECREF(owner);
-    }
-    return link;
 }
 
 static void drop(struct ax_connection *connection, struct ax_object *doomed)
@@ -139,22 +61,13 @@ static void finished(struct ax_connection *connection)
     binding->ended(binding->ended_arg, reason);
 }
 
-static void freed(void *above)
-{
-    struct ax_binding *binding = above;
-    if (binding == NULL)
-        return;
-    free_source(binding->bootstrap);
-    free(binding);
-}
-
-const struct ax_connection_ops ax_binding_ops = {
+const struct ax_connection_ops ax_link_ops = {
     .serve = ax_serve,
     .drop = drop,
     .finished = finished,
     .allocate = ax_landing_place,
     .copied = ax_landing_placed,
-    .freed = freed,
+    .freed = ax_binding_free,
 };
 
 /* ---- life ---- */
@@ -216,14 +129,14 @@ static int link_init(PyObject *object, PyObject *args, PyObject *kwargs)
     struct ax_engine *engine = ax_engine_get();
     struct ax_binding *binding = ax_binding_new(module, config.bootstrap);
     if (engine == NULL || binding == NULL) {
-        freed(binding);
+        ax_binding_free(binding);
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
     config.bootstrap = binding->bootstrap;
-    self->connection = ax_connection_new(engine, &ax_binding_ops, &config, binding);
+    self->connection = ax_connection_new(engine, &ax_link_ops, &config, binding);
     if (self->connection == NULL) {
-        freed(binding);
+        ax_binding_free(binding);
         if (errno == EINVAL)
             PyErr_SetString(PyExc_ValueError, "timeout_ms must be at most a day, minor 1 or 2");
         else
@@ -320,7 +233,7 @@ static PyObject *link_start(PyObject *object, PyObject *args)
         close(in_copy);
         return raise_errno(out_copy);
     }
-    pin((struct ax_link *)object);
+    ax_binding_pin((struct ax_link *)object);
     int error;
     Py_BEGIN_ALLOW_THREADS
     error = ax_connection_start(connection, in_copy, out_copy, NULL, 0);
@@ -352,7 +265,7 @@ static PyObject *link_fail(PyObject *object, PyObject *error)
     if (text == NULL)
         return NULL;
     struct ax_binding *binding = connection->above;
-    pin((struct ax_link *)object);
+    ax_binding_pin((struct ax_link *)object);
     bool noted = binding->error == NULL;
     if (noted)
         binding->error = Py_NewRef(error);
@@ -448,7 +361,7 @@ static PyObject *link_close(PyObject *object, PyObject *unused)
     struct ax_connection *connection = usable(object);
     if (connection == NULL || ax_wait_phase(connection, AX_PHASE_RUNNING) != 0)
         return NULL;
-    pin((struct ax_link *)object);
+    ax_binding_pin((struct ax_link *)object);
     Py_BEGIN_ALLOW_THREADS
     ax_connection_close(connection, NULL);
     Py_END_ALLOW_THREADS
@@ -463,7 +376,7 @@ static PyObject *link_cancel(PyObject *object, PyObject *unused)
     struct ax_connection *connection = usable(object);
     if (connection == NULL)
         return NULL;
-    pin((struct ax_link *)object);
+    ax_binding_pin((struct ax_link *)object);
     Py_BEGIN_ALLOW_THREADS
     ax_connection_cancel(connection);
     Py_END_ALLOW_THREADS

@@ -4,6 +4,7 @@
 #include "embed/crossing.h"
 #include "embed/engine.h"
 #include "embed/failure.h"
+#include "embed/link.h"
 #include "embed/pickler.h"
 #include "embed/scope.h"
 
