@@ -109,7 +109,7 @@ struct ax_executor {
     uint32_t in_calls;                /* that run a call */
     uint32_t waiting;                 /* of in_calls: that wait for a peer */
     struct ax_job_queue calls;
-    atomic_uint queued; /* calls.count, for who has no lock */
+    atomic_uint queued; /* calls.count, readable without the lock */
     struct ax_job_queue services;
     struct ax_job_queue endings;
     uint32_t in_endings; /* threads that run one */
