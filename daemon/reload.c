@@ -2,56 +2,29 @@
 #include "daemon/reload.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "daemon/access.h"
 #include "daemon/config.h"
 #include "daemon/interpreter.h"
 
+/* Threads that have begun and not ended, stuck ones that nobody waits for any more included. */
+static atomic_uint threads;
+
 /* What the thread works with: nothing of it belongs to the supervisor but the command line, which nobody changes. */
 struct task {
     struct ax_reload *reload; /* for the loop's thread */
     int argc;
     char *const *argv;
-    enum ax_isolation isolation;
-    bool run_as_peer;
+    /* of those in use: what does not change, and the names of the files of secret and identity */
+    struct ax_options present;
     bool wants_identity;
+    struct ax_options *options; /* what was read, but not checked; NULL: it could not be read */
     struct ax_reloaded loaded;
 };
-
-/* ---- in the thread ---- */
-
-/* What is told now, but for what only a start can change. 0, or -1 with a sentence. */
-static int load(const struct task *task, struct ax_options *options, struct ax_secret **secret, char *error,
-                size_t size)
-{
-    struct ax_interpreter interpreter;
-
-    if (ax_config_load(options, task->argc, task->argv, environ, true, error, size) < 0)
-        return -1;
-    options->isolation = task->isolation;
-    options->run_as_peer = task->run_as_peer;
-    if (ax_options_check(options, true, error, size) < 0 || ax_access_check(options, error, size) < 0 ||
-        ax_interpreter_find(&interpreter, options, error, size) != AX_INTERPRETER_OK)
-        return -1;
-    ax_interpreter_fini(&interpreter);
-    return ax_access_read_secret(options, secret, error, size);
-}
-
-static void load_identity(struct ax_reloaded *loaded)
-{
-    char reason[AX_SENTENCE_SIZE];
-
-    if (!ax_identity_is_set(loaded->options)) {
-        ax_sentence(loaded->identity_error, sizeof loaded->identity_error,
-                    "there are no --tls-cert, --tls-key and --tls-client-ca any more");
-        return;
-    }
-    loaded->identity = ax_identity_load(loaded->options, reason, sizeof reason);
-    if (loaded->identity == NULL)
-        ax_sentence(loaded->identity_error, sizeof loaded->identity_error, "cannot reload: %s", reason);
-}
 
 static void free_options(struct ax_options *options)
 {
@@ -60,80 +33,197 @@ static void free_options(struct ax_options *options)
     free(options);
 }
 
-static void work(void *arg)
+/* ---- in the thread: the first step ---- */
+
+/* What is told now, but for what only a start can change. NULL with the error. */
+static struct ax_options *read_options(const struct task *task, char *error, size_t size)
+{
+    struct ax_options *options = calloc(1, sizeof *options);
+
+    if (options == NULL) {
+        ax_sentence(error, size, "out of memory");
+        return NULL;
+    }
+    if (ax_config_load(options, task->argc, task->argv, environ, true, error, size) < 0) {
+        free_options(options);
+        return NULL;
+    }
+    options->isolation = task->present.isolation;
+    options->run_as_peer = task->present.run_as_peer;
+    return options;
+}
+
+static void load_identity(struct ax_reloaded *loaded, const struct ax_options *options)
+{
+    char reason[AX_SENTENCE_SIZE];
+
+    if (!ax_identity_is_set(options)) {
+        ax_sentence(loaded->identity_error, sizeof loaded->identity_error,
+                    "there are no --tls-cert, --tls-key and --tls-client-ca any more");
+        return;
+    }
+    loaded->identity = ax_identity_load(options, reason, sizeof reason);
+    if (loaded->identity == NULL)
+        ax_sentence(loaded->identity_error, sizeof loaded->identity_error, "cannot reload: %s", reason);
+}
+
+static void read_all(void *arg)
+{
+    struct task *task = arg;
+    struct ax_reloaded *loaded = &task->loaded;
+    const struct ax_options *options;
+
+    task->options = read_options(task, loaded->error, sizeof loaded->error);
+    options = task->options != NULL ? task->options : &task->present;
+    ax_access_read_secret(options, &loaded->secret, loaded->secret_error, sizeof loaded->secret_error);
+    if (task->wants_identity) /* addresses do not change, so there is TLS if there was */
+        load_identity(loaded, options);
+}
+
+/* ---- in the thread: the second step ---- */
+
+/* 0, or -1 with a sentence. */
+static int check(const struct ax_options *options, const char *secret_error, char *error, size_t size)
+{
+    struct ax_interpreter interpreter;
+
+    if (ax_options_check(options, true, error, size) < 0 || ax_access_check(options, error, size) < 0 ||
+        ax_interpreter_find(&interpreter, options, error, size) != AX_INTERPRETER_OK)
+        return -1;
+    ax_interpreter_fini(&interpreter);
+    return secret_error[0] == '\0' ? 0 : ax_sentence(error, size, "%s", secret_error);
+}
+
+static void check_all(void *arg)
 {
     struct task *task = arg;
     struct ax_reloaded *loaded = &task->loaded;
 
-    ax_sentence(loaded->error, sizeof loaded->error, "out of memory");
-    loaded->options = calloc(1, sizeof *loaded->options);
-    if (loaded->options == NULL)
+    if (task->options == NULL || check(task->options, loaded->secret_error, loaded->error, sizeof loaded->error) < 0)
         return;
-    if (load(task, loaded->options, &loaded->secret, loaded->error, sizeof loaded->error) < 0) {
-        free_options(loaded->options);
-        loaded->options = NULL;
-    } else if (task->wants_identity) { /* addresses do not change, so there is TLS if there was */
-        load_identity(loaded);
-    }
+    loaded->options = task->options;
+    task->options = NULL;
 }
 
 static void drop(void *arg)
 {
     struct task *task = arg;
 
+    free_options(task->options);
     free_options(task->loaded.options);
     ax_secret_free(task->loaded.secret);
     ax_identity_free(task->loaded.identity);
+    ax_options_fini(&task->present);
     free(task);
+    atomic_fetch_sub(&threads, 1);
 }
 
 /* ---- in the loop ---- */
 
 static int begin(struct ax_reload *reload);
 
+/* What is due is done anew instead; if that is not possible, what was read is better than nothing. */
+static bool begins_anew(struct ax_reload *reload)
+{
+    bool is_due = reload->is_due;
+
+    reload->is_due = false;
+    return is_due && begin(reload) == 0;
+}
+
 static void done(void *arg)
 {
     struct task *task = arg;
     struct ax_reload *reload = task->reload;
-    bool is_due = reload->is_due;
 
-    reload->is_due = false;
-    if (!is_due || begin(reload) < 0) /* what was read is better than nothing */
-        reload->loaded(reload->owner, &task->loaded);
+    if (!begins_anew(reload))
+        reload->events->loaded(reload->owner, &task->loaded);
     drop(task);
+}
+
+static bool copy_text(char **copy, const char *text)
+{
+    *copy = text != NULL ? strdup(text) : NULL;
+    return text == NULL || *copy != NULL;
+}
+
+/* What `known` and `present` are to hold. False when there is no memory; what was copied is for ax_options_fini(). */
+static bool copy_known(struct ax_options *copy, const struct ax_options *options)
+{
+    copy->isolation = options->isolation;
+    copy->run_as_peer = options->run_as_peer;
+    for (size_t i = 0; i < options->tls_allow_name.count; i++)
+        if (ax_texts_add(&copy->tls_allow_name, options->tls_allow_name.items[i]) < 0)
+            return false;
+    return copy_text(&copy->secret_file, options->secret_file) && copy_text(&copy->tls_cert, options->tls_cert) &&
+           copy_text(&copy->tls_key, options->tls_key) && copy_text(&copy->tls_client_ca, options->tls_client_ca);
+}
+
+/*
+ * From now on these are the files to read again. Without memory the old ones stay. A secret stays in use until the
+ * reload is done.
+ */
+static void remember(struct ax_reload *reload, const struct ax_options *options)
+{
+    struct ax_options known = {0};
+
+    if (!copy_known(&known, options) ||
+        (known.secret_file == NULL && !copy_text(&known.secret_file, reload->known.secret_file))) {
+        ax_options_fini(&known);
+        return;
+    }
+    ax_options_fini(&reload->known);
+    reload->known = known;
+}
+
+static void done_reading(void *arg)
+{
+    struct task *task = arg;
+    struct ax_reload *reload = task->reload;
+    int code;
+
+    if (task->options != NULL && task->loaded.secret_error[0] == '\0')
+        remember(reload, task->options);
+    reload->events->read(reload->owner, &task->loaded);
+    if (begins_anew(reload)) {
+        drop(task);
+        return;
+    }
+    code = ax_background_run(&reload->background, check_all, done, drop, task);
+    if (code == 0)
+        return;
+    ax_sentence(task->loaded.error, sizeof task->loaded.error, "%s", strerror(-code));
+    done(task);
 }
 
 static int begin(struct ax_reload *reload)
 {
     struct task *task = calloc(1, sizeof *task);
-    int code;
+    int code = -ENOMEM;
 
     if (task == NULL)
-        return -ENOMEM;
-    *task = (struct task){
-        .reload = reload,
-        .argc = reload->argc,
-        .argv = reload->argv,
-        .isolation = reload->isolation,
-        .run_as_peer = reload->run_as_peer,
-        .wants_identity = reload->wants_identity,
-    };
+        return code;
+    atomic_fetch_add(&threads, 1);
+    task->reload = reload;
+    task->argc = reload->argc;
+    task->argv = reload->argv;
+    task->wants_identity = reload->wants_identity;
     reload->begun_at = uv_now(reload->loop);
-    code = ax_background_run(&reload->background, work, done, drop, task);
+    if (copy_known(&task->present, &reload->known))
+        code = ax_background_run(&reload->background, read_all, done_reading, drop, task);
     if (code < 0)
-        free(task);
+        drop(task);
     return code;
 }
 
-int ax_reload_begin(struct ax_reload *reload, const struct ax_options *options, bool wants_identity)
+int ax_reload_begin(struct ax_reload *reload)
 {
-    reload->isolation = options->isolation;
-    reload->run_as_peer = options->run_as_peer;
-    reload->wants_identity = wants_identity;
     if (ax_background_is_busy(&reload->background)) {
-        if (uv_now(reload->loop) - reload->begun_at < AX_RELOAD_STUCK_MS) {
+        bool is_stuck = uv_now(reload->loop) - reload->begun_at >= AX_RELOAD_STUCK_MS;
+
+        if (!is_stuck || atomic_load(&threads) >= AX_RELOAD_THREADS) {
             reload->is_due = true;
-            return 0;
+            return is_stuck ? -EBUSY : 0;
         }
         ax_background_abandon(&reload->background);
     }
@@ -142,13 +232,32 @@ int ax_reload_begin(struct ax_reload *reload, const struct ax_options *options, 
 }
 
 int ax_reload_init(struct ax_reload *reload, uv_loop_t *loop, int argc, char *const *argv,
-                   void (*loaded)(void *owner, struct ax_reloaded *loaded), void *owner)
+                   const struct ax_options *options, bool wants_identity, const struct ax_reload_events *events,
+                   void *owner)
 {
-    *reload = (struct ax_reload){.loop = loop, .argc = argc, .argv = argv, .loaded = loaded, .owner = owner};
+    *reload = (struct ax_reload){.loop = loop,
+                                 .argc = argc,
+                                 .argv = argv,
+                                 .events = events,
+                                 .owner = owner,
+                                 .wants_identity = wants_identity};
+    if (!copy_known(&reload->known, options))
+        return -ENOMEM;
     return ax_background_init(&reload->background, loop);
 }
 
 void ax_reload_close(struct ax_reload *reload)
 {
     ax_background_close(&reload->background);
+}
+
+void ax_reload_forget_secret(struct ax_reload *reload)
+{
+    free(reload->known.secret_file);
+    reload->known.secret_file = NULL;
+}
+
+void ax_reload_free_memory(struct ax_reload *reload)
+{
+    ax_options_fini(&reload->known);
 }

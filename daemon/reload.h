@@ -2,9 +2,14 @@
 /*
  * Reads again what a supervisor was started with: the configuration, the secret, and the certificates of TLS.
  *
- * That may have to wait for a disk or the name service, so it is done in a thread beside the loop. Asked again meanwhile, it
- * begins anew afterwards, for the files may have changed since it looked; or at once, if it has been stuck for
- * AX_RELOAD_STUCK_MS.
+ * That may have to wait for a disk or the name service, so it is done in a thread beside the loop, in two steps. The
+ * first one reads the configuration and the files that it names, and its result is told at once, whatever becomes of
+ * the rest: a secret or a key that is replaced because somebody else knows it must not be good any longer. Where the
+ * configuration has a mistake, the files are those that are in use. The second step checks the rest, which may need
+ * the name service.
+ *
+ * Asked again meanwhile, it begins anew afterwards, for the files may have changed since it looked; or at once, if it
+ * has been stuck for AX_RELOAD_STUCK_MS. A thread that is stuck is left alone, up to AX_RELOAD_THREADS of them.
  *
  * Used in the loop's thread.
  */
@@ -24,37 +29,62 @@
 
 #define AX_RELOAD_STUCK_MS 10000u
 
+/* at a time, of which all but one are stuck: each holds a stack, and a copy of the settings */
+#define AX_RELOAD_THREADS 4u
+
 /* What was read. Owned; who takes something out of it puts NULL in its place. */
 struct ax_reloaded {
-    struct ax_options *options; /* NULL: there was a mistake, of which `error` tells, and nothing else counts */
-    struct ax_secret *secret;   /* NULL: none is demanded */
-    struct ax_identity *identity;
+    struct ax_options *options; /* NULL: there was a mistake, of which `error` tells */
     char error[AX_SENTENCE_SIZE];
+    struct ax_secret *secret; /* NULL: none was named, or see `secret_error` */
+    char secret_error[AX_SENTENCE_SIZE]; /* why it could not be read, or "" */
+    struct ax_identity *identity;
     char identity_error[AX_SENTENCE_SIZE]; /* why there is no identity, or "" when none was wanted */
+};
+
+struct ax_reload_events {
+    /*
+     * The first step: secret and identity have been read, as far as that was possible. `options` and `error` do not
+     * count yet.
+     */
+    void (*read)(void *owner, struct ax_reloaded *loaded);
+    /* The second one, after it. */
+    void (*loaded)(void *owner, struct ax_reloaded *loaded);
 };
 
 struct ax_reload {
     uv_loop_t *loop; /* borrowed */
     int argc;
     char *const *argv;
-    void (*loaded)(void *owner, struct ax_reloaded *loaded);
+    const struct ax_reload_events *events; /* borrowed */
     void *owner;
     struct ax_background background;
-    enum ax_isolation isolation; /* this and what follows does not change before another start */
-    bool run_as_peer;
+    /*
+     * Owned: names of the files that secret and identity were read from last, and settings that only a start changes.
+     */
+    struct ax_options known;
     bool wants_identity;
     bool is_due;       /* once more, when it is done */
     uint64_t begun_at; /* on the loop's clock */
 };
 
-/* `loaded` is called for each ax_reload_begin(), but of several at a time only for the last one. 0, or a negative errno. */
+/*
+ * Events are told for each ax_reload_begin(), but `loaded` of several at a time only for the last one. 0, or a
+ * negative errno.
+ */
 int ax_reload_init(struct ax_reload *reload, uv_loop_t *loop, int argc, char *const *argv,
-                   void (*loaded)(void *owner, struct ax_reloaded *loaded), void *owner);
+                   const struct ax_options *options, bool wants_identity, const struct ax_reload_events *events,
+                   void *owner);
 
-/* `options`: those at present, as some settings do not change. 0, or a negative errno. */
-int ax_reload_begin(struct ax_reload *reload, const struct ax_options *options, bool wants_identity);
+/* 0, or a negative errno; -EBUSY: too many threads are stuck, and it begins anew when the last one is not. */
+int ax_reload_begin(struct ax_reload *reload);
+
+/* No secret is demanded any more: its file is not read again if a later configuration has a mistake. */
+void ax_reload_forget_secret(struct ax_reload *reload);
 
 /* Closes the handle: the loop has to run until that is done. */
 void ax_reload_close(struct ax_reload *reload);
+
+void ax_reload_free_memory(struct ax_reload *reload);
 
 #endif

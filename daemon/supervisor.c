@@ -57,7 +57,6 @@ struct supervisor {
     struct ax_options *reloaded;      /* owned: what `options` is after a reload; or NULL */
     struct ax_options *reloading;     /* owned: what it will be; or NULL */
     struct ax_secret *secret;         /* owned: what TCP peers have to know; or NULL */
-    struct ax_secret *next_secret;    /* owned: the one of `reloading`; or NULL */
     int argc;
     char *const *argv;
     enum state state;
@@ -519,18 +518,19 @@ static void on_reloaded(struct ax_pool *pool, bool done)
     struct supervisor *supervisor = pool->owner;
 
     if (done) {
-        set_secret(supervisor, supervisor->next_secret);
+        if (supervisor->reloading->secret_file == NULL) { /* others are in use already: see take_secret() */
+            set_secret(supervisor, NULL);
+            ax_reload_forget_secret(&supervisor->reload);
+        }
         free_options(supervisor->reloaded);
         supervisor->options = supervisor->reloaded = supervisor->reloading;
         ax_handshakes_set_timeout(&supervisor->handshakes, supervisor->options->handshake_timeout_ms);
         ax_log(AX_LOG_INFO, "reloaded: new connections get new workers");
     } else {
-        ax_secret_free(supervisor->next_secret);
         free_options(supervisor->reloading);
         ax_log(AX_LOG_ERROR, "the reload failed: new connections get workers as before");
     }
     supervisor->reloading = NULL;
-    supervisor->next_secret = NULL;
     ax_notify_ready(NULL);
 }
 
@@ -547,6 +547,36 @@ static void take_identity(struct supervisor *supervisor, struct ax_reloaded *loa
     loaded->identity = NULL;
 }
 
+/*
+ * A new secret counts from now on, whatever becomes of the rest. That none is demanded any more, or that the one in
+ * use cannot be read, is another matter: then the old one stays, in the first case until the new settings are in use.
+ */
+static void take_secret(struct supervisor *supervisor, struct ax_reloaded *loaded)
+{
+    const struct ax_secret *old = supervisor->secret;
+    const struct ax_secret *new = loaded->secret;
+
+    if (new == NULL) {
+        if (loaded->secret_error[0] != '\0' && old != NULL)
+            ax_log(AX_LOG_ERROR, "%s: the secret stays the one that was read before", loaded->secret_error);
+        return;
+    }
+    if (old == NULL || old->size != new->size || memcmp(old->bytes, new->bytes, new->size) != 0)
+        ax_log(AX_LOG_INFO, "the secret has changed: new connections over TCP need the new one");
+    set_secret(supervisor, loaded->secret);
+    loaded->secret = NULL;
+}
+
+static void on_read(void *owner, struct ax_reloaded *loaded)
+{
+    struct supervisor *supervisor = owner;
+
+    if (supervisor->state != SERVING)
+        return;
+    take_secret(supervisor, loaded);
+    take_identity(supervisor, loaded);
+}
+
 static void on_loaded(void *owner, struct ax_reloaded *loaded)
 {
     struct supervisor *supervisor = owner;
@@ -558,13 +588,9 @@ static void on_loaded(void *owner, struct ax_reloaded *loaded)
         ax_notify_ready(NULL);
         return;
     }
-    take_identity(supervisor, loaded);
     free_options(supervisor->reloading); /* one that is not done yet */
-    ax_secret_free(supervisor->next_secret);
     supervisor->reloading = loaded->options;
-    supervisor->next_secret = loaded->secret;
     loaded->options = NULL;
-    loaded->secret = NULL;
     ax_pool_reload(&supervisor->pool, supervisor->reloading);
 }
 
@@ -573,10 +599,13 @@ static void reload(struct supervisor *supervisor)
     int code;
 
     ax_notify_reloading();
-    code = ax_reload_begin(&supervisor->reload, supervisor->options, supervisor->identity != NULL);
+    code = ax_reload_begin(&supervisor->reload);
     if (code == 0)
         return;
-    ax_log(AX_LOG_ERROR, "cannot reload: %s", strerror(-code));
+    ax_log(AX_LOG_ERROR, "cannot reload: %s",
+           code == -EBUSY ? "several reloads before this one still wait for a disk or the name service. It begins when "
+                            "the last of them can go on"
+                          : strerror(-code));
     ax_notify_ready(NULL);
 }
 
@@ -678,6 +707,7 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         .reloaded = on_reloaded,
         .empty = on_empty,
     };
+    static const struct ax_reload_events reload_events = {.read = on_read, .loaded = on_loaded};
     const struct ax_options *options = supervisor->options;
     struct ax_room room = ax_room_find(options, supervisor->identity != NULL);
     int code = uv_loop_init(&supervisor->loop);
@@ -686,7 +716,10 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         return code;
     supervisor->started_at = uv_now(&supervisor->loop);
     supervisor->replies.loop = &supervisor->loop;
-    ax_reload_init(&supervisor->reload, &supervisor->loop, supervisor->argc, supervisor->argv, on_loaded, supervisor);
+    code = ax_reload_init(&supervisor->reload, &supervisor->loop, supervisor->argc, supervisor->argv, options,
+                          supervisor->identity != NULL, &reload_events, supervisor);
+    if (code < 0)
+        return code;
     ax_reporter_init(&supervisor->reporter, &supervisor->loop, &supervisor->replies, gather, supervisor);
     if (ax_clients_init(&supervisor->clients) < 0)
         return UV_ENOMEM;
@@ -718,10 +751,10 @@ static void fini(struct supervisor *supervisor)
     ax_identity_free(supervisor->identity);
     ax_relays_free_memory(&supervisor->relays);
     ax_reporter_free_memory(&supervisor->reporter);
+    ax_reload_free_memory(&supervisor->reload);
     free_options(supervisor->reloaded);
     free_options(supervisor->reloading);
     ax_secret_free(supervisor->secret);
-    ax_secret_free(supervisor->next_secret);
     ax_notify_fini();
 }
 

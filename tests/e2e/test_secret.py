@@ -433,11 +433,15 @@ def test_a_file_with_settings_may_name_a_secret_and_serve_stdio(secret_file):
         assert conn.call(os.getpid)
 
 
+CHANGED = LOG + 'the secret has changed: new connections over TCP need the new one'
+
+
 def test_a_reload_reads_it_again(guarded, secret_file, another_file):
     with guarded.connect() as before:
         os.replace(another_file, secret_file)
         assert stat.S_IMODE(os.stat(secret_file).st_mode) == 0o600
         guarded.send_signal(signal.SIGHUP)
+        guarded.expect(CHANGED)
         guarded.expect(LOG + 'reloaded: new connections get new workers')
         with guarded.connect() as after:
             assert (before.call(tasks.add, 1, 2), after.call(tasks.add, 3, 4)) == (3, 7)
@@ -448,6 +452,7 @@ def test_a_reload_of_a_bad_file_changes_nothing(guarded, secret_file, another_fi
     os.rename(secret_file, secret_file + '.old')
     write_secret(secret_file, 'short')
     guarded.send_signal(signal.SIGHUP)
+    guarded.expect(LOG + 'the secret file .* is too short.*: the secret stays the one that was read before')
     guarded.expect(LOG + 'cannot reload: the secret file .* is too short.*')
     fail_to_connect(guarded, another_file)
     expect_refused(guarded, ANOTHER)
@@ -460,6 +465,7 @@ def test_an_exchange_that_a_reload_overtakes_needs_the_new_secret(guarded, raw, 
     client, server = say_hello(raw)
     os.replace(another_file, secret_file)
     guarded.send_signal(signal.SIGHUP)
+    guarded.expect(CHANGED)
     guarded.expect(LOG + 'reloaded: new connections get new workers')
     raw.send(put(PROOF, prove(old, CLIENT, client, server)))
     assert raw.read_to_end() == put(REFUSAL)
@@ -473,11 +479,67 @@ def test_a_reload_may_bring_a_secret_and_take_it_away(make_daemon, tmp_path, iso
     for text in ('secret-file = {}\n'.format(secret_file), ''):
         write_secret(path, text)
         daemon.send_signal(signal.SIGHUP)
+        if text:
+            daemon.expect(CHANGED)
         daemon.expect(LOG + 'reloaded: new connections get new workers')
         with connect(daemon, secret_file if text else None) as conn:
             assert conn.call(tasks.add, 1, 2) == 3
         fail_to_connect(daemon, None if text else secret_file)
         daemon.expect_broken()
+    daemon.stop(check=False)
+
+
+FAILURES = {
+    'mistake': ('no-such-setting = 1\n', 'cannot reload: .*there is no setting no-such-setting.*'),
+    'interpreter': ('venv = /nonexistent\n', 'cannot reload: .*is no virtual environment.*'),
+    'module': ('preload = no_such_module\n', 'the reload failed: new connections get workers as before'),
+}
+
+
+@pytest.mark.parametrize('failure', FAILURES)
+def test_a_new_secret_counts_although_the_reload_fails(make_daemon, tmp_path, secret_file, another_file, failure):
+    text, line = FAILURES[failure]
+    path = write_secret(tmp_path / 'conf', 'secret-file = {}\n'.format(secret_file))
+    daemon = make_daemon('--config', path, listen=['tcp:127.0.0.1:0'], warm=False)
+    os.rename(secret_file, secret_file + '.old')
+    os.rename(another_file, secret_file)
+    write_secret(path, 'secret-file = {}\n{}'.format(secret_file, text))
+    daemon.send_signal(signal.SIGHUP)
+    daemon.expect(CHANGED)
+    daemon.expect(LOG + line)
+    if failure == 'module':
+        daemon.allow_lines('  .*|Traceback .*|ModuleNotFoundError: .*|' + LOG + '.*for the reason above')
+    with connect(daemon, secret_file) as conn:
+        assert conn.call(tasks.add, 1, 2) == 3
+    fail_to_connect(daemon, secret_file + '.old')
+    daemon.expect_broken()
+    daemon.stop(check=False)
+
+
+def test_a_new_secret_counts_while_a_reload_is_slow(make_daemon, tmp_path, secret_file, another_file):
+    """The file of a broken configuration is the one that was read last, although that reload was not done."""
+    gate = tmp_path / 'gate'
+    os.mkfifo(gate)
+    (tmp_path / 'slow.py').write_text('open({!r}).close()\n'.format(str(gate)))
+    path = write_secret(tmp_path / 'conf', 'secret-file = {}\n'.format(secret_file))
+    daemon = make_daemon(
+        '--config', path, listen=['tcp:127.0.0.1:0'], warm=False, env=environment(str(tmp_path))
+    )
+    write_secret(path, 'secret-file = {}\npreload = slow\n'.format(another_file))
+    daemon.send_signal(signal.SIGHUP)
+    daemon.expect(CHANGED)
+    for _ in range(2):
+        with connect(daemon, another_file) as conn:
+            assert conn.call(tasks.add, 1, 2) == 3
+        fail_to_connect(daemon, secret_file)
+        daemon.expect_broken()
+        write_secret(path, 'no-such-setting = 1\n')
+        daemon.send_signal(signal.SIGHUP)
+        daemon.expect(LOG + 'cannot reload: .*there is no setting no-such-setting.*')
+    os.close(os.open(gate, os.O_WRONLY))
+    daemon.expect(LOG + 'reloaded: new connections get new workers')
+    with connect(daemon, another_file) as conn:
+        assert conn.call(tasks.add, 1, 2) == 3
     daemon.stop(check=False)
 
 
