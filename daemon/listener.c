@@ -36,6 +36,7 @@ void ax_listener_format(char text[AX_ADDRESS_TEXT], const struct ax_listener *li
 struct lock {
     char path[AX_HOST_SIZE + sizeof LOCK_SUFFIX];
     int fd; /* -1: there is none */
+    bool is_unsupported; /* files cannot be locked there */
 };
 
 static bool is_private(const struct stat *status)
@@ -78,8 +79,12 @@ static int try_to_lock(struct lock *lock)
     lock->fd = open_lock(lock->path);
     if (lock->fd < 0)
         return lock->fd;
-    if (flock(lock->fd, LOCK_EX | LOCK_NB) < 0)
+    if (flock(lock->fd, LOCK_EX | LOCK_NB) < 0) {
         code = errno == EINTR ? -EAGAIN : -errno;
+        lock->is_unsupported = code != -EAGAIN;
+        if (lock->is_unsupported)
+            unlink(lock->path); /* nobody can hold it */
+    }
     else if (!is_still_there(lock))
         code = -EAGAIN;
     if (code == 0)
@@ -96,6 +101,7 @@ static int take_lock(struct lock *lock, const char *path, char *error, size_t si
     struct stat status;
     int code = -EAGAIN;
 
+    *lock = (struct lock){.fd = -1};
     snprintf(lock->path, sizeof lock->path, "%s" LOCK_SUFFIX, path);
     for (int i = 0; i < LOCK_TRIES && code == -EAGAIN; i++) {
         if (i > 0)
@@ -105,7 +111,8 @@ static int take_lock(struct lock *lock, const char *path, char *error, size_t si
     if (code == -EAGAIN)
         return ax_sentence(error, size, "another acrossd is being started on unix:%s, and has locked %s", path,
                            lock->path);
-    if (code < 0 && lstat(lock->path, &status) == 0) /* else a socket cannot be made there, either, which will show */
+    /* Else a socket cannot be made there, either, which will show. */
+    if (code < 0 && (lock->is_unsupported || lstat(lock->path, &status) == 0))
         ax_log(AX_LOG_WARNING, "%s cannot be used as a lock (%s): no other acrossd must be started on unix:%s now",
                lock->path, code == -EPERM ? "others can open it" : strerror(-code), path);
     return 0;

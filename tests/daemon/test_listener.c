@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 #include "testing.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/listener.h"
 #include "daemon/sentence.h"
+
+static int flock_error; /* what locking a file fails with here; 0: it does not */
+
+/* In place of the C library's. */
+int flock(int fd, int operation)
+{
+    if (flock_error == 0)
+        return (int)syscall(SYS_flock, fd, operation);
+    errno = flock_error;
+    return -1;
+}
 
 static struct ax_listener listeners[AX_LISTENERS_MAX];
 static size_t count;
@@ -301,6 +314,18 @@ static void test_a_lock_that_others_can_open_is_no_obstacle(void **state)
     assert_int_equal(unlink("a.sock.lock"), 0);
 }
 
+static void test_a_file_system_without_locks_is_left_as_it_was(void **state)
+{
+    (void)state;
+
+    flock_error = ENOLCK;
+    open_ok("unix:a.sock");
+    flock_error = 0;
+    close_all();
+    assert_int_equal(access("a.sock.lock", F_OK), -1);
+    assert_int_equal(errno, ENOENT);
+}
+
 /* What a daemon that was killed while it started has left. */
 static void test_a_lock_that_nobody_holds_is_taken(void **state)
 {
@@ -574,6 +599,7 @@ int main(void)
         TEST(test_adopts_an_abstract_socket),
         TEST(test_a_lock_on_the_folder_is_no_obstacle),
         TEST(test_a_lock_that_others_can_open_is_no_obstacle),
+        TEST(test_a_file_system_without_locks_is_left_as_it_was),
         TEST(test_a_lock_that_nobody_holds_is_taken),
         TEST(test_closing_waits_for_no_lock),
         TEST(test_an_abstract_name_is_no_file),
