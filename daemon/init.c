@@ -65,15 +65,26 @@ static void let_go_of_streams(void)
         close(fd);
 }
 
-_Noreturn static void wait_for(pid_t child, const sigset_t *awaited)
+/*
+ * By default, systemd takes messages from the main process of a service alone. A process 1 is in a namespace of its
+ * own, and numbers of processes there mean something else to a service manager outside.
+ */
+static void tell_main_process(pid_t child)
 {
     char message[32];
 
-    prctl(PR_SET_NAME, "acrossd-init");
+    if (getpid() == 1)
+        return;
     ax_notify_init();
     snprintf(message, sizeof message, "MAINPID=%ld", (long)child);
     ax_notify_send(message);
     ax_notify_fini();
+}
+
+_Noreturn static void wait_for(pid_t child, const sigset_t *awaited)
+{
+    prctl(PR_SET_NAME, "acrossd-init");
+    tell_main_process(child);
     let_go_of_streams();
     for (;;) {
         int number = sigwaitinfo(awaited, NULL);

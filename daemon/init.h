@@ -7,6 +7,9 @@
  * that replaces itself by acrossd (exec) hands it its children. Nobody could tell them apart. So in such a place, acrossd
  * serves in a child process. Its parent has the duties of a process 1 and no others: it waits for whatever ends, hands
  * signals on, and ends as its child does.
+ *
+ * A service manager is told that the child is the main process of the service, unless the parent is process 1. It is
+ * no child of the manager, which therefore does not learn how it ends (docs/systemd.md).
  */
 #ifndef AX_DAEMON_INIT_H
 #define AX_DAEMON_INIT_H

@@ -23,7 +23,7 @@ from . import remote_tasks as tasks
 from .daemon import ACROSSD, LOG, Lines, RunningCall, environment
 from .test_daemon import check_failure
 from .test_limits import call_once, connect_socket, read_to_end
-from .waiting import LIMIT, is_alive, start_of, unused_port, wait_until
+from .waiting import LIMIT, children, is_alive, name_of, start_of, unused_port, wait_until
 
 both_modes = pytest.mark.parametrize('isolation', ['process', 'shared'])
 VARIABLES = [
@@ -129,6 +129,38 @@ def test_ready_is_told_when_clients_are_served_and_not_before(tmp_path, manager)
         finally:
             process.terminate()
         assert process.wait(LIMIT) == 0
+
+
+@contextlib.contextmanager
+def serving_in_a_child(tmp_path, manager, *command):
+    """acrossd, started by a command that makes it serve in a child process."""
+    listen = 'unix:{}'.format(tmp_path / 'socket')
+    with subprocess.Popen(
+        [*command, ACROSSD, '--listen', listen], stderr=subprocess.PIPE, env=manager.environment(), start_new_session=True
+    ) as process:
+        lines = Lines(process.stderr)
+        try:
+            lines.expect('listening on .*')
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_process_that_serves_in_a_child_names_it(manager, tmp_path):
+    """By default systemd takes messages from the main process alone."""
+    with serving_in_a_child(tmp_path, manager, 'sh', '-c', 'sleep 1000 & exec "$0" "$@"') as process:
+        (child,) = (pid for pid in children(process.pid) if name_of(pid) == 'acrossd')
+        assert manager.receive() == {'MAINPID': str(child)}
+        assert manager.receive() == {'READY': '1', 'STATUS': 'Serving'}
+
+
+def test_process_1_names_no_child(manager, tmp_path):
+    """Process ids in its namespace mean something else outside."""
+    command = ('unshare', '--pid', '--mount-proc', '--fork', '--kill-child')
+    if subprocess.run([*command, 'true'], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip('needs namespaces')
+    with serving_in_a_child(tmp_path, manager, *command):
+        assert manager.receive() == {'READY': '1', 'STATUS': 'Serving'}
 
 
 def monotonic_usec():
