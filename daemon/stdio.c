@@ -167,6 +167,14 @@ static void end_worker(struct front *front)
         front->due_ms = now_ms() + wait_ms;
 }
 
+/* Why a worker that does not end by itself has to. */
+static const char *reason_to_stop(const struct front *front)
+{
+    if (front->is_stopping)
+        return "The server is stopping";
+    return front->is_abandoned ? "The client has gone" : "The connection has ended";
+}
+
 static void end_overdue_worker(struct front *front)
 {
     uint64_t wait_ms;
@@ -178,7 +186,7 @@ static void end_overdue_worker(struct front *front)
         if (!front->is_serving)
             kill(front->worker, SIGKILL); /* it is still starting, for nobody */
         else
-            tell_to_stop(front, 0, "The client has gone");
+            tell_to_stop(front, 0, reason_to_stop(front));
         break;
     case AX_ENDING_WAIT:
         break;
