@@ -132,6 +132,7 @@ void ax_clients_fini(struct ax_clients *all)
             ax_client_move(all, all->first[state], AX_CLIENT_ENDED, NULL);
     free(all->buckets);
     all->buckets = NULL;
+    ax_origins_fini(&all->sources);
 }
 
 size_t ax_clients_open(const struct ax_clients *all)
@@ -159,6 +160,55 @@ struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64
     enlist(all, client);
     index_add(all, client);
     return client;
+}
+
+int ax_client_come_from(struct ax_clients *all, struct ax_client *client, const struct ax_origin_key *source,
+                        const struct ax_origin_key *process)
+{
+    client->source = ax_origins_get(&all->sources, source);
+    client->process = ax_origins_get(&all->sources, process);
+    return client->source != NULL && client->process != NULL ? 0 : -1;
+}
+
+/* It is not one of its sources' any more. */
+static void leave_sources(struct ax_clients *all, struct ax_client *client)
+{
+    if (client->source != NULL && client->state != AX_CLIENT_HANDSHAKE)
+        client->source->connections--;
+    ax_origins_put(&all->sources, client->source);
+    ax_origins_put(&all->sources, client->process);
+}
+
+/* ---- who is next ---- */
+
+static bool is_before(const struct ax_client *left, const struct ax_client *right)
+{
+    if (left->source == NULL || right->source == NULL)
+        return false;
+    if (left->source != right->source)
+        return left->source->turn < right->source->turn;
+    return left->process->turn < right->process->turn;
+}
+
+struct ax_client *ax_clients_choose(const struct ax_clients *all)
+{
+    struct ax_client *chosen = all->first[AX_CLIENT_WAITING];
+
+    if (chosen == NULL || all->turns % 2 == 0)
+        return chosen;
+    for (struct ax_client *client = chosen->next; client != NULL; client = client->next)
+        if (is_before(client, chosen))
+            chosen = client;
+    return chosen;
+}
+
+static void take_turn(struct ax_clients *all, struct ax_client *client)
+{
+    all->turns++;
+    if (client->source == NULL)
+        return;
+    client->source->turn = all->turns;
+    client->process->turn = all->turns;
 }
 
 /* ---- states ---- */
@@ -204,11 +254,17 @@ void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_cl
         if (client->state != AX_CLIENT_SERVED && reason != NULL)
             all->refused++;
         all->count[AX_CLIENT_ENDED]++;
+        leave_sources(all, client);
         index_remove(all, client);
         free(client);
         return;
     }
+    if (client->state == AX_CLIENT_HANDSHAKE && client->source != NULL)
+        client->source->connections++;
+    if (state == AX_CLIENT_SERVED)
+        take_turn(all, client);
     client->state = state;
+    client->is_watched = false;
     enlist(all, client);
 }
 

@@ -19,6 +19,7 @@
 
 #include "daemon/peer.h"
 #include "daemon/quota.h"
+#include "daemon/origin.h"
 #include "protocol/superblock.h"
 
 enum ax_client_state {
@@ -39,6 +40,9 @@ struct ax_client {
     bool has_certificate; /* it came over TLS, and `fd` leads to its relay */
     bool is_admitted;     /* ... with a name that may come in */
     int fd;               /* WAITING and SERVED: owned; else -1 */
+    bool is_watched;      /* WAITING: it is noticed when its peer hangs up */
+    struct ax_origin *source;  /* a reference; NULL: none was set */
+    struct ax_origin *process; /* the same, of its process where that is known, or else of the same source */
     uint64_t since;       /* on the loop's clock: when it was accepted */
     uint64_t deadline;    /* the same: when its handshake has to be done; UINT64_MAX: at any time */
     unsigned char received[AX_SUPERBLOCK_SIZE]; /* from WAITING on: what was read from it */
@@ -65,6 +69,8 @@ struct ax_clients {
     struct ax_client **buckets;     /* by id modulo their number, a power of two */
     size_t bucket_count;
     uint64_t last_id;
+    struct ax_origins sources;
+    uint64_t turns; /* how often one was chosen to be served */
 };
 
 /* 0, or -1 when there is no memory. */
@@ -75,6 +81,17 @@ void ax_clients_fini(struct ax_clients *all);
 
 /* A new record, in HANDSHAKE. The table owns it; NULL when there is no memory. */
 struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64_t now);
+
+/* Counts it for these sources from now on. 0, or -1 when there is no memory. In HANDSHAKE, once. */
+int ax_client_come_from(struct ax_clients *all, struct ax_client *client, const struct ax_origin_key *source,
+                        const struct ax_origin_key *process);
+
+/*
+ * Who of those in WAITING is to be served next; NULL: there is none. By turns the one that has waited longest, and one of
+ * the source, and of that of the process, whose turn was longest ago: so a source that has many connections, or a process
+ * of a user, does not keep others waiting, nor can those who are always new. Takes a time that grows with how many wait.
+ */
+struct ax_client *ax_clients_choose(const struct ax_clients *all);
 
 /*
  * Moves a client to a later state; `reason` is for the log and may be NULL. A refused or broken connection has a

@@ -16,14 +16,23 @@
 #define MAGIC_SIZE 4
 #define TLS_HELLO 0x1603u /* what the first record of TLS begins with */
 
+#define LOOKED_AT 32 /* handshakes among which the one is chosen that goes */
+#define TRIES 8      /* of those that go on when they get their turn, before one has to go all the same */
+
 /* The newest version that we speak. Those of the wire are 0.1.x and 0.2.x. */
 static const struct ax_version our_version = {0, 2, 0};
+
+/* Lists that a handshake is in. */
+enum list { ALL, LANE, SOURCE, LISTS };
 
 struct ax_handshake {
     uv_poll_t *poll; /* owned by the loop */
     struct ax_handshakes *set;
+    struct ax_origin *source; /* borrowed */
+    enum ax_handshake_stage stage;
     int fd;             /* owned */
-    struct ax_tls *tls; /* owned; NULL: there is none, or its handshake is done */
+    bool needs_tls;     /* its handshake is not done */
+    struct ax_tls *tls; /* owned; NULL: there is none yet, or none any more */
     int wanted;         /* what it waits for */
     void *arg;
     uint64_t deadline; /* on the loop's clock */
@@ -33,8 +42,10 @@ struct ax_handshake {
     size_t message_size;
     unsigned char received[AX_SUPERBLOCK_SIZE];
     size_t size;
-    struct ax_handshake *next;
-    struct ax_handshake *previous;
+    struct {
+        struct ax_handshake *next;
+        struct ax_handshake *previous;
+    } links[LISTS];
 };
 
 /* ---- what is acceptable ---- */
@@ -104,7 +115,71 @@ static void answer_refused(int fd, const unsigned char *received, size_t size)
     }
 }
 
-/* ---- the list, and its timer ---- */
+/* ---- lists, and the timer ---- */
+
+static void append(struct ax_handshake **first, struct ax_handshake **last, struct ax_handshake *handshake,
+                   enum list list)
+{
+    handshake->links[list].next = NULL;
+    handshake->links[list].previous = *last;
+    if (*last != NULL)
+        (*last)->links[list].next = handshake;
+    else
+        *first = handshake;
+    *last = handshake;
+}
+
+static void take_out(struct ax_handshake **first, struct ax_handshake **last, struct ax_handshake *handshake,
+                     enum list list)
+{
+    struct ax_handshake *next = handshake->links[list].next;
+    struct ax_handshake *previous = handshake->links[list].previous;
+
+    if (previous != NULL)
+        previous->links[list].next = next;
+    else
+        *first = next;
+    if (next != NULL)
+        next->links[list].previous = previous;
+    else
+        *last = previous;
+}
+
+static struct ax_handshake_lane *lane_of(const struct ax_handshake *handshake)
+{
+    return &handshake->set->lanes[handshake->source->key.lane];
+}
+
+/* Into the lists of its stage. */
+static void join_stage(struct ax_handshake *handshake)
+{
+    struct ax_handshake_lane *lane = lane_of(handshake);
+    struct ax_origin *source = handshake->source;
+    enum ax_handshake_stage stage = handshake->stage;
+
+    append(&lane->first[stage], &lane->last[stage], handshake, LANE);
+    append(&source->first[stage], &source->last[stage], handshake, SOURCE);
+}
+
+static void leave_stage(struct ax_handshake *handshake)
+{
+    struct ax_handshake_lane *lane = lane_of(handshake);
+    struct ax_origin *source = handshake->source;
+    enum ax_handshake_stage stage = handshake->stage;
+
+    take_out(&lane->first[stage], &lane->last[stage], handshake, LANE);
+    take_out(&source->first[stage], &source->last[stage], handshake, SOURCE);
+}
+
+/* Nobody falls back. */
+static void reach(struct ax_handshake *handshake, enum ax_handshake_stage stage)
+{
+    if (handshake->stage >= stage)
+        return;
+    leave_stage(handshake);
+    handshake->stage = stage;
+    join_stage(handshake);
+}
 
 static void on_timer(uv_timer_t *timer);
 
@@ -122,12 +197,10 @@ static void enlist(struct ax_handshake *handshake)
 {
     struct ax_handshakes *set = handshake->set;
 
-    handshake->previous = set->last;
-    if (set->last != NULL)
-        set->last->next = handshake;
-    else
-        set->first = handshake;
-    set->last = handshake;
+    append(&set->first, &set->last, handshake, ALL);
+    join_stage(handshake);
+    lane_of(handshake)->count++;
+    handshake->source->handshakes++;
     set->count++;
     if (set->count == 1)
         schedule(set);
@@ -138,14 +211,10 @@ static void delist(struct ax_handshake *handshake)
     struct ax_handshakes *set = handshake->set;
     bool was_first = set->first == handshake;
 
-    if (handshake->previous != NULL)
-        handshake->previous->next = handshake->next;
-    else
-        set->first = handshake->next;
-    if (handshake->next != NULL)
-        handshake->next->previous = handshake->previous;
-    else
-        set->last = handshake->previous;
+    take_out(&set->first, &set->last, handshake, ALL);
+    leave_stage(handshake);
+    lane_of(handshake)->count--;
+    handshake->source->handshakes--;
     set->count--;
     if (was_first)
         schedule(set);
@@ -226,6 +295,7 @@ static enum turn receive(struct ax_handshake *handshake, unsigned char *bytes, s
 
     if (received > 0) {
         *size += (size_t)received;
+        reach(handshake, AX_STAGE_BEGUN);
         return TURN_READ;
     }
     if (received < 0 && (errno == EAGAIN || errno == EINTR))
@@ -291,6 +361,8 @@ static bool take_message(struct ax_handshake *handshake)
         return false;
     }
     handshake->needs_proof = step == AX_EXCHANGE_GOES_ON;
+    if (step == AX_EXCHANGE_DONE)
+        reach(handshake, AX_STAGE_KNOWN);
     return true;
 }
 
@@ -347,7 +419,9 @@ static bool move_on(struct ax_handshake *handshake)
     struct ax_tls *tls = handshake->tls;
     int code;
 
+    reach(handshake, AX_STAGE_KNOWN);
     close_poll(handshake);
+    handshake->needs_tls = false;
     handshake->tls = NULL;
     handshake->wanted = UV_READABLE;
     handshake->fd = set->secured(set, handshake->arg, handshake->fd, tls);
@@ -357,11 +431,37 @@ static bool move_on(struct ax_handshake *handshake)
     return code == 0;
 }
 
+/* Makes TLS as soon as there is something to read. Returns whether the handshake goes on. */
+static bool begin_tls(struct ax_handshake *handshake)
+{
+    struct ax_handshakes *set = handshake->set;
+    unsigned char byte;
+    ssize_t there = recv(handshake->fd, &byte, 1, MSG_PEEK);
+
+    if (there < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (there <= 0) {
+        end_failed(handshake, there == 0 ? NULL : strerror(errno));
+        return false;
+    }
+    handshake->tls = set->make_tls(set, handshake->arg, handshake->fd);
+    if (handshake->tls == NULL) {
+        end_failed(handshake, strerror(ENOMEM));
+        return false;
+    }
+    reach(handshake, AX_STAGE_BEGUN);
+    return true;
+}
+
 /* Goes on with TLS. Returns whether the handshake goes on. */
 static bool secure(struct ax_handshake *handshake)
 {
     char reason[AX_SENTENCE_SIZE];
 
+    if (handshake->tls == NULL && !begin_tls(handshake))
+        return false;
+    if (handshake->tls == NULL)
+        return true;
     switch (handshake->tls->methods->accept(handshake->tls, reason, sizeof reason)) {
     case AX_TLS_OK:
         return move_on(handshake);
@@ -384,9 +484,9 @@ static bool secure(struct ax_handshake *handshake)
 /* Does what can be done now. Returns whether the handshake goes on. */
 static bool step(struct ax_handshake *handshake)
 {
-    if (handshake->tls != NULL && !secure(handshake))
+    if (handshake->needs_tls && !secure(handshake))
         return false;
-    return handshake->tls != NULL || read_some(handshake);
+    return handshake->needs_tls || read_some(handshake);
 }
 
 /* We may have been stopped: who has spoken meanwhile is not late. */
@@ -428,7 +528,77 @@ static void on_ready(uv_poll_t *poll, int status, int events)
         end_failed(handshake, "The connection broke");
 }
 
-static struct ax_handshake *new_handshake(struct ax_handshakes *set, int fd, struct ax_tls *tls, void *arg)
+/* ---- making room ---- */
+
+/* The lane that has most beyond its own places, if the next handshake is of `newest`, which may lose one itself. */
+static struct ax_handshake_lane *find_fullest(const struct ax_handshakes *set, const struct ax_handshake_lane *newest)
+{
+    struct ax_handshake_lane *fullest = NULL;
+    size_t most = 0;
+
+    for (size_t i = 0; i < set->lane_count; i++) {
+        struct ax_handshake_lane *lane = &set->lanes[i];
+        size_t held = lane->count + (lane == newest);
+        size_t beyond = held > set->lane_share ? held - set->lane_share : 0;
+
+        if (lane->count == 0 || (fullest != NULL && (beyond < most || (beyond == most && lane != newest))))
+            continue;
+        fullest = lane;
+        most = beyond;
+    }
+    return fullest;
+}
+
+/* Of the oldest few at the lowest stage, one whose source has most. */
+static struct ax_handshake *choose_of_lane(const struct ax_handshake_lane *lane)
+{
+    struct ax_handshake *chosen = NULL;
+
+    for (int stage = 0; stage < AX_HANDSHAKE_STAGES && chosen == NULL; stage++) {
+        struct ax_handshake *next = lane->first[stage];
+
+        for (int i = 0; i < LOOKED_AT && next != NULL; i++, next = next->links[LANE].next)
+            if (chosen == NULL || next->source->handshakes > chosen->source->handshakes)
+                chosen = next;
+    }
+    return chosen;
+}
+
+static struct ax_handshake *choose_of_source(const struct ax_origin *source)
+{
+    int stage = 0;
+
+    while (source->first[stage] == NULL)
+        stage++;
+    return source->first[stage];
+}
+
+/* Who is to go so that one more of this source has a place; NULL: there is room. */
+static struct ax_handshake *choose(const struct ax_handshakes *set, const struct ax_origin *source)
+{
+    if (source->handshakes >= set->source_limit)
+        return choose_of_source(source);
+    if (set->count >= set->limit)
+        return choose_of_lane(find_fullest(set, &set->lanes[source->key.lane]));
+    return NULL;
+}
+
+/* Who has spoken meanwhile may have ended, or got further than others: of many peers that come at once most have. */
+static void make_room(struct ax_handshakes *set, const struct ax_origin *source)
+{
+    struct ax_handshake *chosen;
+
+    for (int i = 1; (chosen = choose(set, source)) != NULL; i++) {
+        enum ax_handshake_stage stage = chosen->stage;
+
+        if (step(chosen) && (chosen->stage == stage || i >= TRIES))
+            end_failed(chosen, "Too many peers are in their handshake");
+    }
+}
+
+/* ---- adding one ---- */
+
+static struct ax_handshake *new_handshake(struct ax_handshakes *set, int fd, bool needs_tls, void *arg)
 {
     struct ax_handshake *handshake = calloc(1, sizeof *handshake);
 
@@ -437,7 +607,7 @@ static struct ax_handshake *new_handshake(struct ax_handshakes *set, int fd, str
     *handshake = (struct ax_handshake){
         .set = set,
         .fd = fd,
-        .tls = tls,
+        .needs_tls = needs_tls,
         .wanted = UV_READABLE,
         .arg = arg,
         .deadline = uv_now(set->loop) + set->timeout_ms,
@@ -448,34 +618,43 @@ static struct ax_handshake *new_handshake(struct ax_handshakes *set, int fd, str
     return NULL;
 }
 
-void ax_handshakes_add(struct ax_handshakes *set, int fd, struct ax_tls *tls, bool needs_proof, void *arg)
+void ax_handshakes_add(struct ax_handshakes *set, struct ax_origin *source, int fd, bool needs_tls, bool needs_proof,
+                       void *arg)
 {
-    struct ax_handshake *handshake = new_handshake(set, fd, tls, arg);
+    struct ax_handshake *handshake = new_handshake(set, fd, needs_tls, arg);
 
     if (handshake == NULL) {
-        if (tls != NULL)
-            tls->methods->free(tls);
         close(fd);
         set->failed(set, arg, strerror(ENOMEM));
         return;
     }
     handshake->needs_proof = needs_proof;
-    /* The oldest goes, unless it has spoken meanwhile: of many peers that come at once most have. */
-    if (set->count >= set->limit && step(set->first))
-        end_failed(set->first, "Too many peers are in their handshake");
+    handshake->source = source;
+    make_room(set, source);
     enlist(handshake);
     go_on(handshake); /* mostly its bytes are there already */
 }
 
 /* ---- all of them ---- */
 
-int ax_handshakes_init(struct ax_handshakes *set, uv_loop_t *loop, uint32_t timeout_ms, size_t limit,
-                       ax_handshake_done_fn *done, ax_handshake_failed_fn *failed)
+int ax_handshakes_init(struct ax_handshakes *set, uv_loop_t *loop, uint32_t timeout_ms,
+                       struct ax_handshake_limits limits, ax_handshake_done_fn *done, ax_handshake_failed_fn *failed)
 {
     int code;
 
-    *set =
-        (struct ax_handshakes){.loop = loop, .timeout_ms = timeout_ms, .limit = limit, .done = done, .failed = failed};
+    *set = (struct ax_handshakes){
+        .loop = loop,
+        .timeout_ms = timeout_ms,
+        .limit = limits.all,
+        .source_limit = limits.of_source,
+        .lane_count = limits.lanes,
+        .lane_share = limits.all / 2 / limits.lanes,
+        .done = done,
+        .failed = failed,
+    };
+    set->lanes = calloc(limits.lanes, sizeof *set->lanes);
+    if (set->lanes == NULL)
+        return UV_ENOMEM;
     code = uv_timer_init(loop, &set->timer);
     set->timer.data = set;
     uv_unref((uv_handle_t *)&set->timer);
@@ -487,7 +666,7 @@ void ax_handshakes_set_timeout(struct ax_handshakes *set, uint32_t timeout_ms)
 {
     uint64_t latest = uv_now(set->loop) + timeout_ms;
 
-    for (struct ax_handshake *handshake = set->first; handshake != NULL; handshake = handshake->next)
+    for (struct ax_handshake *handshake = set->first; handshake != NULL; handshake = handshake->links[ALL].next)
         if (set->timeout_ms == 0 || handshake->deadline > latest)
             handshake->deadline = latest;
     set->timeout_ms = timeout_ms;
@@ -502,5 +681,7 @@ void ax_handshakes_fail_all(struct ax_handshakes *set, const char *reason)
 
 void ax_handshakes_fini(struct ax_handshakes *set)
 {
+    free(set->lanes);
+    set->lanes = NULL;
     uv_close((uv_handle_t *)&set->timer, NULL);
 }

@@ -20,7 +20,7 @@
 #include "daemon/texts.h"
 
 #define AX_DURATION_NONE 0u    /* milliseconds: no limit */
-#define AX_OPTIONS_MAX 40      /* rows of the table */
+#define AX_OPTIONS_MAX 48      /* rows of the table */
 #define AX_OPTION_NAME_SIZE 48 /* of a name as it is written, with the final NUL: longer ones are unknown */
 
 #define AX_OPTIONS_VARIABLE "ACROSSD_" /* what names of variables begin with */
@@ -49,6 +49,8 @@ struct ax_options {
     uint32_t spare_workers;
     uint32_t max_connections; /* 0: as many as suit the isolation */
     uint32_t max_handshakes;  /* at least 1 */
+    uint32_t max_connections_per_source; /* 0: no limit but the one of all */
+    uint32_t max_handshakes_per_source;  /* 0: all but an eighth */
     uint32_t grace_ms;
     uint32_t handshake_timeout_ms; /* or AX_DURATION_NONE */
     uint32_t timeout_ms;           /* or AX_DURATION_NONE */

@@ -280,6 +280,11 @@ static const struct ax_child_events child_events = {
     .gone = on_child_gone,
 };
 
+bool ax_pool_has_open(const struct ax_pool *pool)
+{
+    return pool->lists[AX_POOL_OPEN].first != NULL;
+}
+
 struct ax_child *ax_pool_give(struct ax_pool *pool, struct ax_client *client, uint32_t handshake_ms, int *code)
 {
     *code = 0;
@@ -464,11 +469,20 @@ static void fill(struct ax_pool *pool)
     watch_silence(pool);
 }
 
+/* Connections have gone that workers were asked for: those that nobody needs then go, too. */
+static void note_surplus(struct ax_pool *pool)
+{
+    if (!is_shared(pool) && pool->state == AX_POOL_RUNNING && unused(pool) > pool->waiting + spares_wanted(pool) &&
+        !uv_is_active((uv_handle_t *)&pool->demand_timer))
+        uv_timer_start(&pool->demand_timer, on_demand_timer, DEMAND_MS, DEMAND_MS);
+}
+
 void ax_pool_demand(struct ax_pool *pool, size_t waiting)
 {
     note_shortage(pool, waiting > pool->waiting ? waiting - pool->waiting : 0);
     pool->waiting = waiting;
     fill(pool);
+    note_surplus(pool);
 }
 
 /* ---- zygotes ---- */

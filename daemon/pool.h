@@ -117,6 +117,9 @@ void ax_pool_start(struct ax_pool *pool);
 /* So many connections wait for a worker. */
 void ax_pool_demand(struct ax_pool *pool, size_t waiting);
 
+/* Whether ax_pool_give() may find a worker. */
+bool ax_pool_has_open(const struct ax_pool *pool);
+
 /* Hands a client to a worker. NULL: none can take it now; *code is 0, or an errno when it is the client's fault. */
 struct ax_child *ax_pool_give(struct ax_pool *pool, struct ax_client *client, uint32_t handshake_ms, int *code);
 

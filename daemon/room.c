@@ -17,6 +17,24 @@
 #define FILES_RELAY 2u
 #define FILES_OWN 32u
 
+/* One in so many handshakes is not for the source that has all others. */
+#define KEPT_BACK 8u
+
+/* `wanted` 0: `most`. */
+static size_t at_most(size_t wanted, size_t most)
+{
+    return wanted > 0 && wanted < most ? wanted : most;
+}
+
+static void find_room_of_source(struct ax_room *room, const struct ax_options *options)
+{
+    size_t most = room->handshakes - room->handshakes / KEPT_BACK;
+
+    room->connections_of_source = at_most(options->max_connections_per_source, room->connections);
+    room->handshakes_of_source =
+        options->max_handshakes_per_source > 0 ? at_most(options->max_handshakes_per_source, room->handshakes) : most;
+}
+
 struct ax_room ax_room_find(const struct ax_options *options, bool has_tls)
 {
     bool is_shared = options->isolation == AX_ISOLATION_SHARED;
@@ -35,5 +53,6 @@ struct ax_room ax_room_find(const struct ax_options *options, bool has_tls)
     else
         ax_log(AX_LOG_WARNING, "connections are limited to %zu, since this process may have only %zu open files",
                room.connections, files);
+    find_room_of_source(&room, options);
     return room;
 }

@@ -14,7 +14,9 @@
 
 struct ax_room {
     size_t connections; /* at least 1 */
-    size_t handshakes;
+    size_t handshakes;            /* at least 1 */
+    size_t connections_of_source; /* the same of one source; at least 1 */
+    size_t handshakes_of_source;
 };
 
 /*

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <uv.h>
@@ -18,6 +19,7 @@
 #include "daemon/client.h"
 #include "daemon/farewell.h"
 #include "daemon/handshake.h"
+#include "daemon/hangup.h"
 #include "daemon/identity.h"
 #include "daemon/interpreter.h"
 #include "daemon/listener.h"
@@ -34,6 +36,7 @@
 #include "daemon/secret.h"
 #include "daemon/sentence.h"
 #include "daemon/sockets.h"
+#include "daemon/origin.h"
 #include "daemon/status.h"
 
 #define STATUS_MS 1000u /* between two that the service manager is told */
@@ -67,6 +70,8 @@ struct supervisor {
     struct ax_acceptor acceptor;
     struct ax_handshakes handshakes;
     struct ax_clients clients;
+    struct ax_hangups hangups;  /* of clients that wait */
+    size_t connections_of_source; /* that each source may have */
     struct ax_peer_rules rules;
     struct ax_identity *identity; /* owned; NULL: there is no TLS */
     struct ax_relays relays;
@@ -147,6 +152,39 @@ static void watch_waiting(struct supervisor *supervisor)
                        0);
 }
 
+/* Those who have just begun to wait are at the end, or, if they wait once more, at the beginning. */
+static void watch_for_hangups(struct supervisor *supervisor)
+{
+    struct ax_clients *all = &supervisor->clients;
+    struct ax_client *client;
+
+    for (client = all->last[AX_CLIENT_WAITING]; client != NULL && !client->is_watched; client = client->previous) {
+        ax_hangups_add(&supervisor->hangups, client->fd, client->id);
+        client->is_watched = true;
+    }
+    for (client = all->first[AX_CLIENT_WAITING]; client != NULL && !client->is_watched; client = client->next) {
+        ax_hangups_add(&supervisor->hangups, client->fd, client->id);
+        client->is_watched = true;
+    }
+}
+
+static void end_hung_up(struct supervisor *supervisor, struct ax_client *client)
+{
+    end_client(supervisor, client, "The peer hung up before it was served");
+}
+
+static void on_hung_up(void *owner, uint64_t id)
+{
+    struct supervisor *supervisor = owner;
+    struct ax_client *client = ax_clients_find(&supervisor->clients, id);
+
+    if (client == NULL || client->state != AX_CLIENT_WAITING || !ax_hangup_has(client->fd))
+        return;
+    end_hung_up(supervisor, client);
+    watch_waiting(supervisor);
+    ax_pool_demand(&supervisor->pool, supervisor->clients.count[AX_CLIENT_WAITING]);
+}
+
 /* Milliseconds of its handshake; 0: it has no end. One that is over has not been refused yet, and is not to begin anew. */
 static uint32_t time_left(const struct ax_client *client, uint64_t now)
 {
@@ -162,21 +200,29 @@ static void dispatch(struct supervisor *supervisor)
     uint64_t now = uv_now(&supervisor->loop);
     struct ax_client *client;
 
-    while ((client = all->first[AX_CLIENT_WAITING]) != NULL) {
+    while (ax_pool_has_open(&supervisor->pool) && (client = ax_clients_choose(all)) != NULL) {
+        struct ax_child *child;
         int code;
-        struct ax_child *child = ax_pool_give(&supervisor->pool, client, time_left(client, now), &code);
 
+        if (ax_hangup_has(client->fd)) { /* and it needs no worker */
+            end_hung_up(supervisor, client);
+            continue;
+        }
+        child = ax_pool_give(&supervisor->pool, client, time_left(client, now), &code);
         if (child == NULL && code == 0)
             break;
         if (child == NULL) {
             refuse(supervisor, client, strerror(-code));
             continue;
         }
+        if (client->is_watched)
+            ax_hangups_remove(&supervisor->hangups, client->fd);
         client->child = child;
         ax_client_move(all, client, AX_CLIENT_SERVED, NULL);
         status_changed(supervisor);
     }
     watch_waiting(supervisor);
+    watch_for_hangups(supervisor);
     ax_pool_demand(&supervisor->pool, all->count[AX_CLIENT_WAITING]);
 }
 
@@ -215,6 +261,11 @@ static int check_client(const struct supervisor *supervisor, const struct ax_cli
     if (open > supervisor->pool.limit && !ax_status_is_request(client->received, client->received_size))
         return ax_sentence(reason, size, "The server has as many connections as it may have: %zu",
                            supervisor->pool.limit);
+    if (client->source->connections > supervisor->connections_of_source &&
+        !ax_status_is_request(client->received, client->received_size))
+        return ax_sentence(reason, size, "The server has as many connections from the same %s as it may have: %zu",
+                           client->source->key.family == AF_UNIX ? "user" : "address",
+                           supervisor->connections_of_source);
     return 0;
 }
 
@@ -262,17 +313,30 @@ static void answer_status(struct supervisor *supervisor, struct ax_client *clien
 
 /* ---- handshakes ---- */
 
-/* The server's side of TLS, where it is spoken. 0, or a negative errno. */
-static int make_tls(const struct supervisor *supervisor, const struct ax_listener *listener, int fd,
-                    struct ax_tls **tls)
+/* The server's side of TLS, with the certificate of this moment. */
+static struct ax_tls *on_tls(struct ax_handshakes *set, void *arg, int fd)
 {
+    const struct supervisor *supervisor = set->data;
     const struct ax_identity *identity = supervisor->identity;
 
-    *tls = NULL;
-    if (listener->address.kind != AX_ADDRESS_TLS)
-        return 0;
-    *tls = identity->crypto->tls_new(identity->context, fd);
-    return *tls != NULL ? 0 : -ENOMEM;
+    (void)arg;
+    return identity->crypto->tls_new(identity->context, fd);
+}
+
+/* NULL: out of memory. */
+static struct ax_client *new_client(struct supervisor *supervisor, const struct ax_listener *listener, int fd,
+                                    const char *peer)
+{
+    struct ax_client *client = ax_client_new(&supervisor->clients, peer, uv_now(&supervisor->loop));
+    struct ax_origin_key source, process;
+
+    if (client == NULL)
+        return NULL;
+    ax_origin_find_key(&source, &process, fd, (uint32_t)(listener - supervisor->acceptor.listeners));
+    if (ax_client_come_from(&supervisor->clients, client, &source, &process) == 0)
+        return client;
+    ax_client_move(&supervisor->clients, client, AX_CLIENT_ENDED, NULL);
+    return NULL;
 }
 
 static void on_accepted(void *arg, const struct ax_listener *listener, int fd)
@@ -281,23 +345,20 @@ static void on_accepted(void *arg, const struct ax_listener *listener, int fd)
     uint64_t now = uv_now(&supervisor->loop);
     uint32_t timeout = supervisor->options->handshake_timeout_ms;
     bool needs_proof = listener->address.kind == AX_ADDRESS_TCP && supervisor->secret != NULL;
-    struct ax_client *client = NULL;
-    struct ax_tls *tls;
+    bool needs_tls = listener->address.kind == AX_ADDRESS_TLS;
+    struct ax_client *client;
     char peer[AX_PEER_TEXT];
 
-    ax_peer_describe(fd, listener->address.kind == AX_ADDRESS_TLS ? "tls" : "tcp", peer, sizeof peer);
-    if (make_tls(supervisor, listener, fd, &tls) == 0)
-        client = ax_client_new(&supervisor->clients, peer, now);
+    ax_peer_describe(fd, needs_tls ? "tls" : "tcp", peer, sizeof peer);
+    client = new_client(supervisor, listener, fd, peer);
     if (client == NULL) {
         ax_log(AX_LOG_WARNING, "a connection from %s was refused: out of memory", peer);
-        if (tls != NULL)
-            tls->methods->free(tls);
         close(fd);
         return;
     }
     client->deadline = timeout == AX_DURATION_NONE ? UINT64_MAX : now + timeout;
-    client->has_certificate = tls != NULL;
-    ax_handshakes_add(&supervisor->handshakes, fd, tls, needs_proof, client);
+    client->has_certificate = needs_tls;
+    ax_handshakes_add(&supervisor->handshakes, client->source, fd, needs_tls, needs_proof, client);
 }
 
 /* The name of its certificate tells most of a peer. */
@@ -479,6 +540,7 @@ static void close_handles(struct supervisor *supervisor)
     uv_timer_start(&supervisor->end_timer, on_end_overdue, END_MS, 0);
     uv_unref((uv_handle_t *)&supervisor->end_timer);
     ax_handshakes_fini(&supervisor->handshakes);
+    ax_hangups_close(&supervisor->hangups);
     ax_reporter_close(&supervisor->reporter);
     ax_reload_close(&supervisor->reload);
     ax_replies_end(&supervisor->replies);
@@ -725,10 +787,16 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         return UV_ENOMEM;
     code = ax_acceptor_init(&supervisor->acceptor, &supervisor->loop, listeners, count, on_accepted, supervisor);
     if (code == 0)
-        code = ax_handshakes_init(&supervisor->handshakes, &supervisor->loop, options->handshake_timeout_ms,
-                                  room.handshakes, on_handshake_done, on_handshake_failed);
+        code = ax_handshakes_init(
+            &supervisor->handshakes, &supervisor->loop, options->handshake_timeout_ms,
+            (struct ax_handshake_limits){room.handshakes, room.handshakes_of_source, count > 0 ? count : 1},
+            on_handshake_done, on_handshake_failed);
+    if (code == 0)
+        code = ax_hangups_init(&supervisor->hangups, &supervisor->loop, on_hung_up, supervisor);
+    supervisor->connections_of_source = room.connections_of_source;
     supervisor->handshakes.data = supervisor;
     supervisor->handshakes.secret = supervisor->secret;
+    supervisor->handshakes.make_tls = on_tls;
     supervisor->handshakes.secured = on_secured;
     if (code == 0)
         code = ax_relays_init(&supervisor->relays, &supervisor->loop, on_relay_gone, on_relay_ended, supervisor);

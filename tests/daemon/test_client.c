@@ -189,6 +189,104 @@ static void test_not_each_of_many_that_break_is_logged(void **state)
     assert_int_equal(all.refused, 0);
 }
 
+/* ---- whose turn it is ---- */
+
+/* A client that waits, of a process of a user. */
+static struct ax_client *wait_as(unsigned char user, unsigned char process)
+{
+    struct ax_client *client = ax_client_new(&all, "peer", 0);
+    const struct ax_origin_key source = {.family = 1, .address = {user}};
+    const struct ax_origin_key part = {.family = AX_ORIGIN_PROCESS, .address = {user, process}};
+
+    assert_int_equal(ax_client_come_from(&all, client, &source, &part), 0);
+    ax_client_move(&all, client, AX_CLIENT_WAITING, NULL);
+    return client;
+}
+
+/* How many are served before this one, and it is. */
+static int serve_until(struct ax_client *client)
+{
+    int before = 0;
+
+    for (;; before++) {
+        struct ax_client *next = ax_clients_choose(&all);
+
+        ax_client_move(&all, next, AX_CLIENT_SERVED, NULL);
+        if (next == client)
+            return before;
+        ax_client_move(&all, next, AX_CLIENT_ENDED, NULL);
+    }
+}
+
+static void test_a_source_with_many_keeps_nobody_waiting(void **state)
+{
+    struct ax_client *other;
+    (void)state;
+
+    for (int i = 0; i < 100; i++)
+        wait_as(1, 1);
+    other = wait_as(2, 9);
+    assert_true(serve_until(other) <= 3);
+    for (int i = 0; i < 10; i++) { /* nor when it has been served already, and goes on being so */
+        struct ax_client *again = wait_as(2, 9);
+
+        assert_true(serve_until(again) <= 3);
+        ax_client_move(&all, other, AX_CLIENT_ENDED, NULL);
+        other = again;
+    }
+}
+
+static void test_a_process_with_many_keeps_no_other_of_its_user_waiting(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        wait_as(1, 1);
+    assert_true(serve_until(wait_as(1, 2)) <= 3);
+}
+
+/* Those who are new each time, as processes or as addresses, do not go first for ever. */
+static void test_newcomers_keep_nobody_waiting_for_ever(void **state)
+{
+    struct ax_client *served = wait_as(1, 1);
+    struct ax_client *again;
+    int before = 0;
+    (void)state;
+
+    serve_until(served); /* and stays, so that its turn is remembered */
+    again = wait_as(1, 1);
+    for (struct ax_client *next = NULL; next != again; before++) {
+        wait_as((unsigned char)(before + 2), 1);
+        next = ax_clients_choose(&all);
+        ax_client_move(&all, next, AX_CLIENT_SERVED, NULL);
+        if (next != again)
+            ax_client_move(&all, next, AX_CLIENT_ENDED, NULL);
+    }
+    assert_true(before <= 2);
+}
+
+static void test_connections_are_counted_by_source(void **state)
+{
+    struct ax_client *clients[3];
+    const struct ax_origin *source;
+    (void)state;
+
+    for (int i = 0; i < 3; i++)
+        clients[i] = wait_as(1, (unsigned char)i);
+    source = clients[0]->source;
+    assert_ptr_equal(source, clients[2]->source);
+    assert_ptr_not_equal(clients[0]->process, clients[2]->process);
+    assert_int_equal(source->connections, 3);
+    ax_client_move(&all, clients[0], AX_CLIENT_SERVED, NULL);
+    assert_int_equal(source->connections, 3);
+    ax_client_return(&all, clients[0]);
+    assert_int_equal(source->connections, 3);
+    ax_client_move(&all, clients[1], AX_CLIENT_ENDED, NULL);
+    assert_int_equal(source->connections, 2);
+    ax_client_move(&all, clients[0], AX_CLIENT_ENDED, NULL);
+    ax_client_move(&all, clients[2], AX_CLIENT_ENDED, NULL);
+    assert_int_equal(all.sources.count, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -202,6 +300,10 @@ int main(void)
         TEST(test_a_reason_is_always_logged),
         TEST(test_not_each_of_many_refusals_is_logged),
         TEST(test_not_each_of_many_that_break_is_logged),
+        TEST(test_a_source_with_many_keeps_nobody_waiting),
+        TEST(test_a_process_with_many_keeps_no_other_of_its_user_waiting),
+        TEST(test_newcomers_keep_nobody_waiting_for_ever),
+        TEST(test_connections_are_counted_by_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,8 +23,11 @@ static struct {
     int fd;
 } results[MANY + 10];
 
+enum { LANES = 3, SOURCES = 4 };
+
 static uv_loop_t loop;
 static struct ax_handshakes set;
+static struct ax_origin sources[LANES][SOURCES];
 
 static void on_done(struct ax_handshakes *handshakes, void *arg, int fd, const unsigned char *received, size_t size)
 {
@@ -48,30 +51,51 @@ static void on_failed(struct ax_handshakes *handshakes, void *arg, const char *r
     snprintf(results[number].reason, sizeof results[number].reason, "%s", reason != NULL ? reason : "(none)");
 }
 
+static void start_limited(uint32_t timeout_ms, size_t limit, size_t source_limit)
+{
+    const struct ax_handshake_limits limits = {limit, source_limit, LANES};
+
+    memset(results, 0, sizeof results);
+    memset(sources, 0, sizeof sources);
+    for (uint32_t i = 0; i < LANES; i++)
+        for (int j = 0; j < SOURCES; j++)
+            sources[i][j] = (struct ax_origin){.key = {.lane = i}, .refs = 1};
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(ax_handshakes_init(&set, &loop, timeout_ms, limits, on_done, on_failed), 0);
+}
+
 static void start(uint32_t timeout_ms, size_t limit)
 {
-    memset(results, 0, sizeof results);
-    assert_int_equal(uv_loop_init(&loop), 0);
-    assert_int_equal(ax_handshakes_init(&set, &loop, timeout_ms, limit, on_done, on_failed), 0);
+    start_limited(timeout_ms, limit, limit);
 }
 
 static void finish(void)
 {
     ax_handshakes_fail_all(&set, "over");
+    for (int i = 0; i < LANES; i++) {
+        assert_int_equal(set.lanes[i].count, 0);
+        for (int j = 0; j < SOURCES; j++)
+            assert_int_equal(sources[i][j].handshakes, 0);
+    }
     ax_handshakes_fini(&set);
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-static int add_any(intptr_t number, bool needs_proof, const void *bytes, size_t size)
+static int add_from(struct ax_origin *source, intptr_t number, bool needs_proof, const void *bytes, size_t size)
 {
     int fds[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
     if (size > 0)
         assert_int_equal(write(fds[0], bytes, size), size);
-    ax_handshakes_add(&set, fds[1], NULL, needs_proof, (void *)number);
+    ax_handshakes_add(&set, source, fds[1], false, needs_proof, (void *)number);
     return fds[0];
+}
+
+static int add_any(intptr_t number, bool needs_proof, const void *bytes, size_t size)
+{
+    return add_from(&sources[0][0], number, needs_proof, bytes, size);
 }
 
 /* Adds a handshake; returns the peer's end, with `size` bytes sent already. */
@@ -290,6 +314,16 @@ static int on_secured(struct ax_handshakes *handshakes, void *arg, int fd, struc
     return pair[1];
 }
 
+static struct ax_tls *on_tls(struct ax_handshakes *handshakes, void *arg, int fd)
+{
+    (void)arg;
+    (void)fd;
+
+    assert_ptr_equal(handshakes, &set);
+    fake.is_free = false;
+    return &fake.base;
+}
+
 /* As add(), for a peer over TLS. */
 static int add_tls(intptr_t number, const void *bytes, size_t size)
 {
@@ -299,8 +333,10 @@ static int add_tls(intptr_t number, const void *bytes, size_t size)
     if (size > 0)
         assert_int_equal(write(fds[0], bytes, size), size);
     fake_tls_init(&fake, fds[1]);
+    fake.is_free = true; /* until it is made */
+    set.make_tls = on_tls;
     set.secured = on_secured;
-    ax_handshakes_add(&set, fds[1], &fake.base, false, (void *)number);
+    ax_handshakes_add(&set, &sources[0][0], fds[1], true, false, (void *)number);
     return fds[0];
 }
 
@@ -562,6 +598,111 @@ static void test_an_exchange_has_no_time_of_its_own(void **state)
     finish();
 }
 
+/* ---- who goes when there are too many ---- */
+
+/* Peers by number, from 1: '.' is pending, 'x' has gone, '+' was done. */
+static void check_outcomes(const char *expected)
+{
+    char got[MANY] = "";
+
+    for (size_t i = 0; i < strlen(expected); i++)
+        got[i] = ".+x"[results[i + 1].outcome];
+    assert_string_equal(got, expected);
+}
+
+static int peers[MANY];
+
+/* Peers that say so many bytes each. */
+static void add_some(struct ax_origin *source, int from, int to, size_t size)
+{
+    for (int i = from; i <= to; i++)
+        peers[i] = add_from(source, i, false, plain, size);
+}
+
+static void close_some(int from, int to)
+{
+    for (int i = from; i <= to; i++)
+        close(peers[i]);
+    finish();
+}
+
+static void test_the_silent_go_before_those_who_have_begun(void **state)
+{
+    (void)state;
+    start(10000, 4);
+    add_some(&sources[0][0], 1, 1, 5);
+    add_some(&sources[0][0], 2, 3, 0);
+    add_some(&sources[0][0], 4, 4, 1);
+    check_outcomes("....");
+    add_some(&sources[0][0], 5, 6, 0);
+    check_outcomes(".xx...");
+    add_some(&sources[0][0], 7, 9, 3);
+    check_outcomes("xxx.xx...");
+    close_some(1, 9);
+}
+
+/* A flood of one source is its own business, wherever there is room. */
+static void test_a_source_has_its_limit(void **state)
+{
+    (void)state;
+    start_limited(10000, 8, 2);
+    add_some(&sources[0][0], 1, 4, 0);
+    check_outcomes("xx..");
+    add_some(&sources[0][1], 5, 6, 0);
+    add_some(&sources[0][0], 7, 20, 0);
+    check_outcomes("xxxx..xxxxxxxxxxxx..");
+    assert_int_equal(sources[0][0].handshakes, 2);
+    close_some(1, 20);
+}
+
+/* Where all places are taken, the source that has most makes room. */
+static void test_the_greediest_source_makes_room(void **state)
+{
+    (void)state;
+    start(10000, 6);
+    add_some(&sources[0][0], 1, 1, 0);
+    add_some(&sources[0][1], 2, 6, 0);
+    add_some(&sources[0][2], 7, 7, 0);
+    check_outcomes(".x.....");
+    add_some(&sources[0][3], 8, 9, 0);
+    check_outcomes(".xxx.....");
+    close_some(1, 9);
+}
+
+/* A listening socket's own places are not for those of others, however far they have come and however many they are. */
+static void test_a_flood_of_one_lane_leaves_others_their_places(void **state)
+{
+    (void)state;
+    start(10000, 12); /* two for each lane, and six for all */
+    add_some(&sources[2][0], 1, 2, 0);
+    add_some(&sources[0][0], 3, 40, 5);
+    add_some(&sources[1][0], 41, 80, 5);
+    assert_int_equal(results[1].outcome, PENDING);
+    assert_int_equal(results[2].outcome, PENDING);
+    assert_int_equal(set.count, 12);
+    assert_true(set.lanes[0].count >= 2);
+    add_some(&sources[2][0], 81, 81, 0);
+    assert_int_equal(results[1].outcome, PENDING);
+    assert_int_equal(results[81].outcome, PENDING);
+    assert_int_equal(set.lanes[2].count, 3);
+    close_some(1, 81);
+}
+
+static void test_one_that_has_spoken_meanwhile_is_not_crowded_out(void **state)
+{
+    (void)state;
+    start(10000, 2);
+    add_some(&sources[0][0], 1, 2, 0);
+    assert_int_equal(write(peers[1], plain, 7), 7);
+    add_some(&sources[0][0], 3, 3, 0);
+    check_outcomes(".x.");
+    assert_int_equal(write(peers[3], plain, sizeof plain), sizeof plain);
+    add_some(&sources[0][0], 4, 4, 0);
+    check_outcomes(".x+.");
+    close(results[3].fd);
+    close_some(1, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -574,6 +715,11 @@ int main(void)
         cmocka_unit_test(test_a_wrong_version_is_answered_with_ours),
         cmocka_unit_test(test_knows_whom_a_worker_can_serve),
         cmocka_unit_test(test_its_time_is_limited_as_a_whole),
+        cmocka_unit_test(test_the_silent_go_before_those_who_have_begun),
+        cmocka_unit_test(test_a_source_has_its_limit),
+        cmocka_unit_test(test_the_greediest_source_makes_room),
+        cmocka_unit_test(test_a_flood_of_one_lane_leaves_others_their_places),
+        cmocka_unit_test(test_one_that_has_spoken_meanwhile_is_not_crowded_out),
         cmocka_unit_test(test_a_superblock_comes_from_elsewhere_after_tls),
         cmocka_unit_test(test_a_tls_that_fails_is_no_handshake),
         cmocka_unit_test(test_tls_counts_in_the_time_and_the_number),

@@ -237,6 +237,38 @@ static void test_a_proof_is_good_for_one_role_and_one_exchange(void **state)
     ax_secret_free(other);
 }
 
+static const struct ax_crypto *real;
+static int comparisons;
+
+static bool count_comparison(const void *left, const void *right, size_t size)
+{
+    comparisons++;
+    assert_int_equal(size, AX_PROOF_SIZE);
+    return real->is_equal(left, right, size);
+}
+
+/* Its time tells nothing of where they differ: that is what ax_crypto.is_equal promises, and nothing else compares. */
+static void test_proofs_are_compared_in_constant_time(void **state)
+{
+    struct ax_secret *secret = read_text("0123456789abcdef");
+    struct ax_crypto counting = *secret->crypto;
+    unsigned char proof[AX_PROOF_SIZE];
+    struct ax_nonces nonces;
+
+    (void)state;
+    fill(&nonces);
+    real = secret->crypto;
+    counting.is_equal = count_comparison;
+    secret->crypto = &counting;
+    assert_int_equal(ax_secret_prove(secret, AX_PROVER_CLIENT, &nonces, proof), 0);
+    assert_true(ax_secret_is_proof(secret, AX_PROVER_CLIENT, &nonces, proof));
+    proof[0] ^= 1;
+    assert_false(ax_secret_is_proof(secret, AX_PROVER_CLIENT, &nonces, proof));
+    assert_int_equal(comparisons, 2);
+    secret->crypto = real;
+    ax_secret_free(secret);
+}
+
 static void test_nonces_differ(void **state)
 {
     unsigned char nonces[2][AX_NONCE_SIZE] = {{0}};
@@ -258,6 +290,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_file_of_another_user_is_refused, make, drop),
         cmocka_unit_test_setup_teardown(test_proofs_are_those_of_the_documentation, make, drop),
         cmocka_unit_test_setup_teardown(test_a_proof_is_good_for_one_role_and_one_exchange, make, drop),
+        cmocka_unit_test_setup_teardown(test_proofs_are_compared_in_constant_time, make, drop),
         cmocka_unit_test(test_nonces_differ),
     };
 

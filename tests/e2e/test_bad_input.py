@@ -134,9 +134,16 @@ def honest(daemon):
         assert conn.call(tasks.add, 3, 4) == 7
 
 
+HUNG_UP = 'The peer hung up before it was served'
+
+
 def expect_warning(daemon, reason, before=''):
-    """Take the warning about one broken connection. `before` is a pattern for what precedes the reason."""
-    daemon.expect(LOG + 'connection [0-9]+ from .* (broke|was refused): {}{}'.format(before, re.escape(reason)))
+    """Take the warning about one broken connection. `before` is a pattern for what precedes the reason.
+
+    The supervisor may have noticed first that the peer has hung up.
+    """
+    reason = '({}{}|{})'.format(before, re.escape(reason), HUNG_UP)
+    daemon.expect(LOG + 'connection [0-9]+ from .* (broke|was refused): ' + reason)
 
 
 STRANGERS = [

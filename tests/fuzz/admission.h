@@ -67,6 +67,7 @@ struct peer {
 /* Of the server, as all peers know it. */
 struct server {
     struct ax_handshakes set;
+    struct ax_origin source; /* of all peers */
     struct ax_relays relays;
     struct ax_secret secret;
     struct ax_secret old_secret; /* from before the last reload */

@@ -37,6 +37,15 @@ static size_t piece; /* peers say so many bytes at once; 0: all that they have t
 
 /* ---- what the server says of its peers ---- */
 
+static struct ax_tls *on_tls(struct ax_handshakes *set, void *arg, int fd)
+{
+    struct peer *peer = arg;
+
+    CHECK(set == &server.set && peer->has_tls && peer->is_free && fd == peer->server_fd);
+    peer->is_free = false;
+    return &peer->tls;
+}
+
 static int on_secured(struct ax_handshakes *set, void *arg, int fd, struct ax_tls *tls)
 {
     struct peer *peer = arg;
@@ -335,6 +344,7 @@ static void add_peer(unsigned how)
         (struct peer){.tls = {&tls_methods}, .outcome = PENDING, .fd = fds[0], .server_fd = fds[1], .worker_fd = -1};
     peer->since = world.now;
     peer->has_tls = (how & 1) != 0;
+    peer->is_free = true; /* until it is made */
     peer->needs_proof = (how & 6) != 0;
     peer->stage = peer->needs_proof ? AT_HELLO : AT_SUPERBLOCK;
     peer->is_disturbed = server.is_faulty;
@@ -345,7 +355,7 @@ static void add_peer(unsigned how)
     if (how & 32)
         say_superblock(peer, how / 64);
     server.is_crowded = server.set.count >= server.set.limit;
-    ax_handshakes_add(&server.set, peer->server_fd, peer->has_tls ? &peer->tls : NULL, peer->needs_proof, peer);
+    ax_handshakes_add(&server.set, &server.source, peer->server_fd, peer->has_tls, peer->needs_proof, peer);
     server.is_crowded = false;
 }
 
@@ -544,9 +554,11 @@ static void start(unsigned settings)
     memcpy(server.secret.bytes, secret, sizeof secret - 1);
     server.old_secret = server.secret;
     server.has_no_timeout = settings & NO_TIMEOUT;
-    CHECK(ax_handshakes_init(&server.set, NULL, server.has_no_timeout ? 0 : TIMEOUT_MS, 1 + (settings & LIMIT), on_done,
+    CHECK(ax_handshakes_init(&server.set, NULL, server.has_no_timeout ? 0 : TIMEOUT_MS,
+                             (struct ax_handshake_limits){1 + (settings & LIMIT), 1 + (settings & LIMIT), 1}, on_done,
                              on_failed) == 0);
     CHECK(ax_relays_init(&server.relays, NULL, on_relay_gone, on_relay_ended, NULL) == 0);
+    server.set.make_tls = on_tls;
     server.set.secured = on_secured;
     server.set.secret = settings & SECRET ? &server.secret : NULL;
     peer_count = 0;
@@ -594,7 +606,7 @@ static void finish(bool peers_go_first)
         world_run();
     }
     for (size_t i = 0; i < peer_count; i++)
-        CHECK(peers[i].outcome >= ADMITTED && peers[i].is_free == peers[i].has_tls);
+        CHECK(peers[i].outcome >= ADMITTED && peers[i].is_free);
     CHECK(server.relays.count == 0 && server.set.count == 0 && server.set.first == NULL);
     ax_handshakes_fini(&server.set);
     world_run();

@@ -184,6 +184,8 @@ ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
 {
     struct socket *socket = socket_of(fd);
 
+    if (flags == MSG_PEEK) /* whether there is something */
+        return socket->size > 0 ? 1 : socket->is_reset ? fail(ECONNRESET) : is_at_end(socket) ? 0 : fail(EAGAIN);
     CHECK(size > 0 && (flags & ~MSG_DONTWAIT) == 0);
     if (!socket->is_targets && has_fault(WORLD_FAULT_RECV_INTERRUPTED))
         return fail(EINTR);

@@ -53,6 +53,15 @@ def test_different_secrets_do_not():
     assert isinstance(server, across.ProtocolError) and str(server) == 'The peer has another secret'
 
 
+def test_proofs_are_compared_in_constant_time(monkeypatch):
+    """Not by their time, which no test can measure here, but by the function that does it."""
+    compared = []
+    compare = _secret.hmac.compare_digest
+    monkeypatch.setattr(_secret.hmac, 'compare_digest', lambda *both: compared.append(both) or compare(*both))
+    assert talk(SECRET, SECRET) == (None, None)
+    assert len(compared) == 2 and all(left == right and len(left) == 32 for left, right in compared)
+
+
 @pytest.mark.parametrize('received, missing', [(b'', 40), (b'\x5e\xc2', 38), (b'\x5e\xc2\xe7\x01', 36), (b'GET ', 12)])
 def test_knows_how_much_is_still_to_come(received, missing):
     assert _secret.missing(received) == missing
