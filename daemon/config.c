@@ -289,6 +289,7 @@ int ax_config_load(struct ax_options *options, int argc, char *const *argv, char
     ax_options_override(options, &layers.file);
     ax_options_override(options, &layers.environment);
     ax_options_override(options, &layers.command_line);
+    ax_options_settle(options);
     free(options->config);
     options->config = file;
     if (result < 0)

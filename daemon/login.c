@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,6 +18,11 @@
 #include "daemon/peer.h"
 #include "daemon/sentence.h"
 #include "embed/host.h"
+
+/* As a login has them, whatever acrossd was started with: it may have raised the limit for its own sake. */
+#define PEER_UMASK 022
+#define PEER_FILES 1024       /* the soft limit: programs that use select() can do no more */
+#define PEER_FILES_MAX 524288 /* the hard one */
 
 /* ---- the environment ---- */
 
@@ -103,11 +110,30 @@ static int become(const struct ax_peer *peer, char *error, size_t size)
     return 0;
 }
 
+static rlim_t lesser(rlim_t left, rlim_t right)
+{
+    return left < right ? left : right;
+}
+
+/* Users can raise none of them but the soft limit. */
+static void set_limits(void)
+{
+    struct rlimit limit;
+
+    umask(PEER_UMASK);
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_max = lesser(limit.rlim_max, PEER_FILES_MAX);
+    limit.rlim_cur = lesser(limit.rlim_max, PEER_FILES);
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static void settle(const struct ax_options *options, const struct ax_account *account)
 {
     const char *const variables[] = {"HOME",        account->home, "USER",         account->name, "LOGNAME",
                                      account->name, "SHELL",       account->shell, NULL};
 
+    set_limits();
     ax_host_set_variables(variables);
     if (options->chdir == NULL && chdir(account->home) < 0 && chdir("/") < 0)
         return; /* it stays where acrossd was started; relative names are the user's business */

@@ -26,9 +26,10 @@ char **ax_login_make_environment(char *const *environment);
 void ax_login_prepare(void);
 
 /*
- * Becomes the peer of this accepted unix socket, with its user, its groups and no others, with the environment of that
- * user, and in its home, or in / if that cannot be entered; with --chdir the folder stays. For the main thread of a
- * worker, which has its interpreter, is its keeper's child, and has not served anybody.
+ * Becomes the peer of this accepted unix socket, with its user, its groups and no others, with the environment, the
+ * file mode mask and the limit of open files of a login of that user, and in its home, or in / if that cannot be
+ * entered; with --chdir the folder stays. For the main thread of a worker, which has its interpreter, is its keeper's
+ * child, and has not served anybody.
  *
  * 0, or -1 with a sentence: then the process may be anything in between, and has to end without serving.
  */

@@ -62,6 +62,8 @@ static const struct option table[] = {
     {"allow-gid", "GROUP", AX_VALUE_TEXTS, AT(allow_gid), 0, NULL, "the same for all members of a group; repeatable"},
     {"run-as-peer", NULL, AX_VALUE_FLAG, AT(run_as_peer), WORKER, NULL,
      "run each connection's calls as the user who made it; only root may say so; unix sockets only"},
+    {"no-new-privileges", NULL, AX_VALUE_FLAG, AT(no_new_privileges), WORKER, NULL,
+     "let calls gain no rights by the programs that they start, such as sudo; with --run-as-peer that is the default"},
     {"socket-mode", "MODE", AX_VALUE_MODE, AT(socket_mode), 0, "600", "permissions of unix sockets, in octal"},
     {"socket-group", "GROUP", AX_VALUE_TEXT, AT(socket_group), 0, NULL, "the group of unix sockets"},
     {"secret-file", "FILE", AX_VALUE_TEXT, AT(secret_file), 0, NULL,
@@ -115,6 +117,13 @@ void ax_options_init(struct ax_options *options)
     for (size_t i = 0; i < TABLE_SIZE; i++)
         if (table[i].fallback != NULL)
             ax_value_set(place_of(options, i), table[i].kind, table[i].name, table[i].fallback, error, sizeof error);
+}
+
+void ax_options_settle(struct ax_options *options)
+{
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        if (value_of(options, i) == &options->no_new_privileges && options->sources[i].level == AX_LEVEL_DEFAULT)
+            options->no_new_privileges = options->run_as_peer;
 }
 
 void ax_options_fini(struct ax_options *options)

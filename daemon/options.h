@@ -59,6 +59,7 @@ struct ax_options {
     struct ax_texts allow_uid;     /* names or numbers of users; empty: everyone whom the socket's mode lets in */
     struct ax_texts allow_gid;     /* the same of groups */
     bool run_as_peer;
+    bool no_new_privileges; /* of workers; where nobody says so: as run_as_peer */
     mode_t socket_mode;
     char *socket_group; /* owned; NULL: the process's own */
     char *secret_file;  /* owned; NULL: TCP demands none */
@@ -89,6 +90,9 @@ struct ax_options {
 /* Sets every default. */
 void ax_options_init(struct ax_options *options);
 void ax_options_fini(struct ax_options *options);
+
+/* Sets those defaults that depend on other settings, once all layers are there. */
+void ax_options_settle(struct ax_options *options);
 
 /*
  * Sets one setting of a layer from text; all of a layer come from the same level. The name is written as it is there:

@@ -50,6 +50,7 @@ static struct ax_options *read_options(const struct task *task, char *error, siz
     }
     options->isolation = task->present.isolation;
     options->run_as_peer = task->present.run_as_peer;
+    ax_options_settle(options);
     return options;
 }
 

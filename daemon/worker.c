@@ -257,6 +257,8 @@ static void become_ordinary(const struct ax_options *options)
         (void)!write(oom_fd, OOM_SCORE, strlen(OOM_SCORE));
         close(oom_fd);
     }
+    if (options->no_new_privileges)
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (options->worker_memory > 0) {
         const struct rlimit limit = {options->worker_memory, options->worker_memory};
 

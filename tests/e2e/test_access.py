@@ -5,6 +5,7 @@ import concurrent.futures
 import os
 import platform
 import pwd
+import resource
 import re
 import signal
 import socket
@@ -125,6 +126,40 @@ def test_calls_run_as_whoever_connects(make_peers_daemon, uid, gid, groups):
         assert conn.call(peer.get_c_variable, 'HOME') == home
         assert conn.call(os.getcwd) in (home, '/')
         assert os.stat('/proc/{}'.format(conn.call(os.getpid))).st_uid == uid
+
+
+@needs_root
+@pytest.mark.parametrize('mask', [0, 0o077])
+def test_users_have_the_mask_and_the_descriptors_of_a_login(make_peers_daemon, mask):
+    before = os.umask(mask), resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096 if mask else before[1][1]))
+        daemon = make_peers_daemon('--preload', 'resource')
+    finally:
+        os.umask(before[0])
+        resource.setrlimit(resource.RLIMIT_NOFILE, before[1])
+    with connect_as(daemon, STRANGER, STRANGER) as conn:
+        assert conn.call(os.umask, 0) == 0o022
+        hard = 4096 if mask else min(before[1][1] % 2**64, 524288)
+        assert conn.call(resource.getrlimit, resource.RLIMIT_NOFILE) == (min(1024, hard), hard)
+
+
+GAINS = [((), '0'), (('--no-new-privileges',), '1'), (('--no-new-privileges', '--isolation', 'shared'), '1')]
+
+
+@pytest.mark.parametrize('options, expected', GAINS, ids=['default', 'set', 'shared'])
+def test_programs_gain_no_rights_where_that_is_said(make_daemon, options, expected):
+    with make_daemon(*options, isolation='shared' if 'shared' in options else 'process').connect() as conn:
+        states = conn.call(peer.get_thread_states)
+    assert {status['NoNewPrivs'].strip() for status in states} == {expected}
+
+
+@needs_root
+@pytest.mark.parametrize('options, expected', [((), '1'), (('--no-new-privileges=no',), '0')], ids=['default', 'no'])
+def test_programs_of_users_gain_no_rights_unless_that_is_said(make_peers_daemon, options, expected):
+    with connect_as(make_peers_daemon(*options), STRANGER, STRANGER) as conn:
+        states = conn.call(peer.get_thread_states)
+    assert {status['NoNewPrivs'].strip() for status in states} == {expected}
 
 
 @needs_root

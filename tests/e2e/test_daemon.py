@@ -129,7 +129,7 @@ def test_help_names_every_option():
         *('handshake-timeout', 'timeout', 'max-message', 'worker-memory', 'allow-uid', 'allow-gid'),
         *('tls-cert', 'tls-key', 'tls-client-ca', 'tls-allow-name'),
         *('run-as-peer', 'socket-mode', 'socket-group', 'secret-file', 'insecure', 'user', 'venv', 'preload'),
-        *('chdir', 'verbose', 'config', 'check-config', 'print-config', 'help', 'version'),
+        *('no-new-privileges', 'chdir', 'verbose', 'config', 'check-config', 'print-config', 'help', 'version'),
     }
     assert run_acrossd('-h').stdout == result.stdout
 
