@@ -7,6 +7,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static bool is_unix(int fd)
+{
+    int domain = AF_UNSPEC;
+    socklen_t size = sizeof domain;
+
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
+}
+
 bool ax_hangup_has(int fd)
 {
     struct pollfd item = {.fd = fd, .events = POLLRDHUP};
@@ -14,7 +22,9 @@ bool ax_hangup_has(int fd)
 
     if (poll(&item, 1, 0) <= 0)
         return false;
-    return (item.revents & (POLLHUP | POLLERR)) != 0 || recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    if ((item.revents & (POLLHUP | POLLERR)) != 0)
+        return true;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 || !is_unix(fd);
 }
 
 static void on_events(uv_poll_t *poll, int status, int ignored)

@@ -3,8 +3,9 @@
  * Notices peers that hang up while their connections wait for something else than their bytes.
  *
  * A peer has hung up if its socket can neither be read from nor written to any more, or if it has ended its side and all
- * that it said has been read. One that has ended its side after it has said more is still to be answered. Used in the
- * loop's thread, for sockets that nobody reads meanwhile.
+ * that it said has been read. One that has ended its side after it has said more is still to be answered, on a unix socket:
+ * over TCP that is what a peer looks like that has closed its socket. Used in the loop's thread, for sockets that nobody
+ * reads meanwhile.
  */
 #ifndef AX_DAEMON_HANGUP_H
 #define AX_DAEMON_HANGUP_H

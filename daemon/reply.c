@@ -60,14 +60,21 @@ static void on_timer(uv_timer_t *timer)
     end(timer->data);
 }
 
-bool ax_replies_are_full(const struct ax_replies *replies)
+/* The newest is the first. */
+static void end_oldest(struct ax_replies *replies)
 {
-    return replies->count >= AX_REPLIES_MAX;
+    struct ax_reply *oldest = replies->first;
+
+    while (oldest->next != NULL)
+        oldest = oldest->next;
+    end(oldest);
 }
 
 void ax_reply_send(struct ax_replies *replies, int fd, char *text, size_t size)
 {
-    struct ax_reply *reply = !ax_replies_are_full(replies) ? calloc(1, sizeof *reply) : NULL;
+    ssize_t sent = send(fd, text, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    bool is_over = sent == (ssize_t)size || (sent < 0 && errno != EAGAIN && errno != EINTR);
+    struct ax_reply *reply = is_over ? NULL : calloc(1, sizeof *reply);
 
     if (reply == NULL || uv_poll_init(replies->loop, &reply->poll, fd) < 0) {
         free(reply);
@@ -75,10 +82,13 @@ void ax_reply_send(struct ax_replies *replies, int fd, char *text, size_t size)
         close(fd);
         return;
     }
+    if (replies->count == AX_REPLIES_MAX)
+        end_oldest(replies);
     reply->replies = replies;
     reply->fd = fd;
     reply->text = text;
     reply->size = size;
+    reply->sent = sent > 0 ? (size_t)sent : 0;
     uv_timer_init(replies->loop, &reply->timer);
     reply->open_handles = 2;
     reply->poll.data = reply->timer.data = reply;

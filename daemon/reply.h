@@ -17,13 +17,13 @@ struct ax_replies {
     struct ax_reply *first;
 };
 
-#define AX_REPLIES_MAX 16u /* each may hold megabytes; those beyond it are dropped */
+#define AX_REPLIES_MAX 16u /* each may hold megabytes; of more, the oldest is dropped */
 #define AX_REPLY_MS 10000u /* for a peer that does not read */
 
-/* Whether one more would be dropped: what it would say is not worth finding out. */
-bool ax_replies_are_full(const struct ax_replies *replies);
-
-/* Takes over the descriptor and the text, which came from malloc(). */
+/*
+ * Takes over the descriptor and the text, which came from malloc(). What the socket takes at once needs no place among the
+ * replies, so that peers who do not read keep no answer from those who do.
+ */
 void ax_reply_send(struct ax_replies *replies, int fd, char *text, size_t size);
 
 /* Drops all. */

@@ -35,9 +35,7 @@ static bool prepare(struct ax_reporter *reporter, enum ax_status_format format)
 
 static void answer(struct ax_reporter *reporter, int fd, enum ax_status_format format)
 {
-    char *copy = !ax_replies_are_full(reporter->replies) && prepare(reporter, format)
-                     ? malloc(reporter->answers[format].size + 1)
-                     : NULL;
+    char *copy = prepare(reporter, format) ? malloc(reporter->answers[format].size + 1) : NULL;
 
     if (copy == NULL) {
         close(fd);

@@ -411,21 +411,24 @@ def _take_own(take: Callable[[socket.socket], None]) -> Callable[[socket.socket]
 class _Doorkeeper:
     """Has clients prove that they know a secret, before a handler gets them: each in a thread of its own.
 
-    Of too many at a time the oldest has to go, so that one who knows the secret always gets through.
+    Of too many at a time the oldest that has said nothing has to go, or else the oldest, so that one who knows the secret
+    always gets through.
     """
 
     def __init__(self, handler: ConnectionHandler, secret: bytes) -> None:
         self._handler = handler
         self._secret = secret
-        self._lock = threading.Lock()  # guards _proving
+        self._lock = threading.Lock()  # guards what follows
         self._proving: list[socket.socket] = []  # oldest first
+        self._begun: set[socket.socket] = set()  # of these, those that have said something
 
     def take(self, sock: socket.socket) -> None:
         with self._lock:
             if len(self._proving) >= _PROVING:
+                oldest = next((other for other in self._proving if other not in self._begun), self._proving[0])
                 with contextlib.suppress(OSError):  # it has gone by itself
-                    self._proving[0].shutdown(socket.SHUT_RDWR)
-                del self._proving[0]
+                    oldest.shutdown(socket.SHUT_RDWR)
+                self._proving.remove(oldest)
             self._proving.append(sock)
         try:
             threading.Thread(target=self._admit, args=(sock,), name='across-doorkeeper', daemon=True).start()
@@ -451,6 +454,7 @@ class _Doorkeeper:
 
     def _forget(self, sock: socket.socket) -> None:
         with self._lock:
+            self._begun.discard(sock)
             if sock in self._proving:
                 self._proving.remove(sock)
 
@@ -466,6 +470,8 @@ class _Doorkeeper:
                 part = sock.recv(_secret.missing(data))
                 if not part:
                     break
+                with self._lock:
+                    self._begun.add(sock)
                 data += part
             return data
 

@@ -72,11 +72,13 @@ static void test_who_has_said_all_is_still_answered(void **state)
     close(fds[1]);
 }
 
-static void test_who_closes_tcp_has_hung_up(void **state)
+/* Over TCP, whoever ends its side may have closed its socket. */
+static void test_who_closes_tcp_has_hung_up_whatever_they_said(void **state)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int server;
     (void)state;
 
@@ -85,6 +87,7 @@ static void test_who_closes_tcp_has_hung_up(void **state)
     assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
     assert_int_equal(connect(client, (struct sockaddr *)&address, size), 0);
     server = accept(listener, NULL, NULL);
+    assert_int_equal(write(client, "words", 5), 5);
     assert_false(ax_hangup_has(server));
     close(client);
     while (!ax_hangup_has(server)) /* it comes by itself */
@@ -142,7 +145,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_closes_has_hung_up_whatever_they_said),
         cmocka_unit_test(test_who_has_said_all_is_still_answered),
-        cmocka_unit_test(test_who_closes_tcp_has_hung_up),
+        cmocka_unit_test(test_who_closes_tcp_has_hung_up_whatever_they_said),
         cmocka_unit_test(test_each_is_told_of_once),
         cmocka_unit_test(test_one_that_is_removed_is_not_told_of),
     };

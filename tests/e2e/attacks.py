@@ -78,7 +78,7 @@ def open_socket(address):
 
 def flood(name, address, rate, is_over):
     """Make so many connections a second, as far as this machine can. Returns how many."""
-    first = {'half': HALF[address.partition(':')[0]], 'greet-and-hang-up': superblock()}.get(name, b'')
+    first = {'half': HALF[address.partition(':')[0]], 'greet-and-hang-up': HELLO}.get(name, b'')
     held = collections.deque()
     begin = time.monotonic()
     count = 0

@@ -24,15 +24,16 @@ MANY = 200
 # ---- who hangs up ----
 
 
+@pytest.mark.parametrize('words', [superblock(), HELLO], ids=['superblock', 'greeting'])
 @pytest.mark.parametrize('listen', [None, ['tcp:127.0.0.1:0']], ids=['unix', 'tcp'])
-def test_those_who_hang_up_cost_no_worker(make_daemon, listen):
+def test_those_who_hang_up_cost_no_worker(make_daemon, listen, words):
     """All are gone before the supervisor looks at the first one."""
     daemon = make_daemon(listen=listen)
     worker = daemon.find_idle_workers()
     with stopped(daemon.process.pid):
         for _ in range(MANY):
             with connect_socket(daemon.addresses[0]) as sock:
-                sock.sendall(superblock())
+                sock.sendall(words)
     for _ in range(MANY):
         daemon.expect(HUNG_UP)
     assert daemon.find_idle_workers() == worker  # none was used, and none was added for them

@@ -14,6 +14,7 @@ import threading
 import pytest
 
 import across
+from across import _secret
 
 from . import remote_tasks as tasks
 from .daemon import ACROSSD, LOG, environment
@@ -620,6 +621,26 @@ def test_peers_that_prove_nothing_do_not_keep_others_out_of_a_server_in_python(p
             stack.enter_context(connect_socket('tcp:127.0.0.1:{}'.format(python_server)))
         with across.Connection.from_tcp('127.0.0.1', python_server, secret_file=secret_file) as conn:
             assert conn.call(tasks.add, 1, 2) == 3
+
+
+def test_silent_peers_do_not_displace_one_that_proves(python_server, secret_file):
+    """While it is about it, more come than there are places."""
+    address = 'tcp:127.0.0.1:{}'.format(python_server)
+    with contextlib.ExitStack() as stack, Raw(connect_socket(address)) as peer:
+        received = 0
+
+        def receive():
+            nonlocal received
+            received += 1
+            answer = peer.read(40)
+            if received == 1:  # the challenge: so the server has noticed that it has begun
+                silent = [stack.enter_context(connect_socket(address)) for _ in range(80)]
+                for sock in silent[:10]:
+                    assert sock.recv(1) == b''  # they have been displaced
+            return answer
+
+        _secret.prove_to_server(_secret.read_secret(secret_file), peer.send, receive)
+        assert received == 2
 
 
 def run_across(port, *options):
