@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/handshake.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -18,9 +19,12 @@
 
 #define LOOKED_AT 32 /* handshakes among which the one is chosen that goes */
 #define TRIES 8      /* of those that go on when they get their turn, before one has to go all the same */
+#define STAGE_PART 8 /* a stage with no more than one in so many keeps them */
 
 /* The newest version that we speak. Those of the wire are 0.1.x and 0.2.x. */
 static const struct ax_version our_version = {0, 2, 0};
+
+static_assert(AX_HANDSHAKE_STAGES < STAGE_PART, "some stage has more than what each keeps");
 
 /* Lists that a handshake is in. */
 enum list { ALL, LANE, SOURCE, LISTS };
@@ -159,6 +163,8 @@ static void join_stage(struct ax_handshake *handshake)
 
     append(&lane->first[stage], &lane->last[stage], handshake, LANE);
     append(&source->first[stage], &source->last[stage], handshake, SOURCE);
+    lane->counts[stage]++;
+    source->counts[stage]++;
 }
 
 static void leave_stage(struct ax_handshake *handshake)
@@ -169,6 +175,8 @@ static void leave_stage(struct ax_handshake *handshake)
 
     take_out(&lane->first[stage], &lane->last[stage], handshake, LANE);
     take_out(&source->first[stage], &source->last[stage], handshake, SOURCE);
+    lane->counts[stage]--;
+    source->counts[stage]--;
 }
 
 /* Nobody falls back. */
@@ -361,8 +369,7 @@ static bool take_message(struct ax_handshake *handshake)
         return false;
     }
     handshake->needs_proof = step == AX_EXCHANGE_GOES_ON;
-    if (step == AX_EXCHANGE_DONE)
-        reach(handshake, AX_STAGE_KNOWN);
+    reach(handshake, step == AX_EXCHANGE_GOES_ON ? AX_STAGE_ANSWERED : AX_STAGE_KNOWN);
     return true;
 }
 
@@ -453,6 +460,14 @@ static bool begin_tls(struct ax_handshake *handshake)
     return true;
 }
 
+/* Goes on when the socket is ready for that. */
+static void await_tls(struct ax_handshake *handshake, int event)
+{
+    handshake->wanted = event;
+    if (handshake->tls->methods->has_answered(handshake->tls))
+        reach(handshake, AX_STAGE_ANSWERED);
+}
+
 /* Goes on with TLS. Returns whether the handshake goes on. */
 static bool secure(struct ax_handshake *handshake)
 {
@@ -466,10 +481,10 @@ static bool secure(struct ax_handshake *handshake)
     case AX_TLS_OK:
         return move_on(handshake);
     case AX_TLS_WANTS_READ:
-        handshake->wanted = UV_READABLE;
+        await_tls(handshake, UV_READABLE);
         return true;
     case AX_TLS_WANTS_WRITE:
-        handshake->wanted = UV_WRITABLE;
+        await_tls(handshake, UV_WRITABLE);
         return true;
     case AX_TLS_ENDED:
         end_failed(handshake, NULL);
@@ -549,28 +564,31 @@ static struct ax_handshake_lane *find_fullest(const struct ax_handshakes *set, c
     return fullest;
 }
 
+/* The lowest stage that has more than what it keeps. There is one: not all have so few of them. */
+static int choose_stage(const size_t counts[AX_HANDSHAKE_STAGES], size_t all)
+{
+    int stage = 0;
+
+    while (counts[stage] <= all / STAGE_PART)
+        stage++;
+    return stage;
+}
+
 /* Of the oldest few at the lowest stage, one whose source has most. */
 static struct ax_handshake *choose_of_lane(const struct ax_handshake_lane *lane)
 {
-    struct ax_handshake *chosen = NULL;
+    struct ax_handshake *next = lane->first[choose_stage(lane->counts, lane->count)];
+    struct ax_handshake *chosen = next;
 
-    for (int stage = 0; stage < AX_HANDSHAKE_STAGES && chosen == NULL; stage++) {
-        struct ax_handshake *next = lane->first[stage];
-
-        for (int i = 0; i < LOOKED_AT && next != NULL; i++, next = next->links[LANE].next)
-            if (chosen == NULL || next->source->handshakes > chosen->source->handshakes)
-                chosen = next;
-    }
+    for (int i = 0; i < LOOKED_AT && next != NULL; i++, next = next->links[LANE].next)
+        if (next->source->handshakes > chosen->source->handshakes)
+            chosen = next;
     return chosen;
 }
 
 static struct ax_handshake *choose_of_source(const struct ax_origin *source)
 {
-    int stage = 0;
-
-    while (source->first[stage] == NULL)
-        stage++;
-    return source->first[stage];
+    return source->first[choose_stage(source->counts, source->handshakes)];
 }
 
 /* Who is to go so that one more of this source has a place; NULL: there is room. */

@@ -13,6 +13,8 @@
  * - Of all: one of the lane that has most beyond its own. There, of those at the lowest stage, the oldest few are looked
  *   at, and one goes whose source has most handshakes.
  * - Of a source: the oldest one at the lowest stage.
+ * - A stage that has no more than an eighth of those in question loses none to higher ones: who has just come gets the time
+ *   to speak, even if all others have sent half a message.
  * - One that has spoken meanwhile gets its turn first, and stays if that brought it on.
  *
  * Used in the loop's thread. The callbacks may be called before ax_handshakes_add() returns, and may add no handshake.
@@ -52,6 +54,7 @@ typedef int ax_handshake_secured_fn(struct ax_handshakes *set, void *arg, int fd
 /* The handshakes of a listening socket, by stage, the oldest first. */
 struct ax_handshake_lane {
     size_t count;
+    size_t counts[AX_HANDSHAKE_STAGES];
     struct ax_handshake *first[AX_HANDSHAKE_STAGES];
     struct ax_handshake *last[AX_HANDSHAKE_STAGES];
 };

@@ -28,9 +28,10 @@ struct ax_handshake;
 
 /* How far a handshake has come. Those who have done less go first when there are too many. */
 enum ax_handshake_stage {
-    AX_STAGE_SILENT, /* nothing has come */
-    AX_STAGE_BEGUN,  /* something has */
-    AX_STAGE_KNOWN,  /* the peer has shown a certificate, or that it knows the secret */
+    AX_STAGE_SILENT,   /* nothing has come */
+    AX_STAGE_BEGUN,    /* something has */
+    AX_STAGE_ANSWERED, /* it was a whole message, of TLS or of the exchange that proves a secret, and has an answer */
+    AX_STAGE_KNOWN,    /* the peer has shown a certificate, or that it knows the secret */
 };
 
 #define AX_HANDSHAKE_STAGES (AX_STAGE_KNOWN + 1)
@@ -42,6 +43,7 @@ struct ax_origin {
     uint64_t turn;      /* when one of its connections was given to a worker last; 0: never */
     /* Of the handshakes alone: those of this source by stage, the oldest first. */
     size_t handshakes;
+    size_t counts[AX_HANDSHAKE_STAGES];
     struct ax_handshake *first[AX_HANDSHAKE_STAGES];
     struct ax_handshake *last[AX_HANDSHAKE_STAGES];
     struct ax_origin *next; /* in its bucket */

@@ -33,6 +33,9 @@ struct ax_tls_methods {
     /* Goes on with the handshake. BROKEN with the reason; ENDED before the peer has sent anything. */
     enum ax_tls_result (*accept)(struct ax_tls *tls, char *reason, size_t reason_size);
 
+    /* Whether the peer has had an answer, which only a whole first message gets. */
+    bool (*has_answered)(const struct ax_tls *tls);
+
     /*
      * Reads a record or a part of it, into at least AX_TLS_RECORD_MAX bytes. OK: *got > 0. WANTS_READ is also said after a
      * record of TLS's own, when others may be there already.

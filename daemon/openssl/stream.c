@@ -45,6 +45,13 @@ static enum ax_tls_result find_result(struct stream *stream, int returned)
     }
 }
 
+static bool do_has_answered(const struct ax_tls *tls)
+{
+    const struct stream *stream = (const struct stream *)tls;
+
+    return BIO_number_written(SSL_get_wbio(stream->ssl)) > 0;
+}
+
 static enum ax_tls_result do_read(struct ax_tls *tls, void *data, size_t size, size_t *got)
 {
     struct stream *stream = stream_of(tls);
@@ -145,6 +152,7 @@ struct ax_tls *ax_openssl_stream_new(struct ax_tls_context *context, int fd)
 {
     static const struct ax_tls_methods methods = {
         .accept = do_accept,
+        .has_answered = do_has_answered,
         .read = do_read,
         .write = do_write,
         .end = do_end,

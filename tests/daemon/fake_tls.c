@@ -28,6 +28,11 @@ static enum ax_tls_result fake_accept(struct ax_tls *tls, char *reason, size_t s
     return byte == 'T' ? AX_TLS_OK : AX_TLS_BROKEN;
 }
 
+static bool fake_has_answered(const struct ax_tls *tls)
+{
+    return ((const struct fake_tls *)tls)->has_answered;
+}
+
 static enum ax_tls_result fake_read(struct ax_tls *tls, void *data, size_t size, size_t *got)
 {
     struct fake_tls *fake = fake_of(tls);
@@ -80,6 +85,7 @@ void fake_tls_init(struct fake_tls *fake, int fd)
 {
     static const struct ax_tls_methods methods = {
         .accept = fake_accept,
+        .has_answered = fake_has_answered,
         .read = fake_read,
         .write = fake_write,
         .end = fake_end,

@@ -17,6 +17,7 @@ struct fake_tls {
     bool is_broken;           /* from now on nothing works */
     bool cannot_write;        /* ... nothing but reading */
     bool has_ended;           /* end() was called */
+    bool has_answered;        /* the first message of the peer */
     bool is_free;             /* so was free() */
     const char *const *names; /* of its certificate: a kind's letter and a name, like "Dexample.org" */
     size_t name_count;

@@ -641,6 +641,35 @@ static void test_the_silent_go_before_those_who_have_begun(void **state)
     close_some(1, 9);
 }
 
+/* Who has just come has the time to speak, though all others have done more. */
+static void test_newcomers_are_not_displaced_by_half_messages(void **state)
+{
+    (void)state;
+    start(10000, 16);
+    add_some(&sources[0][0], 1, 16, 5);
+    add_some(&sources[0][0], 17, 17, 0);
+    add_some(&sources[0][0], 18, 31, 5);
+    assert_int_equal(results[17].outcome, PENDING);
+    add_some(&sources[0][0], 32, 34, 0); /* but of more than two, the oldest goes */
+    assert_int_equal(results[17].outcome, FAILED);
+    close_some(1, 34);
+}
+
+/* One that has had a challenge is further than one that has sent half a message. */
+static void test_those_who_have_an_answer_go_later(void **state)
+{
+    unsigned char hello[AX_EXCHANGE_SIZE];
+    (void)state;
+
+    start(10000, 3);
+    ax_exchange_put(hello, AX_EXCHANGE_HELLO, NULL);
+    peers[1] = add_any(1, true, hello, sizeof hello);
+    for (int i = 2; i <= 9; i++)
+        peers[i] = add_any(i, true, hello, sizeof hello / 2);
+    check_outcomes(".xxxxxx..");
+    close_some(1, 9);
+}
+
 /* A flood of one source is its own business, wherever there is room. */
 static void test_a_source_has_its_limit(void **state)
 {
@@ -716,6 +745,8 @@ int main(void)
         cmocka_unit_test(test_knows_whom_a_worker_can_serve),
         cmocka_unit_test(test_its_time_is_limited_as_a_whole),
         cmocka_unit_test(test_the_silent_go_before_those_who_have_begun),
+        cmocka_unit_test(test_newcomers_are_not_displaced_by_half_messages),
+        cmocka_unit_test(test_those_who_have_an_answer_go_later),
         cmocka_unit_test(test_a_source_has_its_limit),
         cmocka_unit_test(test_the_greediest_source_makes_room),
         cmocka_unit_test(test_a_flood_of_one_lane_leaves_others_their_places),

@@ -227,7 +227,7 @@ def be_honest(daemon, kind, is_over):
             with connect(daemon, kind) as conn:
                 assert conn.call(len, 'abc') == 3
             seconds.append(time.perf_counter() - begin)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, across.ProtocolError) as error:
             failures += 1
             print('{}: {!r}'.format(kind, error), file=sys.stderr)
     return Figures(sorted(seconds), failures)

@@ -4,6 +4,7 @@
 import contextlib
 import os
 import socket
+import ssl
 
 import pytest
 
@@ -106,6 +107,33 @@ def test_silent_peers_displace_no_tls_handshake(make_daemon, authority, tmp_path
         with authority.context().wrap_socket(silent, server_hostname='localhost') as secured:
             secured.sendall(superblock())
             assert secured.recv(16).startswith(superblock()[:4])
+    daemon.allow_broken(20)
+
+
+def test_half_handshakes_displace_none_that_is_under_way(make_daemon, authority):
+    """One whose first message has been answered, by many who send the beginning of theirs. All come from one address."""
+    daemon = make_daemon('--max-handshakes', '12', listen=['tls:127.0.0.1:0'], authority=authority)
+    daemon.allow_lines(DISPLACED)
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = authority.context().wrap_bio(received, sent, server_hostname='localhost')
+    with contextlib.ExitStack() as stack:
+        sock = stack.enter_context(connect_socket(daemon.addresses[0]))
+        with pytest.raises(ssl.SSLWantReadError):
+            client.do_handshake()
+        sock.sendall(sent.read())
+        received.write(sock.recv(1 << 16))
+        for _ in range(MANY):
+            stack.enter_context(connect_socket(daemon.addresses[0])).sendall(attacks.RECORD)
+        for _ in range(MANY - 12):
+            daemon.expect(DISPLACED)
+        while True:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                client.do_handshake()
+                break
+            received.write(sock.recv(1 << 16))
+        client.write(superblock())
+        sock.sendall(sent.read())
+        assert sock.recv(1) != b''  # it is served
     daemon.allow_broken(20)
 
 

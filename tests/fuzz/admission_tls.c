@@ -40,6 +40,11 @@ static enum ax_tls_result do_accept(struct ax_tls *tls, char *reason, size_t siz
     return AX_TLS_BROKEN;
 }
 
+static bool do_has_answered(const struct ax_tls *tls)
+{
+    return ((const struct peer *)tls)->is_greeted;
+}
+
 static enum ax_tls_result do_read(struct ax_tls *tls, void *data, size_t size, size_t *got)
 {
     struct peer *peer = secured_peer(tls);
@@ -97,6 +102,7 @@ static void do_free(struct ax_tls *tls)
 
 const struct ax_tls_methods tls_methods = {
     .accept = do_accept,
+    .has_answered = do_has_answered,
     .read = do_read,
     .write = do_write,
     .end = do_end,
