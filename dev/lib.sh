@@ -160,7 +160,7 @@ on_build()
 # costs_of_trust PYTHON: with the pure engine, which needs no build.
 costs_of_trust()
 {
-    run env PYTHONPATH=python ACROSS_ENGINE=pure PYTHONDONTWRITEBYTECODE=1 "$1" tests/python/trust_costs.py --sizes 2000
+    run env PYTHONPATH=python ACROSS_ENGINE=pure PYTHONDONTWRITEBYTECODE=1 "$1" tests/python/values/trust_costs.py --sizes 2000
 }
 
 # python_tests FOLDER REPORT WHICH [NAME=VALUE...] -- [pytest argument...]: the tests with the marks that WHICH asks for, such as

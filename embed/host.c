@@ -25,7 +25,7 @@ static const char start_source[] =
     "engine = importlib.util.module_from_spec(spec)\n"
     "sys.modules[spec.name] = engine\n"
     "spec.loader.exec_module(engine)\n"
-    "import across._host as host\n"
+    "import across.serving.host as host\n"
     "if collects:\n"
     "    gc.enable()\n"
     "host.start(preload, accept_exports)\n"
@@ -35,7 +35,7 @@ static const char start_source[] =
 static struct ax_host_config host_config;
 static PyThreadState *main_thread; /* while it does not hold the GIL */
 static struct ax_module *host_module;
-static PyObject *host_functions; /* the module across._host */
+static PyObject *host_functions; /* the module across.serving.host */
 
 /* ---- the interpreter ---- */
 

@@ -5,21 +5,21 @@ with across.Connection.from_unix('/run/acrossd.sock') as conn:
     print(conn.call(os.getpid))
 """
 
-from . import _engine
-from ._bios import get_bios
+from . import engines
 from ._connection import Connection, get_connection
 from ._errors import DisconnectError, OperationError, ProtocolError, RemoteError, UnknownExceptionError
 from ._log import set_debug_level
 from ._options import Options
-from ._proxies import _SELF, Local, Proxy, _apply_method, _get_obj, _make_proxy, get_proxy_connection, same_object
 from ._remote import _apply_ref, _execute, _export
+from .exports.bootstrap import get_bios
+from .values.proxies import _SELF, Local, Proxy, _apply_method, _get_obj, _make_proxy, get_proxy_connection, same_object
 
 __version__ = '0.2.0'
 
 ref = Reference = Local
 
 #: Name of the engine that runs the connections of this process.
-engine = _engine.name
+engine = engines.name
 
 __all__ = [
     'Connection',

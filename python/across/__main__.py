@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Optional
 
 from . import __version__, set_debug_level
-from ._channels import StdioChannel
 from ._connection import Connection
 from ._errors import DisconnectError, ProtocolError, describe_error
 from ._options import Options
-from ._served import ServedConnection, Stopper, signals_call
+from .channels.pipes import StdioChannel
 from .servers import ProcessConnectionHandler, run_tcp, run_unix
+from .serving.served import ServedConnection, Stopper, signals_call
 
 _NOT_COMPATIBLE = 'is not compatible with remote 0.1.'  # in the error about a peer that runs across 0.1
 _CLOSED = 'Connection was remotely closed'  # in an orderly way, and without a reason

@@ -12,18 +12,20 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional, TypeVar, Union
 
-from . import _bios, _engine, _exporter, _moved, _picklers
+from . import engines
 from ._advice import advise, describe_failure
-from ._bridge import Bridge, Transport
-from ._channels import PipeChannel, ProcessChannel, SocketChannel, StdioChannel, unix_address
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
-from ._lending import lend
 from ._log import logger
 from ._options import Options, take_options
-from ._proxies import _SELF, Local, list_methods, make_proxy, run_method
-from ._records import dump_error, load_error, rescue_error
 from ._remote import _apply_ref, _execute, _export, run_call
-from ._ssh import SshChannel
+from .channels.bridge import Bridge, Transport
+from .channels.pipes import PipeChannel, ProcessChannel, SocketChannel, StdioChannel, unix_address
+from .channels.ssh import SshChannel
+from .exports import bootstrap, exporter
+from .values import moved, picklers
+from .values.exceptions.records import dump_error, load_error, rescue_error
+from .values.lending import lend
+from .values.proxies import _SELF, Local, list_methods, make_proxy, run_method
 
 if TYPE_CHECKING:
     import ssl
@@ -60,7 +62,7 @@ class Connection:
 
     _log_error = logger.error  # which says why it broke
     _is_acceptor = False  # whether the other side speaks first, and says which version is spoken
-    _link: _engine.Link
+    _link: engines.Link
     _apply: Callable[..., Any]  # the link's, behind a question to the other side where there is one to be asked first
     _transport: Optional[Transport]
     _label: str
@@ -80,27 +82,27 @@ class Connection:
         if options.timeout is not None:
             transport.set_timeout(options.timeout)
         timeout_ms = 0 if options.timeout is None else max(1, round(options.timeout * 1000))
-        link = _engine.Link(
+        link = engines.Link(
             self, acceptor=self._is_acceptor, minor=options.protocol_version[1], timeout_ms=timeout_ms,
-            handshake_ms=timeout_ms, bootstrap=None if takes_data else _bios.get_source(), refuse_requests=takes_data,
-            max_preamble=transport.max_preamble,
+            handshake_ms=timeout_ms, bootstrap=None if takes_data else bootstrap.get_source(),
+            refuse_requests=takes_data, max_preamble=transport.max_preamble,
         )  # fmt: skip
         self._set_up(link, transport, repr(transport))
         self._accepts_exports = options.accept_exported_modules
         self._takes_data = takes_data
         if takes_data:
-            from . import _trust  # not before: it takes more time to import than all that others need
+            from .values import trust  # not before: it takes more time to import than all that others need
 
-            link.loads = _trust.make_loads(options.trusted_types)
-        link.dumps = _picklers.get_dumps(options.pickler)
-        if options.pickler == _picklers.CLOUDPICKLE:
+            link.loads = trust.make_loads(options.trusted_types)
+        link.dumps = picklers.get_dumps(options.pickler)
+        if options.pickler == picklers.CLOUDPICKLE:
             self._asks = True
             self._apply = self._ask_and_apply
         logger.info('%r starts, options=%r', self, options)
         _open.add(self)
         transport.begin(link)
 
-    def _set_up(self, link: _engine.Link, transport: Optional[Transport], peer: str) -> None:
+    def _set_up(self, link: engines.Link, transport: Optional[Transport], peer: str) -> None:
         self._link = link
         self._apply = link.apply
         self._transport = transport
@@ -138,13 +140,13 @@ class Connection:
         OSError, of which ssl.SSLError is a kind, when one of the files cannot be used. If the server is not the right
         one, or refuses the certificate, the connection breaks with an ssl.SSLError.
         """
-        from . import _tls  # most programs need no ssl
+        from .channels import tls  # most programs need no ssl
 
         if ssl_context is None:
-            ssl_context = _tls.make_context(cafile, certfile, keyfile)
+            ssl_context = tls.make_context(cafile, certfile, keyfile)
         elif (cafile, certfile, keyfile) != (None, None, None):
             raise TypeError('either an ssl_context or files are needed, not both')
-        return cls(_tls.TlsChannel(host, port, ssl_context), options=options)
+        return cls(tls.TlsChannel(host, port, ssl_context), options=options)
 
     @classmethod
     def from_unix(cls, path: _StrOrBytesPath, *, options: Optional[Options] = None) -> Connection:
@@ -251,12 +253,12 @@ class Connection:
         for name in modules:
             if not isinstance(name, str):
                 raise TypeError('modules are exported by name, a str and not {}'.format(type(name).__name__))
-        _exporter.provide_resource_functions()
+        exporter.provide_resource_functions()
         self._link.apply(_export, (modules,), {})
 
     def _ask_once(self) -> None:
         if self._asks:
-            _picklers.ask(self._link)
+            picklers.ask(self._link)
             self._apply = self._link.apply
             self._asks = False
 
@@ -264,7 +266,7 @@ class Connection:
         self._ask_once()
         return self._link.apply(func, args, kwargs)
 
-    def _get_invoke(self, handle: _engine.Handle) -> Callable[[str, tuple[Any, ...], dict[str, Any]], Any]:
+    def _get_invoke(self, handle: engines.Handle) -> Callable[[str, tuple[Any, ...], dict[str, Any]], Any]:
         """Return what calls methods of an object of the other side."""
         if not self._asks:
             return handle.invoke
@@ -355,19 +357,19 @@ class Connection:
 
 def get_connection() -> Connection:
     """Return the connection whose call, pickling or unpickling is going on in this thread. ValueError if none is."""
-    conn = _engine.current()
+    conn = engines.current()
     if conn is None:
         raise ValueError('No call of a connection is running in this thread')
     return conn
 
 
 def _read_secret(path: _StrOrBytesPath) -> bytes:
-    from ._secret import read_secret  # most connections have none
+    from .channels.secret import read_secret  # most connections have none
 
     return read_secret(path)
 
 
-def _make_connection(link: _engine.Link) -> Connection:
+def _make_connection(link: engines.Link) -> Connection:
     """Return the owner of a link that the daemon accepted."""
     conn = Connection.__new__(Connection)
     conn._set_up(link, None, 'accepted')
@@ -388,7 +390,7 @@ def _close_all() -> None:
             conn.close()
         except Exception as error:
             print('Exception ignored while closing {!r}: {}'.format(conn, describe_error(error)), file=sys.stderr)
-    _engine.shut_down()
+    engines.shut_down()
 
 
 atexit.register(_close_all)
@@ -404,9 +406,9 @@ def _forget_all() -> None:
 
 os.register_at_fork(after_in_child=_forget_all)
 
-_moved.provide()
+moved.provide()
 
-_engine.install(
+engines.install(
     OperationError=OperationError,
     DisconnectError=DisconnectError,
     ProtocolError=ProtocolError,

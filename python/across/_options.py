@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
-from ._picklers import check_pickler
+from .values.picklers import check_pickler
 
 MIN_TIMEOUT = 0.001  # seconds; the wire carries whole milliseconds, and 0 means none
 MAX_TIMEOUT = 86400.0  # seconds; one day, far below what poll() and timers can express

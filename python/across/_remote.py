@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Callable, Union
 
-from . import _engine
-from ._proxies import Local
-from ._snippets import run
+from . import engines
+from .values.proxies import Local
+from .values.snippets import run
 
 
 def run_call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -31,12 +31,12 @@ def _execute(source: Union[str, bytes], scope: dict[str, Any]) -> Any:
 
 def _export(modules: tuple[str, ...]) -> None:
     """Import these top-level modules from the peer from now on."""
-    conn = _engine.current()
+    conn = engines.current()
     if conn is None or not conn._accepts_exports:
         raise ValueError('Exporting modules is not allowed')
-    from . import _importer  # not before: it takes more time to import than all that clients need
+    from .exports import importer  # not before: it takes more time to import than all that clients need
 
-    _importer.accept(modules, conn)
+    importer.accept(modules, conn)
 
 
 for _obj in (_apply_ref, _execute, _export):

@@ -23,11 +23,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional, Union
 
-from ._channels import SocketChannel, _describe_address, check_port, unix_address
 from ._errors import describe_error
 from ._log import logger, served_errors
 from ._options import Options, take_options
-from ._served import SIGNALS, ServedConnection, make_command, signals_call, stop
+from .channels.pipes import SocketChannel, _describe_address, check_port, unix_address
+from .serving.served import SIGNALS, ServedConnection, make_command, signals_call, stop
 
 __all__ = [
     'BIOSConnectionHandler',
@@ -285,7 +285,7 @@ def run_tcp(
     """
     secret = None
     if secret_file is not None:
-        from ._secret import read_secret  # most servers have none
+        from .channels.secret import read_secret  # most servers have none
 
         secret = read_secret(secret_file)
     _run(_listen_tcp(host, port), handler, secret)
@@ -459,7 +459,7 @@ class _Doorkeeper:
                 self._proving.remove(sock)
 
     def _demand_proof(self, sock: socket.socket) -> None:
-        from . import _secret
+        from .channels import secret as _secret
 
         deadline = time.monotonic() + _PROVING_TIME
 

@@ -112,7 +112,7 @@ def test_it_says_why_its_connection_broke():
         process = subprocess.Popen([*ISOLATED, across.get_bios()], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
     with Raw(ours) as raw:
         assert raw.read(16) == superblock(MAGIC_BOOTSTRAP, (0, 1, 0))
-        source = across._bios.get_source()
+        source = across.exports.bootstrap.get_source()
         raw.send(superblock() + struct.pack('>I', len(source)) + source + superblock(version=(0, 7, 0)))
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
@@ -188,7 +188,7 @@ def test_a_package_without_source_has_nothing_to_send(tmp_path):
     code = """if True:
         import across, socket
         one, other = (across.Connection.from_socket(end) for end in socket.socketpair())
-        print(one.call(len, 'abc'), across.__file__, across._bios.get_source())
+        print(one.call(len, 'abc'), across.__file__, across.exports.bootstrap.get_source())
     """
     found = subprocess.check_output([sys.executable, '-c', code], env=environment(str(tmp_path)))
     assert found.decode() == '3 {} None\n'.format(folder / '__init__.pyc')

@@ -10,7 +10,7 @@ import across
 
 from . import remote_tasks as tasks
 
-pytestmark = pytest.mark.skipif(across._engine.name != 'native', reason='the pure engine gives each call a thread')
+pytestmark = pytest.mark.skipif(across.engines.name != 'native', reason='the pure engine gives each call a thread')
 
 DEEP = 1000
 

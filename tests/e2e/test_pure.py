@@ -85,7 +85,7 @@ def test_acrossd_keeps_its_own(make_daemon):
 
 def test_it_imports_nothing_of_the_package():
     """It is one file that can be read, and run, by itself."""
-    file = os.path.join(os.path.dirname(across.__file__), '_pure.py')
+    file = os.path.join(os.path.dirname(across.__file__), 'engines', 'pure', 'link.py')
     code = """
         import runpy, sys
         names = runpy.run_path({!r})
@@ -123,7 +123,7 @@ def test_threads_without_work_end_with_the_program():
         + """
     one.call(len, '')
     one.close(), other.close()
-    across._engine.shut_down()
+    across.engines.shut_down()
     for thread in threading.enumerate()[1:]:  # they are on their way out
         thread.join(30)
     print([thread.name for thread in threading.enumerate()])
@@ -300,15 +300,15 @@ def test_what_handles_are_not_for():
         + """
     import copy, pickle
     proxy = one.create(list)
-    handle = across._proxies._get_handle(proxy)
-    for attempt in (across._engine.Handle, lambda: copy.copy(handle), lambda: pickle.dumps(handle)):
+    handle = across.values.proxies._get_handle(proxy)
+    for attempt in (across.engines.Handle, lambda: copy.copy(handle), lambda: pickle.dumps(handle)):
         try:
             attempt()
         except TypeError as error:
             print(error)
     for name, args in (('register', [1]), ('claim', [1]), ('lookup', [1])):
         try:
-            getattr(across._engine, name)(*args)
+            getattr(across.engines, name)(*args)
         except RuntimeError as error:
             print(error)
     """

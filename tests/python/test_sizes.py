@@ -6,7 +6,7 @@ import gc
 import pytest
 
 import across
-from across import _engine
+from across import engines
 
 MANY = 70000  # above the limit of references in one message
 REFUSED = 'refers to 70000 objects, and the other side takes 65536 references in one message: send them in parts'
@@ -20,9 +20,9 @@ class Reference:
     """What a Local costs on the wire, without looking at the object."""
 
     def __reduce__(self):
-        if _engine.pickling() is None:  # whether an exception can be pickled is tried before
+        if engines.pickling() is None:  # whether an exception can be pickled is tried before
             return int, (0,)
-        return int, (_engine.register(Thing()),)
+        return int, (engines.register(Thing()),)
 
 
 def make_many(count):

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""Exception records that pickle could not load: what can be made of them is made, the rest is described.
+
+A record is loaded as a whole or not at all, so that one class which exists in the other process alone would cost all
+that the record says. It is read once more here, by the machine of _unpickler: whatever cannot be found or made becomes
+a Stranger, as for connections with Options(trust='data'), and an exception that is one, or holds one, becomes an
+UnknownExceptionError. The others are made as usual. Where the class of the exception itself is here, and fails to make
+it, the call fails with an OperationError that is caused by that.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+from collections.abc import Iterable
+from typing import Any, Optional
+
+from ..._errors import OperationError, RemoteError, UnknownExceptionError, describe_error
+from .. import proxies
+from ..trust import make_name
+from ..unpickler import Unpickler
+from .portable import pop_details, without_details
+from .records import note_handled
+from .remote_errors import Reader, Stranger, name_called
+
+_MAX_DEPTH = 20  # of collections that are searched for strangers
+_GROUP: Any = getattr(builtins, 'BaseExceptionGroup', ())
+
+
+def load_error(why: Exception, data: Any, buffers: Iterable[Any]) -> BaseException:
+    """Return the exception of a record that could not be loaded because of `why`."""
+    reader = _RescueReader(describe_error(why))
+    record = _TolerantUnpickler(data, buffers, reader).load()
+    error = reader.read(record)
+    if error is None:
+        raise TypeError('an exception record without an exception')
+    if reader.is_broken(error):
+        error = _blame(error)
+    note_handled(error)
+    return error
+
+
+def _blame(error: BaseException) -> BaseException:
+    """Return what an exception causes whose class is here, and fails to make it: unpickling failed."""
+    reason = getattr(error, 'reason', '')
+    text = 'Unpickling failed due to {}; what was raised is {}'.format(reason, RemoteError._describe(error))  # type: ignore
+    blame = OperationError(text)
+    blame.__cause__ = error
+    return blame
+
+
+class _TolerantUnpickler(Unpickler):
+    """Makes what it can, as pickle does, and strangers of the rest."""
+
+    __slots__ = ('_reader',)
+
+    def __init__(self, data: Any, buffers: Iterable[Any], reader: _RescueReader) -> None:
+        super().__init__(data, buffers)
+        self._reader = reader
+
+    def find(self, module: str, name: str) -> Any:
+        try:
+            found: Any = importlib.import_module(module)
+            for part in name.split('.'):
+                found = getattr(found, part)
+        except _FATAL:
+            raise
+        except Exception as error:
+            return self._reader.note(Stranger(make_name(module, name)), error, is_missing=True)
+        # The peer's objects were claimed by the first attempt, which has given them back.
+        return Stranger('across.Proxy') if found is proxies._make_proxy else found
+
+    def call(self, func: Any, args: tuple[Any, ...]) -> Any:
+        if type(func) is Stranger:
+            return self._reader.pass_on(Stranger(name_called(func), args), func)
+        if (
+            isinstance(func, type)
+            and issubclass(func, _GROUP)
+            and len(args) == 2
+            and isinstance(args[1], (list, tuple))
+        ):
+            args = args[0], [self._reader.take_member(member) for member in args[1]]
+        return self._make_of(func, args, {}, func)
+
+    def make(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if type(cls) is Stranger:
+            return self._reader.pass_on(Stranger(name_called(cls), args), cls)
+        return self._make_of(cls, (cls, *args), kwargs, getattr(cls, '__new__', cls))
+
+    def _make_of(self, named: Any, args: tuple[Any, ...], kwargs: dict[str, Any], func: Any) -> Any:
+        name = make_name(getattr(named, '__module__', None) or '?', getattr(named, '__qualname__', '?'))
+        stranger = _find_stranger(args, _MAX_DEPTH)
+        if stranger is not None:
+            return self._reader.pass_on(Stranger(name, args), stranger)
+        try:
+            return func(*args, **kwargs)
+        except _FATAL:
+            raise
+        except Exception as error:
+            return self._reader.note(Stranger(name, args), error)
+
+    def set_state(self, obj: Any, state: Any) -> None:
+        if type(obj) is Stranger:
+            obj.state = state
+            return
+        if isinstance(obj, BaseException):
+            stranger = _find_stranger(without_details(state), _MAX_DEPTH)
+            if stranger is not None:
+                self._reader.spoil(obj, state, stranger, None)
+                return
+        try:
+            _set_state(obj, state)
+        except _FATAL:
+            raise
+        except Exception as error:
+            if not isinstance(obj, BaseException):
+                raise
+            self._reader.spoil(obj, state, None, error)
+
+    def extend(self, obj: Any, items: list[Any]) -> None:
+        if type(obj) is not Stranger:
+            for item in items:
+                obj.append(item)
+
+    def add(self, obj: Any, items: list[Any]) -> None:
+        if type(obj) is not Stranger:
+            for item in items:
+                obj.add(item)
+
+    def update(self, obj: Any, keys: list[Any], values: list[Any]) -> None:
+        if type(obj) is not Stranger:
+            for key, value in zip(keys, values):
+                obj[key] = value
+
+
+_FATAL = (MemoryError, RecursionError)
+
+
+def _set_state(obj: Any, state: Any) -> None:
+    """Give an object its state as pickle does."""
+    setstate = getattr(obj, '__setstate__', None)
+    if setstate is not None:
+        setstate(state)
+        return
+    slots = None
+    if isinstance(state, tuple) and len(state) == 2:
+        state, slots = state
+    if state:
+        vars(obj).update(state)
+    for name, value in (slots or {}).items():
+        setattr(obj, name, value)
+
+
+def _find_stranger(value: Any, depth: int) -> Optional[Stranger]:
+    """Return a stranger in a value, or None if there is none."""
+    if type(value) is Stranger:
+        return value
+    if depth == 0:
+        return None
+    items: Iterable[Any] = ()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = value
+    elif isinstance(value, dict):
+        items = [*value, *value.values()]
+    return next(filter(None, (_find_stranger(item, depth - 1) for item in items)), None)
+
+
+class _RescueReader(Reader):
+    """Makes exceptions of a record of which some are made already."""
+
+    _is_trusted = True
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self._why = why
+        self._reasons: dict[
+            int, tuple[str, bool]
+        ] = {}  # why strangers are such, and whether a name is missing; by id()
+        self._broken: set[int] = set()  # ids of errors of which all names were found
+        self._spoiled: dict[int, Stranger] = {}  # in the place of exceptions that hold strangers, by id()
+        self._kept: list[Any] = []  # what ids are of
+
+    # -- for the machine
+
+    def note(self, stranger: Stranger, error: Exception, is_missing: bool = False) -> Stranger:
+        self._reasons[id(stranger)] = describe_error(error), is_missing
+        self._kept.append(stranger)
+        return stranger
+
+    def pass_on(self, stranger: Stranger, origin: Stranger) -> Stranger:
+        """Note that the one is a stranger because of the other."""
+        self._reasons[id(stranger)] = self._reasons.get(id(origin), (self._why, True))
+        self._kept.append(stranger)
+        return stranger
+
+    def spoil(self, exc: BaseException, state: Any, origin: Optional[Stranger], error: Optional[Exception]) -> None:
+        """An exception that was made already is replaced."""
+        cls = type(exc)
+        stranger = Stranger(make_name(cls.__module__, cls.__qualname__), exc.args)
+        stranger.state = state
+        self._spoiled[id(exc)] = stranger
+        self._kept.append(exc)
+        if error is not None:
+            self.note(stranger, error)
+        elif origin is not None:
+            self.pass_on(stranger, origin)
+
+    def take_member(self, member: Any) -> Any:
+        """Return what can be a member of a group."""
+        if type(member) is not Stranger or member.args is None:
+            return member
+        return self._adopt(member)
+
+    def is_broken(self, error: BaseException) -> bool:
+        """Return whether an exception could not be made although all that it names is here."""
+        return id(error) in self._broken
+
+    # -- for the reader
+
+    def _is_exception(self, thing: Any) -> bool:
+        return isinstance(thing, BaseException) or super()._is_exception(thing)
+
+    def _adopt(self, thing: Any) -> BaseException:
+        if not isinstance(thing, BaseException):
+            return super()._adopt(thing)
+        stranger = self._spoiled.get(id(thing))
+        if stranger is not None:
+            return super()._adopt(stranger)
+        self._seen[id(thing)] = thing
+        for record in pop_details(thing)[1]:
+            self.read(record)
+        return thing
+
+    def _make(self, stranger: Stranger, type_name: str, text: str) -> BaseException:
+        error = UnknownExceptionError(type_name, text)
+        error.reason, is_missing = self._reasons.get(id(stranger), (self._why, True))
+        if not is_missing:
+            self._broken.add(id(error))
+        return error
