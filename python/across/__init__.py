@@ -10,9 +10,10 @@ from ._connection import Connection, get_connection
 from ._errors import DisconnectError, OperationError, ProtocolError, RemoteError, UnknownExceptionError
 from ._log import set_debug_level
 from ._options import Options
-from ._remote import _apply_ref, _execute, _export
-from .exports.bootstrap import get_bios
+from ._remote import _apply_ref, _export
+from .channels.bios import get_bios
 from .values.proxies import _SELF, Local, Proxy, _apply_method, _get_obj, _make_proxy, get_proxy_connection, same_object
+from .values.snippets import _execute
 
 __version__ = '0.2.0'
 

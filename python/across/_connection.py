@@ -17,7 +17,7 @@ from ._advice import advise, describe_failure
 from ._errors import DisconnectError, OperationError, ProtocolError, describe_error
 from ._log import logger
 from ._options import Options, take_options
-from ._remote import _apply_ref, _execute, _export, run_call
+from ._remote import _apply_ref, _export, run_call
 from .channels.bridge import Bridge, Transport
 from .channels.pipes import PipeChannel, ProcessChannel, SocketChannel, StdioChannel, unix_address
 from .channels.ssh import SshChannel
@@ -26,6 +26,7 @@ from .values import moved, picklers
 from .values.exceptions.records import dump_error, load_error, rescue_error
 from .values.lending import lend
 from .values.proxies import _SELF, Local, list_methods, make_proxy, run_method
+from .values.snippets import _execute
 
 if TYPE_CHECKING:
     import ssl
@@ -60,7 +61,7 @@ class Connection:
     __slots__ = ('_link', '_apply', '_transport', '_label', '_ended', '_failure', '_pid',
                  '_accepts_exports', '_takes_data', '_asks', '__dict__', '__weakref__')  # fmt: skip
 
-    _log_error = logger.error  # which says why it broke
+    _log_error: Callable[..., object] = logger.error  # which says why it broke
     _is_acceptor = False  # whether the other side speaks first, and says which version is spoken
     _link: engines.Link
     _apply: Callable[..., Any]  # the link's, behind a question to the other side where there is one to be asked first

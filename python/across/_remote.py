@@ -7,11 +7,10 @@ protocol (docs/protocol.md).
 
 from __future__ import annotations
 
-from typing import Any, Callable, Union
+from typing import Any, Callable
 
 from . import engines
 from .values.proxies import Local
-from .values.snippets import run
 
 
 def run_call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -24,11 +23,6 @@ def _apply_ref(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     return Local(func(*args, **kwargs))
 
 
-def _execute(source: Union[str, bytes], scope: dict[str, Any]) -> Any:
-    """Run a snippet; return the value of its last expression statement."""
-    return run(source, scope)
-
-
 def _export(modules: tuple[str, ...]) -> None:
     """Import these top-level modules from the peer from now on."""
     conn = engines.current()
@@ -39,6 +33,6 @@ def _export(modules: tuple[str, ...]) -> None:
     importer.accept(modules, conn)
 
 
-for _obj in (_apply_ref, _execute, _export):
+for _obj in (_apply_ref, _export):
     _obj.__module__ = 'across'
 del _obj

@@ -183,7 +183,7 @@ def test_a_package_without_source_has_nothing_to_send(tmp_path):
     folder = tmp_path / 'across'
     shutil.copytree(os.path.dirname(across.__file__), folder, ignore=shutil.ignore_patterns('__pycache__', '*.so'))
     assert compileall.compile_dir(folder, quiet=1, legacy=True)
-    for file in folder.glob('*.py'):
+    for file in folder.rglob('*.py'):
         file.unlink()
     code = """if True:
         import across, socket

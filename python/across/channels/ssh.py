@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from typing import IO, Any, Optional
 
-from ..exports.bootstrap import get_bios
+from .bios import get_bios
 from .pipes import ProcessChannel, show
 
 _NOTHING_THERE = 69  # exit status of the script over there; ssh's own is 255

@@ -14,6 +14,8 @@ import types
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from .methods import has_method
+from .snippets import _execute
+from .text import clean
 
 if TYPE_CHECKING:
     import inspect
@@ -189,20 +191,15 @@ class _Text:
 
 
 def _ask(proxy: Any, func: Callable[..., Any], *args: Any) -> Any:
-    from .proxies import get_proxy_connection  # which imports this module
-
-    return get_proxy_connection(proxy)._apply(func, args, {})
+    return proxy._Proxy__handle.owner._apply(func, args, {})
 
 
 def _ask_for_description(proxy: Any, name: str) -> tuple[Optional[str], Optional[inspect.Signature]]:
-    from .._remote import _execute
-    from .trust import clean
-
     doc, shape = _ask(proxy, _execute, _DESCRIBE, {'obj': proxy, 'name': name})
-    return clean(doc, len(doc), '\n\t') if isinstance(doc, str) else None, shape and _make_signature(shape, clean)
+    return clean(doc, len(doc), '\n\t') if isinstance(doc, str) else None, shape and _make_signature(shape)
 
 
-def _make_signature(shape: Any, clean: Callable[[str, int], str]) -> inspect.Signature:
+def _make_signature(shape: Any) -> inspect.Signature:
     import inspect
 
     def take(text: Optional[str]) -> Any:

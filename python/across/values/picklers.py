@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 
 from .. import engines
 from .._errors import OperationError, describe_error
-from .._remote import _execute
+from .snippets import _execute
 
 CLOUDPICKLE = 'cloudpickle'
 

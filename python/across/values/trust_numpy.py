@@ -14,7 +14,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .trust import Rules
+    from .rules import Rules
 
 _CODE = re.compile('b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SU][0-9]{1,9}|[mM]8')
 _ORDERS = ('<', '>', '=', '|')

@@ -27,6 +27,7 @@ import pytest
 
 import across
 from across.values import trust
+from across.values.text import clean
 
 from . import trust_costs
 
@@ -975,7 +976,7 @@ def test_texts_are_cleaned_alike():
             expected = ''.join(
                 char if char.isprintable() or char in keep else char.encode('unicode_escape').decode() for char in value
             )
-            assert trust.clean(value, 100, keep) == expected
+            assert clean(value, 100, keep) == expected
 
 
 class Custom(Exception):

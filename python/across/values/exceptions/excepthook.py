@@ -11,22 +11,20 @@ import _thread
 import sys
 import threading
 import traceback
-from types import TracebackType
-from typing import Any, Optional
-
-from . import tracebacks
+from types import FrameType, TracebackType
+from typing import Any, Callable, Optional
 
 _MAX_EXCEPTIONS = 100  # of one chain that are looked at
 
-_is_installed = False
+_is_remote: Optional[Callable[[FrameType], bool]] = None  # None: not installed
 
 
-def install() -> None:
-    """Do it once, and only where the program has not replaced what prints."""
-    global _is_installed
-    if _is_installed:
+def install(is_remote: Callable[[FrameType], bool]) -> None:
+    """Do it once, and only where the program has not replaced what prints. `is_remote` recognizes remote frames."""
+    global _is_remote
+    if _is_remote is not None:
         return
-    _is_installed = True
+    _is_remote = is_remote
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _print
     if threading.excepthook is _thread._excepthook:
@@ -59,7 +57,7 @@ def _has_remote_frames(exc: BaseException) -> bool:
             continue
         frames = found.__traceback__
         while frames is not None:
-            if tracebacks.HOP in frames.tb_frame.f_globals:
+            if _is_remote is not None and _is_remote(frames.tb_frame):
                 return True
             frames = frames.tb_next
         left += [found.__cause__, found.__context__, *getattr(found, 'exceptions', ())]

@@ -8,12 +8,12 @@ below by a stand-in, a RuntimeError that names it. So the rest of the record sti
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Optional
 
 from ... import engines
 from ..._errors import DisconnectError, OperationError, UnknownExceptionError, describe_error
 from . import tracebacks
+from .context import note_handled
 from .portable import Carrier, carry, carry_with_details, get_members, pop_details
 
 _MAX_EXCEPTIONS = 100  # in one record; records nest, and so do the functions that read and write them
@@ -46,14 +46,6 @@ def rescue_error(why: Exception, data: Any, buffers: Any) -> BaseException:
     from . import rescue  # not before: it takes more time to import than all that others need
 
     return rescue.load_error(why, data, buffers or ())
-
-
-def note_handled(exc: BaseException) -> None:
-    """What the caller is handling becomes the context, as for any exception that is raised here."""
-    if exc.__context__ is None:
-        handled = sys.exc_info()[1]
-        if handled is not exc:
-            BaseException.__setattr__(exc, '__context__', handled)
 
 
 class _Dumper:

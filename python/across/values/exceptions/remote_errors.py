@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
 from ..._errors import OperationError, RemoteError
-from ..trust import _MAX_NAME, Rules, add_scalars, clean, make_name
+from ..rules import Rules, add_scalars
+from ..text import MAX_NAME, clean, make_name
 from ..unpickler import Unpickler
 from . import tracebacks
+from .context import note_handled
 from .portable import get_details
-from .records import note_handled
 
 _MAX_EXCEPTIONS = 100  # of one record; those behind it are left out
 _MAX_NOTES = 100  # of one exception
@@ -61,7 +62,7 @@ def name_called(func: Stranger) -> str:
         return func.name
     if func.name == _CLASS_BY_VALUE and len(func.args) > 1 and type(func.args[1]) is str:
         return make_name('builtins', func.args[1])
-    return func.name if len(func.name) > _MAX_NAME else '{}(...)'.format(func.name)
+    return func.name if len(func.name) > MAX_NAME else '{}(...)'.format(func.name)
 
 
 class _RecordUnpickler(Unpickler):

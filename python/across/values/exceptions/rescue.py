@@ -17,10 +17,10 @@ from typing import Any, Optional
 
 from ..._errors import OperationError, RemoteError, UnknownExceptionError, describe_error
 from .. import proxies
-from ..trust import make_name
+from ..text import make_name
 from ..unpickler import Unpickler
+from .context import note_handled
 from .portable import pop_details, without_details
-from .records import note_handled
 from .remote_errors import Reader, Stranger, name_called
 
 _MAX_DEPTH = 20  # of collections that are searched for strangers

@@ -25,7 +25,7 @@ from . import sources
 Entry = tuple[str, int, str, str]
 Hop = tuple[str, int, list[Entry]]
 
-HOP = '__across_hop__'  # a global of the frames of a hop
+_HOP = '__across_hop__'  # a global of the frames of a hop
 _REMOTE_CALL = 'remote call'
 _MAX_ENTRIES = 2000  # of one hop; enough for the default recursion limit
 _MAX_FRAMES = 4000  # of one traceback that arrived; of hops farther out only the process is shown
@@ -42,7 +42,7 @@ def pack(traceback: Optional[TracebackType], here: bool) -> list[Hop]:
     here = here or traceback is not None
     while traceback is not None:
         frame = traceback.tb_frame
-        hop = frame.f_globals.get(HOP)
+        hop = frame.f_globals.get(_HOP)
         if hop is not None:
             if not hops or hops[-1] is not hop:  # which all its frames have
                 hops.append(hop)
@@ -52,6 +52,10 @@ def pack(traceback: Optional[TracebackType], here: bool) -> list[Hop]:
     if here:
         hops.insert(0, (socket.gethostname(), os.getpid(), _make_entries(places)))
     return hops
+
+
+def _is_remote(frame: FrameType) -> bool:
+    return _HOP in frame.f_globals
 
 
 def _is_own(frame: FrameType) -> bool:
@@ -92,11 +96,11 @@ def unpack(hops: list[Hop], trusted: bool = True) -> Optional[TracebackType]:
     if sys.version_info < (3, 13):
         from . import excepthook  # whose interpreter finds no source lines but those in files
 
-        excepthook.install()
+        excepthook.install(_is_remote)
     traceback, room = None, _MAX_FRAMES
     for hop in reversed(hops):
         host, _, entries = hop
-        scope = {HOP: hop}
+        scope = {_HOP: hop}
         for filename, lineno, function, source in reversed(entries[-room:] if room > 0 else []):
             lineno = max(1, min(lineno, _MAX_LINENO))
             shown = sources.show(host, filename, lineno, source.strip(), trusted)
