@@ -142,5 +142,6 @@ struct ax_host_config ax_interpreter_host_config(const struct ax_interpreter *in
         .timeout_ms = options->timeout_ms,
         .handshake_timeout_ms = options->handshake_timeout_ms,
         .max_message = options->max_message,
+        .spin_us = options->spin_us,
     };
 }

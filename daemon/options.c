@@ -55,6 +55,8 @@ static const struct option table[] = {
      "a peer that is silent for so long is gone; none: it never is"},
     {"max-message", "SIZE", AX_VALUE_SIZE, AT(max_message), WORKER, NULL,
      "the largest message that is received, in bytes or with K, M or G"},
+    {"spin", "MICROSECONDS", AX_VALUE_NUMBER, AT(spin_us), WORKER, "100",
+     "poll for up to so long for a client's next call before sleeping, where that pays, at most 1000; 0: never"},
     {"worker-memory", "SIZE", AX_VALUE_BOUND, AT(worker_memory), WORKER, "none",
      "the most memory that a worker may have; none: no limit"},
     {"allow-uid", "USER", AX_VALUE_TEXTS, AT(allow_uid), 0, NULL,

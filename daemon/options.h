@@ -54,6 +54,7 @@ struct ax_options {
     uint32_t grace_ms;
     uint32_t handshake_timeout_ms; /* or AX_DURATION_NONE */
     uint32_t timeout_ms;           /* or AX_DURATION_NONE */
+    uint32_t spin_us;              /* for how long a thread that waits for a client polls before it sleeps; 0: never */
     uint64_t max_message;          /* bytes; 0: the engine's default */
     uint64_t worker_memory;        /* bytes; 0: no limit */
     struct ax_texts allow_uid;     /* names or numbers of users; empty: everyone whom the socket's mode lets in */

@@ -56,7 +56,10 @@ static void run_unmap(struct ax_job *job)
     unmap((struct ax_block *)job);
 }
 
-/* Has a service unmap it: the kernel takes long for that, and this may be the loop's thread, or one that holds the GIL. NULL is fine. */
+/*
+ * Has a service unmap it: the kernel takes long for that, and this may be the loop's thread, or one that holds the GIL.
+ * NULL is fine.
+ */
 static void unmap_later(struct ax_block *block)
 {
     if (block == NULL)

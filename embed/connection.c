@@ -143,7 +143,9 @@ void ax_connection_close(struct ax_connection *connection, const char *reason)
     ax_connection_unlock(connection);
 }
 
-/* Both sides have said GOODBYE, or there was no handshake: nothing is left to fail, but something may wait to be sent. */
+/*
+ * Both sides have said GOODBYE, or there was no handshake: nothing is left to fail, but something may wait to be sent.
+ */
 static void end_closed_locked(struct ax_connection *connection)
 {
     if (!connection->writes_blocked)

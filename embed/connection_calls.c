@@ -219,7 +219,8 @@ static void on_release(struct ax_connection *connection, struct ax_message *mess
     ax_connection_drop_in_order(connection, doomed);
 }
 
-void ax_connection_on_event_locked(struct ax_connection *connection, struct ax_event *event, struct ax_arrivals *arrivals)
+void ax_connection_on_event_locked(struct ax_connection *connection, struct ax_event *event,
+                                   struct ax_arrivals *arrivals)
 {
     switch (event->type) {
     case AX_EVENT_CALL:

@@ -2,9 +2,10 @@
 /*
  * The order in which objects are released.
  *
- * Messages are unpickled in threads, but what the stream orders stays ordered: each message that is still to be unpickled holds
- * a *ticket*, and objects that a later DEL_OBJS releases are handed, by ax_ticket_done(), to whoever gives back the last ticket
- * before it. The other way, what is no longer referred to here is gathered without a lock, and sent with the next message.
+ * Messages are unpickled in threads, but what the stream orders stays ordered: each message that is still to be
+ * unpickled holds a *ticket*, and objects that a later DEL_OBJS releases are handed, by ax_ticket_done(), to whoever
+ * gives back the last ticket before it. The other way, what is no longer referred to here is gathered without a lock,
+ * and sent with the next message.
  *
  * In a process that was forked from the connection's, all functions are harmless (fork.h).
  */
@@ -18,8 +19,10 @@
 /* Adds the ticket as the newest; ax_ticket_done() gives it back. */
 void ax_ticket_take(struct ax_connection *connection, struct ax_ticket *ticket);
 
-/* Gives a ticket back. Returns the objects that the peer has released and nobody before needs: taken out of the table, for the
- * caller to drop. */
+/*
+ * Gives a ticket back. Returns the objects that the peer has released and nobody before needs: taken out of the table,
+ * for the caller to drop.
+ */
 struct ax_object *ax_ticket_done(struct ax_connection *connection, struct ax_ticket *ticket);
 
 /* Has a service drop objects that were taken out of the table. NULL is fine. */
@@ -34,8 +37,8 @@ void ax_connection_run_drop(struct ax_job *job);
 /* ---- objects of the peer ---- */
 
 /*
- * What this thread releases from now on goes with what it is about to send over this connection, and the loop is not woken for
- * it. NULL ends that, before the thread sends. It must send indeed, or find that the connection has ended.
+ * What this thread releases from now on goes with what it is about to send over this connection, and the loop is not
+ * woken for it. NULL ends that, before the thread sends. It must send indeed, or find that the connection has ended.
  */
 void ax_connection_batch_releases(const struct ax_connection *connection);
 

@@ -5,7 +5,10 @@
 #include <sched.h>
 #include <stdlib.h>
 
-/* For how long bulk I/O yields to others: to be woken on another core takes them 50 µs and more; they may not get to run at all. */
+/*
+ * For how long bulk I/O yields to others: to be woken on another core takes them 50 µs and more; they may not get to
+ * run at all.
+ */
 #define YIELD_NS 1000000
 
 /* ---- the lock ---- */

@@ -2,8 +2,8 @@
 /*
  * The state of a connection, which its parts share: its lock, its references, its phase and who waits for that.
  *
- * A connection is a session of protocol/, the stream it runs over, and the threads that wait for it. Its parts, each of which
- * uses only those below it:
+ * A connection is a session of protocol/, the stream it runs over, and the threads that wait for it. Its parts, each of
+ * which uses only those below it:
  *
  *   connection.h           life: making, starting, closing, failing
  *   connection_calls.h     calls of ours and requests of the peer, by id
@@ -12,12 +12,12 @@
  *   connection_releases.h  the order in which objects are released
  *   connection_state.h     this
  *
- * The two places where a lower part starts something in a higher one are pointers here, which ax_connection_new() sets: on_event
- * and destroy.
+ * The two places where a lower part starts something in a higher one are pointers here, which ax_connection_new() sets:
+ * on_event and destroy.
  *
- * Threads. `lock` guards everything that is not said to be somebody else's; it is held for short, non-blocking work alone,
- * never while waiting and never while taking the GIL. Locks below it (taken while it is held): order_lock, and the executor's,
- * the engine's and the object table's. "_locked": the caller holds it.
+ * Threads. `lock` guards everything that is not said to be somebody else's; it is held for short, non-blocking work
+ * alone, never while waiting and never while taking the GIL. Locks below it (taken while it is held): order_lock, and
+ * the executor's, the engine's and the object table's. "_locked": the caller holds it.
  */
 #ifndef AX_EMBED_CONNECTION_STATE_H
 #define AX_EMBED_CONNECTION_STATE_H
@@ -33,6 +33,7 @@
 #include "embed/executor.h"
 #include "embed/loop.h"
 #include "embed/objects.h"
+#include "embed/spin.h"
 #include "embed/stream.h"
 #include "embed/tally.h"
 #include "embed/waiter.h"
@@ -72,9 +73,9 @@ struct ax_release {
 };
 
 /*
- * A call of ours, on the stack of the thread that waits for it; connection_calls.h. While the peer serves it, the peer's own
- * calls come to this thread, so that both sides together are like one program: thread-locals are there, and locks that it
- * holds can be taken again. The waiter is posted once for each of those, and once when the call is done.
+ * A call of ours, on the stack of the thread that waits for it; connection_calls.h. While the peer serves it, the
+ * peer's own calls come to this thread, so that both sides together are like one program: thread-locals are there, and
+ * locks that it holds can be taken again. The waiter is posted once for each of those, and once when the call is done.
  */
 struct ax_pending {
     struct ax_waiter waiter;
@@ -93,7 +94,10 @@ struct ax_connection_ops {
     void (*drop)(struct ax_connection *connection, struct ax_object *doomed);
     /* The descriptors are closed and no message will come. Once. The object table is cleared after it, through drop. */
     void (*finished)(struct ax_connection *connection);
-    /* A receive buffer for a large body that will become an object, of wish->size bytes; false when there is none. NULL: never. */
+    /*
+     * A receive buffer for a large body that will become an object, of wish->size bytes; false when there is none.
+     * NULL: never.
+     */
     bool (*allocate)(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *buffer);
     /* Follows when allocate() has succeeded: what had come before is in that buffer now, or it was not needed. */
     void (*copied)(void *owner);
@@ -104,7 +108,7 @@ struct ax_connection_ops {
 /* What came of bytes that were received: to be seen to when the connection's lock has been given back. */
 struct ax_arrivals {
     struct ax_job_queue jobs; /* requests, for the executor */
-    unsigned handed;          /* results, and requests within calls, that were handed to the threads which wait for them */
+    unsigned handed;          /* results, and requests within calls: how many went to threads that wait for them */
     bool needs_buffer;        /* whoever reads is to provide a receive buffer for `wish` */
     struct ax_wish wish;
 };
@@ -121,6 +125,11 @@ struct ax_reader {
     bool parked;      /* the guard does not look: it was TAKEN for long */
     int wake_fd;      /* an eventfd that wakes the holder; -1 as long as none is needed */
     unsigned waiting; /* threads that wait for a result or a request, and do not read */
+
+    /* Whoever has the lease: for how long it polls before it sleeps */
+    uint32_t spin_us;             /* at most; set before the start */
+    struct ax_spin spin_result;   /* in a wait for a result */
+    struct ax_spin spin_request;  /* in one for the next request */
 
     /* connection->lock: into what memory */
     struct ax_job buffer_job; /* makes the receive buffer for `wish` */
@@ -199,7 +208,10 @@ static inline void ax_connection_unref(struct ax_connection *connection)
         connection->destroy(connection);
 }
 
-/* Whether this process was forked from the connection's: then its locks may be held by nobody, and nothing is done with it. */
+/*
+ * Whether this process was forked from the connection's: then its locks may be held by nobody, and nothing is done with
+ * it.
+ */
 static inline bool ax_connection_is_past(const struct ax_connection *connection)
 {
     return ax_engine_is_past(connection->engine);
@@ -208,14 +220,14 @@ static inline bool ax_connection_is_past(const struct ax_connection *connection)
 /* ---- the lock ---- */
 
 /*
- * Takes connection->lock, for little: a message, a look. Never while holding the GIL, whose holders may wait for it in Python's own
- * time; and never to wait for anything while it is held.
+ * Takes connection->lock, for little: a message, a look. Never while holding the GIL, whose holders may wait for it in
+ * Python's own time; and never to wait for anything while it is held.
  */
 void ax_connection_lock(struct ax_connection *connection);
 
 /*
- * The same for bulk I/O, which takes the lock again and again: yields to short critical sections first, so that it does not
- * starve callers, as a mutex would let it.
+ * The same for bulk I/O, which takes the lock again and again: yields to short critical sections first, so that it does
+ * not starve callers, as a mutex would let it.
  */
 void ax_connection_lock_yielding(struct ax_connection *connection);
 
@@ -223,7 +235,10 @@ void ax_connection_lock_yielding(struct ax_connection *connection);
 void ax_connection_unlock(struct ax_connection *connection);
 
 #ifndef NDEBUG
-/* Has every attempt to take the lock fail an assertion in threads where this is true. Once, before there are connections. */
+/*
+ * Has every attempt to take the lock fail an assertion in threads where this is true. Once, before there are
+ * connections.
+ */
 void ax_connection_forbid_lock(bool (*is_held)(void));
 #endif
 
@@ -254,7 +269,8 @@ void ax_connection_post(struct ax_connection *connection);
 void ax_connection_register_locked(struct ax_connection *connection);
 
 /*
- * At the end of a job of the connection, which may run after its end: its thread may have kept something for it, once more.
+ * At the end of a job of the connection, which may run after its end: its thread may have kept something for it, once
+ * more.
  */
 void ax_connection_disown_if_finished(struct ax_connection *connection);
 

@@ -8,7 +8,9 @@
 
 /* Slices that one write takes. */
 #define WRITE_SLICES 16
-/* Bytes that one round of writing sends before others get their turn; the rest follows when the stream has room again. */
+/*
+ * Bytes that one round of writing sends before others get their turn; the rest follows when the stream has room again.
+ */
 #define WRITE_BUDGET (256u * 1024u)
 
 /* Tells other processes, if any looks, whether a message may be on the stream in part. */
@@ -24,8 +26,8 @@ static void tell_wire(struct ax_connection *connection)
 }
 
 /*
- * A peer that has gone is not the end yet: what it sent before, perhaps a GOODBYE, is still to be read, and then its end. With
- * any other error the peer may well be there, and would wait for what does not come.
+ * A peer that has gone is not the end yet: what it sent before, perhaps a GOODBYE, is still to be read, and then its
+ * end. With any other error the peer may well be there, and would wait for what does not come.
  */
 static void take_write_error(struct ax_connection *connection, int error)
 {
@@ -76,14 +78,16 @@ void ax_connection_write_locked(struct ax_connection *connection)
 void ax_connection_settle_locked(struct ax_connection *connection)
 {
     bool was_blocked = connection->writes_blocked;
-    ax_connection_gather_releases_locked(connection);
+    if (atomic_load_explicit(&connection->releases, memory_order_relaxed) != NULL)
+        ax_connection_gather_releases_locked(connection);
     if (!was_blocked)
         ax_connection_write_locked(connection);
     if (connection->session.relieved) {
         connection->session.relieved = false;
         ax_connection_wake_watchers_locked(connection);
     }
-    ax_connection_follow_session_locked(connection);
+    if (connection->session.state != AX_STATE_READY || !atomic_load(&connection->was_running))
+        ax_connection_follow_session_locked(connection);
     bool blocked_now = connection->writes_blocked && !was_blocked;
     bool ending = connection->session.state >= AX_STATE_CLOSING && connection->session.state != connection->attended;
     if (blocked_now || ending)

@@ -50,6 +50,7 @@ static struct ax_engine *engine_new(void)
     error = ax_executor_start(&engine->executor, &configured_hooks, configured_threads);
     if (error != 0)
         goto fail_loop;
+    ax_spinners_init(&engine->spinners, ax_spin_ask_system);
     ax_blocks_init(&engine->blocks, &engine->loop, &engine->executor);
     return engine;
 
@@ -78,7 +79,9 @@ static void after_fork_in_parent(void)
     pthread_mutex_unlock(&start_lock);
 }
 
-/* The parent's memory is left as it is, but for what the child would tell others with it. Its list of members is whole. */
+/*
+ * The parent's memory is left as it is, but for what the child would tell others with it. Its list of members is whole.
+ */
 static void after_fork_in_child(void)
 {
     if (engine_of_process != NULL) {
@@ -211,7 +214,9 @@ void ax_engine_stop(void)
     struct ax_engine *engine = engine_of_process;
     if (engine == NULL)
         return;
-    /* Threads that have just served a call may still tell the loop something; and the loop gives the executor its work. */
+    /*
+     * Threads that have just served a call may still tell the loop something; and the loop gives the executor its work.
+     */
     if (ax_executor_stop(&engine->executor, true, 10000) > 0)
         return; /* a thread is stuck in a call: its memory stays */
     ax_loop_stop(&engine->loop);

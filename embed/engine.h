@@ -4,8 +4,8 @@
  *
  * It knows its connections as *members*, by three functions: what uses the engine is not what the engine uses.
  *
- * After a fork the child has none of its parent's threads: its engine is a new one, and the parent's connections are dead
- * there (see ax_engine_is_past).
+ * After a fork the child has none of its parent's threads: its engine is a new one, and the parent's connections are
+ * dead there (see ax_engine_is_past).
  */
 #ifndef AX_EMBED_ENGINE_H
 #define AX_EMBED_ENGINE_H
@@ -18,6 +18,7 @@
 #include "embed/executor.h"
 #include "embed/fork.h"
 #include "embed/loop.h"
+#include "embed/spin.h"
 
 struct ax_tally;
 struct ax_member;
@@ -49,6 +50,7 @@ struct ax_engine {
     struct ax_executor executor;
     struct ax_blocks blocks;
     struct ax_guard guard;
+    struct ax_spinners spinners; /* atomic */
 
     pthread_mutex_t lock;       /* a leaf; guards what follows */
     struct ax_member *members;  /* the engine has a reference to each */
@@ -68,7 +70,10 @@ void ax_engine_set_tally(struct ax_tally *tally); /* NULL: none */
 /* The engine of this process, started on first use. Any thread. NULL, with errno set, when it can't be started. */
 struct ax_engine *ax_engine_get(void);
 
-/* Whether it is the engine of a process that this one was forked from: nothing of it may be used but its memory (fork.h). */
+/*
+ * Whether it is the engine of a process that this one was forked from: nothing of it may be used but its memory
+ * (fork.h).
+ */
 static inline bool ax_engine_is_past(const struct ax_engine *engine)
 {
     return ax_fork_is_past(engine->generation);
@@ -80,15 +85,17 @@ void ax_engine_remove(struct ax_engine *engine, struct ax_member *member);
 void ax_engine_call_begins(struct ax_engine *engine);
 void ax_engine_call_ends(struct ax_engine *engine);
 
-/* Blocks until no connection is open and no call runs, or for timeout_ms (UINT32_MAX: no limit). Whether all is quiet. */
+/*
+ * Blocks until no connection is open and no call runs, or for timeout_ms (UINT32_MAX: no limit). Whether all is quiet.
+ */
 bool ax_engine_wait_quiet(struct ax_engine *engine, uint32_t timeout_ms);
 
 /* Calls `each` for every member, with a reference held and no lock. */
 void ax_engine_for_each(struct ax_engine *engine, void (*each)(struct ax_member *member, void *arg), void *arg);
 
 /*
- * Lets all threads without a job end, and waits for that, so that none is in the middle of entering an interpreter which is about
- * to end. Work that comes later still finds a thread. Without the GIL.
+ * Lets all threads without a job end, and waits for that, so that none is in the middle of entering an interpreter
+ * which is about to end. Work that comes later still finds a thread. Without the GIL.
  */
 void ax_engine_quiesce(void);
 

@@ -44,9 +44,9 @@ void ax_fork_watch(void)
 }
 
 /*
- * The last thread of a process that returns has the C library call exit(). That would also run what libraries of the parent
- * have registered, and may wait there for threads that do not exist. Only the C library's streams are written, as the child
- * has them: what Python's own streams hold back is lost, unless they are unbuffered, as in acrossd.
+ * The last thread of a process that returns has the C library call exit(). That would also run what libraries of the
+ * parent have registered, and may wait there for threads that do not exist. Only the C library's streams are written,
+ * as the child has them: what Python's own streams hold back is lost, unless they are unbuffered, as in acrossd.
  */
 _Noreturn void ax_fork_end(void)
 {

@@ -11,6 +11,7 @@
 #include "embed/engine.h"
 #include "embed/fork.h"
 #include "embed/link.h"
+#include "embed/reader.h"
 
 /*
  * What the interpreter runs first. The module across._across is part of this program: it is put where the package finds it.
@@ -263,6 +264,7 @@ int ax_host_add(const struct ax_host_offer *offer)
     binding->ended = offer->ended;
     binding->ended_arg = offer->arg;
     connection->wire = offer->wire;
+    ax_reader_set_spin(connection, host_config.spin_us);
     int error = ax_connection_start(connection, offer->in_fd, offer->out_fd, offer->received, offer->size);
     ax_connection_unref(connection); /* the engine has its own reference when it has started */
     return error;

@@ -25,6 +25,7 @@ struct ax_host_config {
     uint32_t timeout_ms;           /* of each connection; 0: none */
     uint32_t handshake_timeout_ms; /* of each connection; 0: none */
     uint64_t max_message;          /* bytes of an incoming message; 0: the default of protocol/session.c */
+    uint32_t spin_us;              /* for how long a thread that waits polls before it sleeps (spin.h); 0: never */
     uint32_t max_threads;          /* threads that run calls, in this process; 0: the default of embed/executor.h */
     /* A call has run out of memory: called with the GIL, may end the process. NULL: its peer gets the MemoryError. */
     void (*out_of_memory)(void);

@@ -10,6 +10,7 @@
 #include "embed/engine.h"
 #include "embed/failure.h"
 #include "embed/landing.h"
+#include "embed/reader.h"
 #include "embed/serve.h"
 
 /* ---- the Python side of a connection ---- */
@@ -82,10 +83,11 @@ static bool read_source(PyObject *object, const char **source)
     return true;
 }
 
-static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, struct ax_session_config *config)
+static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, struct ax_session_config *config,
+                        unsigned *spin_us)
 {
     static char *names[] = {"owner",     "acceptor",    "minor",           "timeout_ms",   "handshake_ms",
-                            "bootstrap", "max_message", "refuse_requests", "max_preamble", NULL};
+                            "bootstrap", "max_message", "refuse_requests", "max_preamble", "spin_us", NULL};
     int acceptor = 0;
     unsigned char minor = 2;
     unsigned int timeout_ms = 60000, handshake_ms = 60000;
@@ -94,8 +96,8 @@ static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, stru
     unsigned long long max_message = 0;
     int refuse_requests = 0;
     unsigned int max_preamble = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pbIIOKpI", names, owner, &acceptor, &minor, &timeout_ms,
-                                     &handshake_ms, &source, &max_message, &refuse_requests, &max_preamble) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$pbIIOKpII", names, owner, &acceptor, &minor, &timeout_ms,
+                                     &handshake_ms, &source, &max_message, &refuse_requests, &max_preamble, spin_us) ||
         !read_source(source, &bootstrap))
         return false;
     *config = (struct ax_session_config){
@@ -120,11 +122,12 @@ static int link_init(PyObject *object, PyObject *args, PyObject *kwargs)
     struct ax_module *module = PyType_GetModuleState(Py_TYPE(object));
     PyObject *owner;
     struct ax_session_config config;
+    unsigned spin_us = AX_SPIN_DEFAULT_US;
     if (self->connection != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "A link is initialised once");
         return -1;
     }
-    if (!read_config(args, kwargs, &owner, &config))
+    if (!read_config(args, kwargs, &owner, &config, &spin_us))
         return -1;
     struct ax_engine *engine = ax_engine_get();
     struct ax_binding *binding = ax_binding_new(module, config.bootstrap);
@@ -143,6 +146,7 @@ static int link_init(PyObject *object, PyObject *args, PyObject *kwargs)
             PyErr_NoMemory();
         return -1;
     }
+    ax_reader_set_spin(self->connection, spin_us);
     self->owner = Py_NewRef(owner);
     return 0;
 }

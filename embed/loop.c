@@ -54,7 +54,10 @@ static int start_thread(struct ax_loop *loop)
     return -error;
 }
 
-/* libuv ends the process where it lacks a descriptor for the first loop's signals. In a program of others, this comes first. */
+/*
+ * libuv ends the process where it lacks a descriptor for the first loop's signals. In a program of others, this comes
+ * first.
+ */
 static int check_descriptors(void)
 {
     int fds[DESCRIPTORS];

@@ -5,8 +5,8 @@
  * A thread of its own runs it, which never takes the GIL and never blocks but in the kernel's poll: heartbeats,
  * disconnects and limits do not wait for Python. Threads that wait for its progress do so in ax_loop_wait().
  *
- * It knows nothing of what runs on it. Whoever needs a timer or another handle owns it, and initialises it in the loop's
- * thread (from a task, for instance): libuv's loops are not thread-safe.
+ * It knows nothing of what runs on it. Whoever needs a timer or another handle owns it, and initialises it in the
+ * loop's thread (from a task, for instance): libuv's loops are not thread-safe.
  *
  * Whoever has work for the loop posts a task. Posting takes no lock and allocates nothing, so it may be done by a
  * destructor that the garbage collector runs, in any thread, in the middle of anything.
@@ -46,8 +46,8 @@ struct ax_loop {
 int ax_loop_start(struct ax_loop *loop);
 
 /*
- * Ends the loop and frees what it has. Handles that are still open on it are closed, without a callback: their memory may go when
- * this has returned. Not in the loop's own thread.
+ * Ends the loop and frees what it has. Handles that are still open on it are closed, without a callback: their memory
+ * may go when this has returned. Not in the loop's own thread.
  */
 void ax_loop_stop(struct ax_loop *loop);
 
@@ -55,8 +55,10 @@ void ax_loop_stop(struct ax_loop *loop);
  * retry. Returns false when it was queued already: then it runs once, after this call, all the same. */
 bool ax_loop_post(struct ax_loop *loop, struct ax_task *task);
 
-/* Blocks until the waiter is posted (0) or a signal handler may have run (-EINTR; see waiter.h). Any thread but the loop's; without the GIL and
- * without any lock. */
+/*
+ * Blocks until the waiter is posted (0) or a signal handler may have run (-EINTR; see waiter.h). Any thread but the
+ * loop's; without the GIL and without any lock.
+ */
 int ax_loop_wait(struct ax_loop *loop, struct ax_waiter *waiter);
 
 /* Milliseconds on the clock of all sessions. Any thread. */

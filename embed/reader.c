@@ -10,7 +10,10 @@
 
 /* Bytes that one read puts into a large body: what a socket buffer holds, so that the lock is not kept for longer. */
 #define BODY_READ_MAX (256u * 1024u)
-/* Bytes read along with those of a body: what begins the next chunk of it, or a small message. More of them would be copied. */
+/*
+ * Bytes read along with those of a body: what begins the next chunk of it, or a small message. More of them would be
+ * copied.
+ */
 #define BEHIND_BODY 256
 
 /* What a read has brought. */

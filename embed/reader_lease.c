@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -139,12 +140,39 @@ static void read_once(struct ax_connection *connection, struct ax_arrivals *arri
     ax_reader_settle_buffer(connection, arrivals);
 }
 
+/* Polls without sleeping, for as long as that may pay. What poll() returned last: 0 when nothing has come. */
+static int spin_on(struct ax_connection *connection, struct ax_spin *spin, struct pollfd items[2])
+{
+    struct ax_spinners *spinners = &connection->engine->spinners;
+    uint64_t begin = uv_hrtime();
+    uint64_t now = begin;
+    uint64_t budget = ax_spin_begin(spin, spinners, connection->reader.spin_us, begin);
+    if (budget == 0)
+        return 0;
+    items[1].revents = 0; /* it is asked for less often */
+    int count = 0;
+    bool yields = atomic_load(&spinners->yields);
+    for (unsigned polls = 1; count == 0 && now - begin < budget; polls++) {
+        bool looks_around = polls % AX_SPIN_LOOK_EVERY == 0;
+        if (looks_around && yields)
+            sched_yield();
+        count = poll(items, looks_around ? 2 : 1, 0);
+        now = uv_hrtime();
+    }
+    ax_spin_end(spin, spinners, now - begin, count > 0 && now - begin < budget);
+    return count;
+}
+
 /* Waits for bytes and reads what is there. 1: something happened; 0: nothing in this time; or -EINTR. */
-static int read_some(struct ax_connection *connection, struct pollfd items[2], int timeout_ms,
+static int read_some(struct ax_connection *connection, struct ax_spin *spin, struct pollfd items[2], int timeout_ms,
                      struct ax_arrivals *arrivals)
 {
     eventfd_t ignored;
-    int count = poll(items, 2, timeout_ms);
+    int count = 0;
+    if (connection->reader.spin_us > 0 && !ax_spin_skips(spin))
+        count = spin_on(connection, spin, items);
+    if (count == 0)
+        count = poll(items, 2, timeout_ms);
     if (count <= 0)
         return count < 0 ? -EINTR : 0;
     if (items[1].revents != 0)
@@ -165,7 +193,7 @@ int ax_reader_wait(struct ax_connection *connection, struct ax_waiter *waiter)
     bool wanted = false;
     while (!posted && !wanted && error == 0) {
         struct ax_arrivals arrivals = {0};
-        error = read_some(connection, items, slice, &arrivals) > 0 ? 0 : -EINTR;
+        error = read_some(connection, &connection->reader.spin_result, items, slice, &arrivals) > 0 ? 0 : -EINTR;
         ax_reader_deliver(connection, &arrivals);
         posted = ax_waiter_try(waiter);
         wanted = !posted && is_wanted(connection); /* who wants it has made the next poll return at once */
@@ -184,7 +212,7 @@ struct ax_job *ax_reader_next_job(struct ax_connection *connection)
     if (!ax_executor_rest_begin(&connection->engine->executor))
         return NULL;
     if (take(connection, items, false)) {
-        read_some(connection, items, AX_LEASE_LINGER_MS, &arrivals);
+        read_some(connection, &connection->reader.spin_request, items, AX_LEASE_LINGER_MS, &arrivals);
         give_back(connection, false);
     }
     ax_executor_rest_end();

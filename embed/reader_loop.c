@@ -112,8 +112,8 @@ static bool read_once(struct ax_connection *connection, bool is_first)
     struct ax_arrivals arrivals = {0};
     ax_connection_lock_yielding(connection);
     bool more = ax_reader_read_locked(connection, loop->scratch, sizeof loop->scratch, &arrivals);
-    bool offered =
-        is_first && !more && connection->reader.state == AX_LEASE_LOOP && is_turn_of_others_locked(connection, &arrivals);
+    bool offered = is_first && !more && connection->reader.state == AX_LEASE_LOOP &&
+                   is_turn_of_others_locked(connection, &arrivals);
     if (offered)
         ax_reader_offer_locked(connection);
     ax_connection_unlock(connection);
@@ -182,7 +182,10 @@ static void on_timer(uv_timer_t *timer)
     ax_connection_unref(connection);
 }
 
-/* Deadlines move later with every message; the timer follows when it fires, and is moved only when it would fire too late. */
+/*
+ * Deadlines move later with every message; the timer follows when it fires, and is moved only when it would fire too
+ * late.
+ */
 static void set_timer(struct ax_connection *connection, uint64_t due)
 {
     if (due >= connection->reader.timer_due)
@@ -368,6 +371,11 @@ void ax_reader_init(struct ax_connection *connection)
     connection->reader.timer_due = AX_NEVER;
     connection->reader.buffer_job.run = ax_reader_run_buffer;
     ax_task_init(&connection->attend, run_attend);
+}
+
+void ax_reader_set_spin(struct ax_connection *connection, uint32_t spin_us)
+{
+    connection->reader.spin_us = spin_us;
 }
 
 void ax_reader_fini(struct ax_connection *connection)

@@ -86,7 +86,7 @@ class Connection:
         link = engines.Link(
             self, acceptor=self._is_acceptor, minor=options.protocol_version[1], timeout_ms=timeout_ms,
             handshake_ms=timeout_ms, bootstrap=None if takes_data else bootstrap.get_source(),
-            refuse_requests=takes_data, max_preamble=transport.max_preamble,
+            refuse_requests=takes_data, max_preamble=transport.max_preamble, spin_us=options.spin,
         )  # fmt: skip
         self._set_up(link, transport, repr(transport))
         self._accepts_exports = options.accept_exported_modules

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # cmake -DSOURCE=<the project> -P check_arrows.cmake
-# Fails unless protocol/ includes no other folder's headers, embed/ those of protocol/ alone, and daemon/ those of protocol/ and of
-# embed/ the two that are made for it.
+# Fails unless protocol/ includes no other folder's headers, embed/ those of protocol/ alone, and daemon/ those of
+# protocol/ and of embed/ the two that are made for it.
 
 cmake_minimum_required(VERSION 3.22)
 set(allowed_protocol "^protocol/")

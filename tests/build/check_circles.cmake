@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # cmake -DNM=<nm> -DOBJECTS=<a.c.o|b.c.o|…> [-DFOLDER=<folder>] [-DEXPECTED="<file>|<file>"] -P check_circles.cmake
-# Fails when files use each other in a circle, but for the one that is expected, which must be there. A file uses another when it
-# refers to a function or variable that the other defines; and, with FOLDER, when it includes the other's header.
+# Fails when files use each other in a circle, but for the one that is expected, which must be there. A file uses another
+# when it refers to a function or variable that the other defines; and, with FOLDER, when it includes the other's header.
 
 cmake_minimum_required(VERSION 3.22)
 string(REPLACE "|" ";" objects "${OBJECTS}")
@@ -14,13 +14,12 @@ foreach(object IN LISTS objects)
     string(REGEX REPLACE "\\.c\\.o(bj)?$" "" unit "${unit}")
     list(APPEND units ${unit})
     execute_process(COMMAND "${NM}" -g -P "${object}" OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
-    string(REPLACE "\n" ";" symbols "${symbols}")
-    foreach(symbol IN LISTS symbols)
-        if(symbol MATCHES "^([A-Za-z0-9_]+) U")
-            list(APPEND wants_${unit} ${CMAKE_MATCH_1})
-        elseif(symbol MATCHES "^([A-Za-z0-9_]+) [A-Z]")
-            set(home_${CMAKE_MATCH_1} ${unit})
-        endif()
+    string(REGEX MATCHALL "[A-Za-z0-9_]+ U" wanted "${symbols}")
+    string(REPLACE " U" "" wants_${unit} "${wanted}")
+    string(REGEX MATCHALL "[A-Za-z0-9_]+ [A-TV-Z] " defined "${symbols}")
+    foreach(symbol IN LISTS defined)
+        string(REGEX REPLACE " .*" "" symbol "${symbol}")
+        set(home_${symbol} ${unit})
     endforeach()
 endforeach()
 list(LENGTH units count)

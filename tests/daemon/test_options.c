@@ -61,6 +61,7 @@ static void test_has_defaults(void **state)
     assert_int_equal(options.max_handshakes, 1024);
     assert_int_equal(options.worker_memory, 0);
     assert_int_equal(options.grace_ms, 10000);
+    assert_int_equal(options.spin_us, 100);
     assert_int_equal(options.handshake_timeout_ms, 10000);
     assert_int_equal(options.timeout_ms, 60000);
     assert_int_equal(options.max_message, 0);
@@ -320,7 +321,7 @@ static void test_settings_survive_as_arguments(void **state)
 {
     struct ax_options before = accepted("--listen unix:x --venv v --preload a --preload b --timeout none --grace 3 "
                                         "--handshake-timeout 0.125 --max-message 5K --verbose --chdir=/tmp "
-                                        "--isolation shared --worker-memory 64M --user somebody --config /dev/null");
+                                        "--spin 7 --isolation shared --worker-memory 64M --user somebody --config /dev/null");
     struct ax_options after;
     struct ax_texts arguments = {0};
     (void)state;
@@ -337,6 +338,7 @@ static void test_settings_survive_as_arguments(void **state)
     assert_int_equal(after.isolation, AX_ISOLATION_SHARED);
     assert_int_equal(after.grace_ms, 3000);
     assert_int_equal(after.worker_memory, 64 << 20);
+    assert_int_equal(after.spin_us, 7);
     assert_string_equal(after.user, "somebody");
     assert_string_equal(after.venv, "v");
     assert_string_equal(after.chdir, "/tmp");

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads that call each other, and read for themselves meanwhile: nothing may be lost, late for ever, or answered twice. */
+/*
+ * Threads that call each other, and read for themselves meanwhile: nothing may be lost, late for ever, or answered
+ * twice.
+ */
 #include "tests/embed/testing.h"
 
 #include <pthread.h>
@@ -10,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "embed/reader.h"
 #include "tests/embed/pair.h"
 
 /* ---- what a call does: its first byte says it ---- */
@@ -90,9 +94,29 @@ static bool call(struct ax_connection *connection, const struct ax_request *with
 
 /* ---- pairs ---- */
 
+static uint32_t spin_us; /* for which all of them may poll; 0 in the first group of tests */
+
+/* A machine with cores to spare, whatever this one is busy with. */
+static struct ax_spin_system ask_idle_system(void)
+{
+    return (struct ax_spin_system){.cores = 8};
+}
+
+static struct pair *make_pair(void)
+{
+    struct pair *pair = pair_on_sockets(&ops);
+    pthread_mutex_lock(&pair->near->lock);
+    ax_reader_set_spin(pair->near, spin_us);
+    pthread_mutex_unlock(&pair->near->lock);
+    pthread_mutex_lock(&pair->far->lock);
+    ax_reader_set_spin(pair->far, spin_us);
+    pthread_mutex_unlock(&pair->far->lock);
+    return pair;
+}
+
 static int set_up(void **state)
 {
-    *state = pair_on_sockets(&ops);
+    *state = make_pair();
     return 0;
 }
 
@@ -185,7 +209,7 @@ static void an_end_wakes_whoever_reads(void **state)
 {
     (void)state;
     for (int i = 0; i < 100; i++) {
-        struct pair *pair = pair_on_sockets(&ops);
+        struct pair *pair = make_pair();
         pthread_t threads[2];
         make_hot(pair);
         for (int j = 0; j < 2; j++)
@@ -208,7 +232,7 @@ static void an_end_wakes_one_who_waits_for_long(void **state)
 {
     (void)state;
     for (int i = 0; i < 20; i++) {
-        struct pair *pair = pair_on_sockets(&ops);
+        struct pair *pair = make_pair();
         pthread_t thread;
         make_hot(pair);
         pthread_create(&thread, NULL, call_until_it_ends, pair->near);
@@ -216,6 +240,29 @@ static void an_end_wakes_one_who_waits_for_long(void **state)
         ax_connection_cancel(i % 2 == 0 ? pair->near : pair->far);
         pthread_join(thread, NULL);
         pair_end(pair);
+    }
+}
+
+static void a_caller_that_polls_gets_its_answers_without_sleeping(void **state)
+{
+    struct pair *pair = *state;
+    while (pair->near->reader.spin_result.expected_ns == 0) /* nobody else waits for results */
+        assert_true(call(pair->near, NULL, "hello"));
+}
+
+/* One that would poll for longer than it takes to tell it. */
+static void a_caller_that_polls_gives_the_reading_back(void **state)
+{
+    struct pair *pair = *state;
+    pthread_t thread;
+    for (int i = 0; i < 20; i++) {
+        make_hot(pair);
+        pthread_create(&thread, NULL, make_one_call, pair->near);
+        wait_for(&stuck, 1);
+        assert_true(call(pair->far, NULL, "read by the one that waits"));
+        assert_true(call(pair->near, NULL, "read by the loop, in the end"));
+        sem_post(&unstick);
+        pthread_join(thread, NULL);
     }
 }
 
@@ -227,15 +274,27 @@ static int start_group(void **state)
     return 0;
 }
 
+static int start_spinning(void **state)
+{
+    (void)state;
+    spin_us = AX_SPIN_MAX_US;
+    ax_spinners_init(&ax_engine_get()->spinners, ask_idle_system);
+    return 0;
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_caller_reads_its_own_answers, set_up, pair_tear_down),
-        cmocka_unit_test_setup_teardown(the_loop_reads_again_when_nobody_calls, set_up, pair_tear_down),
-        cmocka_unit_test_setup_teardown(a_stuck_call_delays_no_other, set_up, pair_tear_down),
-        cmocka_unit_test_setup_teardown(threads_on_both_sides_get_their_answers, set_up, pair_tear_down),
-        cmocka_unit_test(an_end_wakes_whoever_reads),
-        cmocka_unit_test(an_end_wakes_one_who_waits_for_long),
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, pair_tear_down)
+#define LEASES                                                                                                         \
+    TEST(a_caller_reads_its_own_answers), TEST(the_loop_reads_again_when_nobody_calls),                                \
+        TEST(a_stuck_call_delays_no_other), TEST(threads_on_both_sides_get_their_answers),                             \
+        cmocka_unit_test(an_end_wakes_whoever_reads), cmocka_unit_test(an_end_wakes_one_who_waits_for_long)
+    const struct CMUnitTest sleeping[] = {LEASES};
+    const struct CMUnitTest spinning[] = {
+        LEASES,
+        TEST(a_caller_that_polls_gets_its_answers_without_sleeping),
+        TEST(a_caller_that_polls_gives_the_reading_back),
     };
-    return cmocka_run_group_tests(tests, start_group, pair_end_group);
+    return cmocka_run_group_tests(sleeping, start_group, pair_end_group) +
+           cmocka_run_group_tests(spinning, start_spinning, pair_end_group);
 }

@@ -31,6 +31,19 @@ def test_wrong_timeouts(timeout, error):
         across.Options(timeout=timeout)
 
 
+@pytest.mark.parametrize('given, kept', [(0, 0), (5, 5), (1000, 1000), (10**9, 1000)])
+def test_spins_are_clamped(given, kept):
+    assert across.Options(spin=given).spin == kept
+
+
+@pytest.mark.parametrize(
+    'spin, error', [(0.5, TypeError), ('1', TypeError), (None, TypeError), (True, TypeError), (-1, ValueError)]
+)
+def test_wrong_spins(spin, error):
+    with pytest.raises(error, match='spin'):
+        across.Options(spin=spin)
+
+
 def test_unknown_names():
     with pytest.raises(AttributeError):
         across.Options(speed=1)
@@ -47,7 +60,7 @@ def test_what_is_no_options():
         across.servers.LocalConnectionHandler(options={'timeout': 5})
 
 
-@pytest.mark.parametrize('changes', [{}, {'timeout': None}, {'trust': 'data', 'protocol_version': (0, 1)}])
+@pytest.mark.parametrize('changes', [{}, {'timeout': None}, {'trust': 'data', 'protocol_version': (0, 1)}, {'spin': 0}])
 @pytest.mark.parametrize('copy_of', [copy.copy, copy.deepcopy, lambda options: pickle.loads(pickle.dumps(options))])
 def test_copies_are_equal(changes, copy_of):
     options = across.Options(**changes)

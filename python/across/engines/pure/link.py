@@ -1347,8 +1347,9 @@ class Link:
     def __init__(
         self, owner: Any, *, acceptor: bool = False, minor: int = 2, timeout_ms: int = 60000,
         handshake_ms: int = 60000, bootstrap: Optional[bytes] = None, max_message: int = 0,
-        refuse_requests: bool = False, max_preamble: int = 0,
+        refuse_requests: bool = False, max_preamble: int = 0, spin_us: int = 0,
     ) -> None:  # fmt: skip
+        del spin_us  # threads that polled would need the GIL for it, and keep it from others
         if not 0 <= timeout_ms <= _MAX_TIMEOUT_MS or not (acceptor or _OLDEST_MINOR <= minor <= _NEWEST_MINOR):
             raise ValueError('timeout_ms must be at most a day, minor 1 or 2')
         self.owner = owner
