@@ -78,7 +78,7 @@ void ax_connection_write_locked(struct ax_connection *connection)
 void ax_connection_settle_locked(struct ax_connection *connection)
 {
     bool was_blocked = connection->writes_blocked;
-    if (atomic_load_explicit(&connection->releases, memory_order_relaxed) != NULL)
+    if (atomic_load(&connection->releases) != NULL)
         ax_connection_gather_releases_locked(connection);
     if (!was_blocked)
         ax_connection_write_locked(connection);
