@@ -14,7 +14,7 @@ import threading
 import pytest
 
 import across
-from across import _secret
+from across.channels import secret as secrets
 
 from . import remote_tasks as tasks
 from .daemon import ACROSSD, LOG, environment
@@ -639,7 +639,7 @@ def test_silent_peers_do_not_displace_one_that_proves(python_server, secret_file
                     assert sock.recv(1) == b''  # they have been displaced
             return answer
 
-        _secret.prove_to_server(_secret.read_secret(secret_file), peer.send, receive)
+        secrets.prove_to_server(secrets.read_secret(secret_file), peer.send, receive)
         assert received == 2
 
 
