@@ -223,7 +223,8 @@ def crowd(daemon, hello):
 
 def test_half_open_connections_take_little_and_go_in_time(make_daemon, isolation):
     with raised_file_limit():
-        daemon = make_daemon('--handshake-timeout', '4', '--max-handshakes', str(CROWD + 100), isolation=isolation)
+        limits = ['--max-handshakes', str(CROWD + 100), '--max-handshakes-per-source', str(CROWD + 100)]
+        daemon = make_daemon('--handshake-timeout', '4', *limits, isolation=isolation)
     make_room_for_lines(daemon)
     before = memory(daemon.process.pid)
     with crowd(daemon, HELLO[:7]):
