@@ -65,7 +65,7 @@ static const struct option table[] = {
     {"run-as-peer", NULL, AX_VALUE_FLAG, AT(run_as_peer), WORKER, NULL,
      "run each connection's calls as the user who made it; only root may say so; unix sockets only"},
     {"no-new-privileges", NULL, AX_VALUE_FLAG, AT(no_new_privileges), WORKER, NULL,
-     "let calls gain no rights by the programs that they start, such as sudo; with --run-as-peer that is the default"},
+     "let no program that calls start gain rights, as sudo does; the default with --run-as-peer"},
     {"socket-mode", "MODE", AX_VALUE_MODE, AT(socket_mode), 0, "600", "permissions of unix sockets, in octal"},
     {"socket-group", "GROUP", AX_VALUE_TEXT, AT(socket_group), 0, NULL, "the group of unix sockets"},
     {"secret-file", "FILE", AX_VALUE_TEXT, AT(secret_file), 0, NULL,

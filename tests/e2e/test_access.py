@@ -129,18 +129,14 @@ def test_calls_run_as_whoever_connects(make_peers_daemon, uid, gid, groups):
 
 
 @needs_root
-@pytest.mark.parametrize('mask', [0, 0o077])
-def test_users_have_the_mask_and_the_descriptors_of_a_login(make_peers_daemon, mask):
-    before = os.umask(mask), resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096 if mask else before[1][1]))
-        daemon = make_peers_daemon('--preload', 'resource')
-    finally:
-        os.umask(before[0])
-        resource.setrlimit(resource.RLIMIT_NOFILE, before[1])
+@pytest.mark.parametrize('setting', ['umask 0', 'umask 077; ulimit -n 2048', 'umask 077; ulimit -n 512'])
+def test_users_have_the_mask_and_the_descriptors_of_a_login(make_peers_daemon, setting):
+    command = ('sh', '-c', setting + '; exec "$0" "$@"', ACROSSD)
+    daemon = make_peers_daemon('--preload', 'resource', '--max-connections', '20', command=command)
+    hard = int(setting.split()[-1]) if 'ulimit' in setting else resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    hard = min(hard % 2**64, 524288)
     with connect_as(daemon, STRANGER, STRANGER) as conn:
         assert conn.call(os.umask, 0) == 0o022
-        hard = 4096 if mask else min(before[1][1] % 2**64, 524288)
         assert conn.call(resource.getrlimit, resource.RLIMIT_NOFILE) == (min(1024, hard), hard)
 
 
