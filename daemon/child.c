@@ -410,8 +410,16 @@ static struct ax_child *child_new(uint32_t slots, int *board_fd)
     return child;
 }
 
+/* 0, or a negative errno. */
+static int send_group(int control_fd, const struct ax_group *group)
+{
+    const struct ax_control message = {.type = AX_CONTROL_GROUP};
+
+    return group != NULL ? ax_control_send(control_fd, &message, &(struct ax_control_fds){{group->procs_fd, -1}}) : 0;
+}
+
 int ax_child_ask(struct ax_child **result, uv_loop_t *loop, struct ax_nursery *nursery, uint32_t slots,
-                 const struct ax_child_events *events, void *owner)
+                 struct ax_group *group, const struct ax_child_events *events, void *owner)
 {
     int board_fd;
     int pair[2];
@@ -422,7 +430,9 @@ int ax_child_ask(struct ax_child **result, uv_loop_t *loop, struct ax_nursery *n
         return -errno;
     code = ax_control_pair(pair);
     if (code == 0) {
-        code = ax_nursery_fork(nursery, pair[1], board_fd);
+        code = send_group(pair[0], group);
+        if (code == 0)
+            code = ax_nursery_fork(nursery, pair[1], board_fd, group != NULL);
         close(pair[1]);
         if (code == 0)
             code = uv_poll_init(loop, &child->control_poll, pair[0]);
@@ -435,6 +445,9 @@ int ax_child_ask(struct ax_child **result, uv_loop_t *loop, struct ax_nursery *n
         return code;
     }
     child->control_fd = pair[0];
+    child->group = group;
+    if (group != NULL)
+        ax_group_close(group);
     child->events = events;
     child->owner = owner;
     child->asked_at = uv_now(loop);

@@ -27,6 +27,7 @@
 #include "daemon/client.h"
 #include "daemon/control.h"
 #include "daemon/ending.h"
+#include "daemon/groups.h"
 #include "daemon/nursery.h"
 #include "daemon/sentence.h"
 
@@ -70,6 +71,7 @@ struct ax_child {
     uint32_t connections;
     struct ax_client *last_client; /* the newest of its connections; borrowed */
     struct ax_board *board;        /* owned */
+    struct ax_group *group;        /* see ax_child_ask(); or NULL */
     uint32_t slots;                /* of the board */
     uint32_t *free_slots;          /* owned; a stack of free_count */
     uint32_t free_count;
@@ -95,9 +97,12 @@ struct ax_child {
     struct ax_child *previous; /* the same */
 };
 
-/* Asks a zygote for a worker that takes up to `slots` connections. 0, or a negative errno; -EAGAIN: later. */
+/*
+ * Asks a zygote for a worker that takes up to `slots` connections, in this control group (NULL: in none), which is
+ * the child's on success: who is told that it is gone ends the group. 0, or a negative errno; -EAGAIN: later.
+ */
 int ax_child_ask(struct ax_child **child, uv_loop_t *loop, struct ax_nursery *nursery, uint32_t slots,
-                 const struct ax_child_events *events, void *owner);
+                 struct ax_group *group, const struct ax_child_events *events, void *owner);
 
 /*
  * Hands a client over: sends its descriptor, which the record still owns, and what was read from it. 0, or a

@@ -9,11 +9,13 @@
  *   READY       zygote -> supervisor   the interpreter has started, workers may be forked
  *   FAILED      zygote -> supervisor   it has not; standard error has the details
  *   FORK        supervisor -> zygote   fork a worker; descriptors: its control socket, its board
+ *               `value`: 1 if a GROUP is in the worker's socket already
  *   PING, PONG  supervisor <-> zygote  are you there?
  *
  *   FAILED      zygote or keeper -> supervisor   the worker could not be forked; text: why
  *   STARTED     keeper -> supervisor   `value` and `connection` are the process ids of the worker and of its keeper;
  *                                      descriptor: the keeper (a pidfd)
+ *   GROUP       supervisor -> worker   the first message: the control group to enter; descriptor: its cgroup.procs
  *   READY       worker -> supervisor   connections are welcome
  *   CONNECTION  supervisor -> worker   serve the descriptor, or the two of a pair of pipes; text: what was read from it already; `value`: milliseconds
  *                                      left for the handshake; `slot`: where on the board it is told of
@@ -50,6 +52,7 @@ enum ax_control_type {
     AX_CONTROL_ENDED,
     AX_CONTROL_DYING,
     AX_CONTROL_DIED,
+    AX_CONTROL_GROUP,
 };
 
 struct ax_control {

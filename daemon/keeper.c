@@ -12,7 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/control.h"
+#include "daemon/log.h"
 #include "daemon/login.h"
 #include "daemon/process.h"
 #include "daemon/sentence.h"
@@ -90,18 +92,40 @@ _Noreturn static void keep(const struct keeper *keeper)
 
 /* ---- starting ---- */
 
-static void die_with_keeper(pid_t keeper)
+static int group_socket = -1; /* from which a worker that is to enter a group receives it; set before it is forked */
+
+/* The supervisor has sent it before it asked for this worker. */
+static void enter_group(int control_fd)
+{
+    struct ax_control message;
+    struct ax_control_fds fds;
+    int code = ax_control_receive(control_fd, &message, &fds);
+
+    if (code > 0)
+        code = message.type == AX_CONTROL_GROUP && fds.fd[0] >= 0 ? ax_cgroup_join(fds.fd[0]) : -EMFILE;
+    else if (code == 0)
+        _exit(1); /* the supervisor is gone */
+    if (code < 0)
+        ax_log(AX_LOG_WARNING, "worker %ld cannot enter its control group, and goes without: %s", (long)getpid(),
+               strerror(-code));
+    ax_control_close(&fds);
+}
+
+static void begin_worker(pid_t keeper)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != keeper)
         _exit(1); /* it ended before that call */
+    if (group_socket >= 0)
+        enter_group(group_socket);
 }
 
-_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int board_fd)
+_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int board_fd, bool has_group)
 {
     struct keeper keeper = {.control_fd = control_fd};
 
     prctl(PR_SET_NAME, "acrossd-keeper");
+    group_socket = has_group ? control_fd : -1;
     setsid();
     /* When the parent ends: nothing to somebody who runs. Somebody who was stopped goes on, and sees that it is alone. */
     prctl(PR_SET_PDEATHSIG, SIGCONT);
@@ -109,7 +133,7 @@ _Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, i
     if (options->run_as_peer)
         ax_login_prepare();
     keeper.child_fd = ax_process_take_signals((const int[]){SIGCHLD, 0});
-    keeper.worker = keeper.child_fd >= 0 ? ax_host_fork(die_with_keeper) : -1;
+    keeper.worker = keeper.child_fd >= 0 ? ax_host_fork(begin_worker) : -1;
     if (keeper.worker < 0) {
         ax_keeper_explain(control_fd, errno);
         _exit(1);

@@ -9,13 +9,15 @@
 #ifndef AX_DAEMON_KEEPER_H
 #define AX_DAEMON_KEEPER_H
 
+#include <stdbool.h>
+
 #include "daemon/options.h"
 
 /*
  * Turns the calling process, just forked by the zygote, into a keeper: forks the worker, and keeps it. `control_fd` is
- * shared with the worker, `board_fd` is for it.
+ * shared with the worker, `board_fd` is for it, and so is the GROUP that is in the socket if there is one.
  */
-_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int board_fd);
+_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int board_fd, bool has_group);
 
 /* Tells the supervisor on the socket of a worker that could not be made, why: an errno. */
 void ax_keeper_explain(int control_fd, int error);

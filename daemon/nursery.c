@@ -48,9 +48,9 @@ static void on_control(uv_poll_t *poll, int status, int events)
     ax_nursery_kill(nursery);
 }
 
-int ax_nursery_fork(struct ax_nursery *nursery, int control_fd, int board_fd)
+int ax_nursery_fork(struct ax_nursery *nursery, int control_fd, int board_fd, bool has_group)
 {
-    const struct ax_control message = {.type = AX_CONTROL_FORK};
+    const struct ax_control message = {.type = AX_CONTROL_FORK, .value = has_group};
     const struct ax_control_fds fds = {{control_fd, board_fd}};
 
     return ax_control_send(nursery->control_fd, &message, &fds);

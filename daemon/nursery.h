@@ -49,10 +49,10 @@ int ax_nursery_start(struct ax_nursery **nursery, uv_loop_t *loop, const struct 
                      char *const *environment, const struct ax_nursery_events *events, void *owner);
 
 /*
- * Asks for a worker, which gets copies of these descriptors: its control socket and its board. 0, or a negative errno;
- * -EAGAIN: the zygote has not taken what it was asked before.
+ * Asks for a worker, which gets copies of these descriptors: its control socket, in which a GROUP may be already, and
+ * its board. 0, or a negative errno; -EAGAIN: the zygote has not taken what it was asked before.
  */
-int ax_nursery_fork(struct ax_nursery *nursery, int control_fd, int board_fd);
+int ax_nursery_fork(struct ax_nursery *nursery, int control_fd, int board_fd, bool has_group);
 
 /* Asks whether it is there. Lost when it is busy: then it has not answered the last one. */
 void ax_nursery_ping(struct ax_nursery *nursery);

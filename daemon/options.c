@@ -59,6 +59,8 @@ static const struct option table[] = {
      "poll for up to so long for a client's next call before sleeping, where that pays, at most 1000; 0: never"},
     {"worker-memory", "SIZE", AX_VALUE_BOUND, AT(worker_memory), WORKER, "none",
      "the most memory that a worker may have; none: no limit"},
+    {"worker-tasks", "N", AX_VALUE_NUMBER, AT(worker_tasks), 0, "0",
+     "the most processes and threads that a worker may have, where it has a control group; 0: no limit"},
     {"allow-uid", "USER", AX_VALUE_TEXTS, AT(allow_uid), 0, NULL,
      "let this user connect, and nobody who is not named so; repeatable; unix sockets only"},
     {"allow-gid", "GROUP", AX_VALUE_TEXTS, AT(allow_gid), 0, NULL, "the same for all members of a group; repeatable"},

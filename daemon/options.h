@@ -57,6 +57,7 @@ struct ax_options {
     uint32_t spin_us;              /* for how long a thread that waits for a client polls before it sleeps; 0: never */
     uint64_t max_message;          /* bytes; 0: the engine's default */
     uint64_t worker_memory;        /* bytes; 0: no limit */
+    uint32_t worker_tasks;         /* processes and threads; 0: no limit */
     struct ax_texts allow_uid;     /* names or numbers of users; empty: everyone whom the socket's mode lets in */
     struct ax_texts allow_gid;     /* the same of groups */
     bool run_as_peer;

@@ -265,6 +265,8 @@ static void on_child_gone(struct ax_child *child)
     struct ax_pool *pool = child->owner;
 
     forget_child(pool, child);
+    if (pool->groups != NULL)
+        ax_groups_end(pool->groups, child->group);
     sweep_soon(pool); /* its keeper may have been killed, and what was below it is our child now */
     fill(pool);
     finish_if_empty(pool);
@@ -377,8 +379,16 @@ static bool ask(struct ax_pool *pool)
 {
     struct ax_child *child;
     uint32_t slots = is_shared(pool) ? (uint32_t)pool->limit : 1;
-    int code = ax_child_ask(&child, pool->loop, pool->nursery, slots, &child_events, pool);
+    bool is_grouped = pool->groups != NULL && pool->groups->exist;
+    struct ax_group *group =
+        is_grouped ? ax_groups_take(pool->groups, pool->options->worker_memory, pool->options->worker_tasks) : NULL;
+    int code;
 
+    if (is_grouped && group == NULL)
+        return false; /* ax_pool_grouped() goes on */
+    code = ax_child_ask(&child, pool->loop, pool->nursery, slots, group, &child_events, pool);
+    if (code < 0 && group != NULL)
+        ax_groups_end(pool->groups, group);
     if (code == 0) {
         child->generation = pool->generation;
         enlist(pool, child, AX_POOL_ORDERED);
@@ -483,6 +493,11 @@ void ax_pool_demand(struct ax_pool *pool, size_t waiting)
     pool->waiting = waiting;
     fill(pool);
     note_surplus(pool);
+}
+
+void ax_pool_grouped(struct ax_pool *pool)
+{
+    fill(pool);
 }
 
 /* ---- zygotes ---- */

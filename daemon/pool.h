@@ -78,6 +78,8 @@ struct ax_pool {
     const struct ax_options *options; /* borrowed */
     const struct ax_pool_events *events;
     void *owner;
+    /* borrowed: control groups of workers; NULL: there are none. Set after ax_pool_init() */
+    struct ax_groups *groups;
     size_t limit;               /* connections at a time; bounds the workers, too */
     size_t waiting;             /* connections that wait for a worker */
     struct ax_texts arguments;  /* of the present zygote and its successors */
@@ -113,6 +115,9 @@ int ax_pool_init(struct ax_pool *pool, uv_loop_t *loop, const struct ax_options 
 
 /* Starts the zygote. Ends in events->started or ->failed. */
 void ax_pool_start(struct ax_pool *pool);
+
+/* Control groups have been made: workers that waited for one can be asked for. */
+void ax_pool_grouped(struct ax_pool *pool);
 
 /* So many connections wait for a worker. */
 void ax_pool_demand(struct ax_pool *pool, size_t waiting);

@@ -173,6 +173,7 @@ static int add_connections(struct report *report, const struct ax_report_source 
 static void add_facts(struct report *report, const struct ax_report_source *source)
 {
     const struct ax_nursery *nursery = source->pool->nursery;
+    const struct ax_groups *groups = source->pool->groups;
     struct ax_status *status = &report->status;
     struct timespec now;
 
@@ -187,6 +188,10 @@ static void add_facts(struct report *report, const struct ax_report_source *sour
     status->limits.connections = source->pool->limit;
     status->limits.handshakes = source->handshake_limit;
     status->limits.worker_memory = source->options->worker_memory;
+    status->limits.memory_by_group = groups != NULL && groups->exist && groups->base.has_memory;
+    if (groups != NULL && groups->exist && groups->base.has_pids)
+        status->limits.worker_tasks = source->options->worker_tasks;
+    status->has_groups = groups != NULL && groups->exist;
     status->calls_done = source->calls_done;
     status->log_lines_lost = ax_log_lost();
     if (nursery != NULL) {

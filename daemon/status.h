@@ -97,7 +97,10 @@ struct ax_status {
         uint64_t handshakes;
         uint64_t waiting;
         uint64_t worker_memory; /* bytes */
+        bool memory_by_group;   /* for a worker with all its processes; else for each of them */
+        uint64_t worker_tasks;
     } limits;
+    bool has_groups; /* each worker has a control group */
     uint64_t calls_running; /* in all workers */
     uint64_t calls_done;    /* since the start, by workers that are gone, too */
     uint64_t log_lines_lost;

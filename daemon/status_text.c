@@ -263,8 +263,13 @@ static void write_limits(struct ax_writer *writer, const struct ax_status *statu
     write_limit(writer, "waiting", status->limits.waiting, "");
     if (status->limits.worker_memory > 0) {
         format_bytes(memory, sizeof memory, status->limits.worker_memory);
-        ax_writer_print(writer, ", %s for each worker", memory);
+        ax_writer_print(writer, ", %s for each %s", memory,
+                        status->limits.memory_by_group ? "worker with all its processes" : "process of a worker");
     }
+    if (status->limits.worker_tasks > 0)
+        ax_writer_print(writer, ", %" PRIu64 " tasks for each worker", status->limits.worker_tasks);
+    if (status->has_groups)
+        ax_writer_print(writer, "; workers have control groups");
     ax_writer_print(writer, "\n");
 }
 

@@ -18,6 +18,7 @@
 #include "daemon/address.h"
 #include "daemon/client.h"
 #include "daemon/farewell.h"
+#include "daemon/groups.h"
 #include "daemon/handshake.h"
 #include "daemon/hangup.h"
 #include "daemon/identity.h"
@@ -78,6 +79,7 @@ struct supervisor {
     struct ax_replies replies;
     struct ax_reporter reporter;
     struct ax_reload reload;
+    struct ax_groups groups;
     struct ax_pool pool;
     uv_timer_t waiting_timer;  /* for the first client that waits */
     uv_timer_t status_timer;   /* a status is to be told */
@@ -472,6 +474,13 @@ static void on_started(struct ax_pool *pool)
     ax_acceptor_resume(&supervisor->acceptor);
 }
 
+static void on_groups_ready(void *owner)
+{
+    struct supervisor *supervisor = owner;
+
+    ax_pool_grouped(&supervisor->pool);
+}
+
 static void on_failed(struct ax_pool *pool)
 {
     begin_stop(pool->owner, 1);
@@ -546,6 +555,7 @@ static void close_handles(struct supervisor *supervisor)
     ax_replies_end(&supervisor->replies);
     ax_relays_hurry(&supervisor->relays);
     ax_pool_close(&supervisor->pool);
+    ax_groups_close(&supervisor->groups);
     uv_close((uv_handle_t *)&supervisor->waiting_timer, NULL);
     uv_close((uv_handle_t *)&supervisor->status_timer, NULL);
     uv_close((uv_handle_t *)&supervisor->watchdog_timer, NULL);
@@ -756,6 +766,22 @@ static void start_timers(struct supervisor *supervisor)
         uv_timer_start(&supervisor->watchdog_timer, on_watchdog_timer, interval, interval);
 }
 
+/* Where a worker's limits are not those of a control group. */
+static void explain_limits(const struct supervisor *supervisor)
+{
+    const struct ax_groups *groups = &supervisor->groups;
+    bool is_bounded = groups->exist && groups->base.has_memory;
+
+    if (supervisor->options->worker_tasks > 0 && !(groups->exist && groups->base.has_pids))
+        ax_log(AX_LOG_WARNING,
+               "--worker-tasks needs a control group (cgroup v2) that is delegated to acrossd, with the controller pids: "
+               "there is no such limit");
+    if (supervisor->options->worker_memory > 0 && !is_bounded)
+        ax_log(AX_LOG_DEBUG,
+               "there is no control group for workers that limits memory: --worker-memory holds for each process of a "
+               "worker (RLIMIT_DATA)");
+}
+
 /* Everything that the loop holds. 0, or a negative errno. */
 static int init(struct supervisor *supervisor, struct ax_listener *listeners, size_t count)
 {
@@ -802,6 +828,11 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         code = ax_relays_init(&supervisor->relays, &supervisor->loop, on_relay_gone, on_relay_ended, supervisor);
     if (code == 0)
         code = ax_pool_init(&supervisor->pool, &supervisor->loop, options, room.connections, &events, supervisor);
+    if (code == 0)
+        code = ax_groups_init(&supervisor->groups, &supervisor->loop, on_groups_ready, supervisor);
+    if (code == 0)
+        explain_limits(supervisor);
+    supervisor->pool.groups = &supervisor->groups;
     start_timers(supervisor);
     return code == 0 ? watch_signals(supervisor) : code;
 }

@@ -27,7 +27,7 @@ static int tell(int control_fd, enum ax_control_type type)
 /* ---- requests ---- */
 
 /* What goes wrong is told on the worker's own socket, which ends with this process's copy of it. */
-static void fork_worker(const struct ax_options *options, int control_fd, struct ax_control_fds *fds)
+static void fork_worker(const struct ax_options *options, int control_fd, bool has_group, struct ax_control_fds *fds)
 {
     pid_t pid;
 
@@ -36,7 +36,7 @@ static void fork_worker(const struct ax_options *options, int control_fd, struct
     pid = fork(); /* without Python's hooks, which are for the worker: the keeper runs no Python */
     if (pid == 0) {
         close(control_fd);
-        ax_keeper_run(options, fds->fd[0], fds->fd[1]);
+        ax_keeper_run(options, fds->fd[0], fds->fd[1], has_group);
     }
     if (pid < 0)
         ax_keeper_explain(fds->fd[0], errno);
@@ -49,7 +49,7 @@ _Noreturn static void serve(const struct ax_options *options, int control_fd)
 
     while (ax_control_receive(control_fd, &message, &fds) > 0) {
         if (message.type == AX_CONTROL_FORK)
-            fork_worker(options, control_fd, &fds);
+            fork_worker(options, control_fd, message.value != 0, &fds);
         else if (message.type == AX_CONTROL_PING)
             tell(control_fd, AX_CONTROL_PONG);
         ax_control_close(&fds);
