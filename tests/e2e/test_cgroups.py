@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Control groups: where one is delegated to acrossd, each worker has one of its own, which ends with it."""
+"""Control groups: where one is delegated to acrossd, each worker has one of its own, which ends with it.
+
+A thread makes and removes groups at its own pace, and some are kept ahead: threads and descriptors are not counted here.
+"""
 
 import contextlib
 import os
@@ -99,7 +102,7 @@ def test_each_worker_has_a_group_with_all_that_it_starts(group, make_daemon, iso
         os.kill(started, signal.SIGKILL)
     if isolation == 'process':
         wait_until(lambda: not os.path.exists(own), 'the end of the group')
-    daemon.stop()
+    daemon.stop(check=False)
     wait_until(lambda: workers_of(group) == [], 'the end of all groups')
 
 
@@ -116,6 +119,7 @@ def test_a_group_ends_with_its_worker(group, make_daemon):
     with contextlib.suppress(EOFError, OSError):
         conn.close()
     daemon.expect_lost(worker, '(ended together with its keeper|was killed by signal 9 [(]Killed[)])')
+    daemon.stop(check=False)
 
 
 def test_what_a_killed_supervisor_has_left_is_removed(group, make_daemon):
@@ -132,6 +136,7 @@ def test_what_a_killed_supervisor_has_left_is_removed(group, make_daemon):
     second.expect(used(group))
     assert not left & set(workers_of(group))
     assert os.path.exists(running)
+    second.stop(check=False)
 
 
 def test_a_group_that_is_not_delegated_is_left_alone(group, make_daemon):
