@@ -7,8 +7,8 @@
  *   STOPPING  it was told to stop, or ends because its connection has
  *   DEAD      the process is gone, or its keeper is being killed; what it left behind is being killed, too
  *
- * It is gone, and forgotten, when its keeper has ended: the end of the control socket shows nothing, since user code in the worker can
- * close its copy of it, hand it to other processes, or write to it what is no message.
+ * It is gone, and forgotten, when its keeper has ended: the end of the control socket shows nothing, since user code in
+ * the worker can close its copy of it, hand it to other processes, or write to it what is no message.
  *
  * Forward only. Used in the loop's thread. Which worker a connection goes to, and what a death means, is the pool's
  * business (pool.h), which is told of events by the functions of struct ax_child_events.

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Control groups: where one is delegated to acrossd, each worker has one of its own, which ends with it.
 
-A thread makes and removes groups at its own pace, and some are kept ahead: threads and descriptors are not counted here.
+A thread makes and removes groups at its own pace, and some are kept ahead: so threads and descriptors are not
+counted here.
 """
 
 import contextlib

@@ -126,7 +126,8 @@ def test_help_names_every_option():
     assert named == {
         *('listen', 'stdio', 'isolation', 'spare-workers', 'max-connections', 'max-handshakes', 'grace'),
         *('max-connections-per-source', 'max-handshakes-per-source'),
-        *('handshake-timeout', 'timeout', 'max-message', 'spin', 'worker-memory', 'worker-tasks', 'allow-uid', 'allow-gid'),
+        *('handshake-timeout', 'timeout', 'max-message', 'spin'),
+        *('worker-memory', 'worker-tasks', 'allow-uid', 'allow-gid'),
         *('tls-cert', 'tls-key', 'tls-client-ca', 'tls-allow-name'),
         *('run-as-peer', 'socket-mode', 'socket-group', 'secret-file', 'insecure', 'user', 'venv', 'preload'),
         *('no-new-privileges', 'chdir', 'verbose', 'config', 'check-config', 'print-config', 'help', 'version'),

@@ -136,7 +136,10 @@ def serving_in_a_child(tmp_path, manager, *command):
     """acrossd, started by a command that makes it serve in a child process."""
     listen = 'unix:{}'.format(tmp_path / 'socket')
     with subprocess.Popen(
-        [*command, ACROSSD, '--listen', listen], stderr=subprocess.PIPE, env=manager.environment(), start_new_session=True
+        [*command, ACROSSD, '--listen', listen],
+        stderr=subprocess.PIPE,
+        env=manager.environment(),
+        start_new_session=True,
     ) as process:
         lines = Lines(process.stderr)
         try:
