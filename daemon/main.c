@@ -4,20 +4,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/access.h"
-#include "daemon/account.h"
-#include "daemon/config.h"
-#include "daemon/identity.h"
+#include "daemon/admission/access.h"
+#include "daemon/admission/identity.h"
+#include "daemon/base/error_format.h"
+#include "daemon/base/log.h"
+#include "daemon/config/config.h"
+#include "daemon/config/options.h"
 #include "daemon/init.h"
-#include "daemon/interpreter.h"
-#include "daemon/log.h"
-#include "daemon/options.h"
-#include "daemon/process.h"
-#include "daemon/sentence.h"
-#include "daemon/status_command.h"
+#include "daemon/process/account.h"
+#include "daemon/process/interpreter.h"
+#include "daemon/process/process.h"
+#include "daemon/status/status_command.h"
 #include "daemon/stdio.h"
 #include "daemon/supervisor.h"
-#include "daemon/zygote.h"
+#include "daemon/worker/zygote.h"
 
 /* What was asked for on standard output has to arrive there. */
 static int finish_output(void)

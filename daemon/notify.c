@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/log.h"
+#include "daemon/base/log.h"
 #include "protocol/text.h"
 
 #define MESSAGE_SIZE (AX_NOTIFY_STATUS_SIZE + 64) /* a status, and the fields beside it */

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/access.h"
-#include "daemon/config.h"
-#include "daemon/interpreter.h"
+#include "daemon/admission/access.h"
+#include "daemon/config/config.h"
+#include "daemon/process/interpreter.h"
 
 /* Threads that have begun and not ended, stuck ones that nobody waits for any more included. */
 static atomic_uint threads;

@@ -21,11 +21,11 @@
 
 #include <uv.h>
 
-#include "daemon/background.h"
-#include "daemon/identity.h"
-#include "daemon/options.h"
-#include "daemon/secret.h"
-#include "daemon/sentence.h"
+#include "daemon/admission/identity.h"
+#include "daemon/admission/secret.h"
+#include "daemon/base/background.h"
+#include "daemon/base/error_format.h"
+#include "daemon/config/options.h"
 
 #define AX_RELOAD_STUCK_MS 10000u
 

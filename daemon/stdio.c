@@ -15,16 +15,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/board.h"
-#include "daemon/control.h"
-#include "daemon/ending.h"
-#include "daemon/farewell.h"
-#include "daemon/log.h"
-#include "daemon/process.h"
-#include "daemon/runtime.h"
-#include "daemon/sentence.h"
-#include "daemon/tree.h"
-#include "daemon/worker.h"
+#include "daemon/admission/goodbye.h"
+#include "daemon/base/error_format.h"
+#include "daemon/base/log.h"
+#include "daemon/process/control.h"
+#include "daemon/process/ending.h"
+#include "daemon/process/process.h"
+#include "daemon/process/shared_stats.h"
+#include "daemon/process/tree.h"
+#include "daemon/worker/runtime.h"
+#include "daemon/worker/worker.h"
 
 #define FIRST_FD 100 /* above the numbers that scripts like to choose for themselves */
 

@@ -10,7 +10,7 @@
 #ifndef AX_DAEMON_STDIO_H
 #define AX_DAEMON_STDIO_H
 
-#include "daemon/options.h"
+#include "daemon/config/options.h"
 
 /* Serves until the connection ends or a signal says stop. Returns the exit status, or does not return. */
 int ax_stdio_run(const struct ax_options *options);

@@ -8,7 +8,7 @@
 #ifndef AX_DAEMON_SUPERVISOR_H
 #define AX_DAEMON_SUPERVISOR_H
 
-#include "daemon/options.h"
+#include "daemon/config/options.h"
 
 /*
  * Serves until it is told to stop. Returns the process's exit status: 0 after an orderly stop, 1 for a failure and 2

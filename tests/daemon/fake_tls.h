@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "daemon/tls.h"
+#include "daemon/admission/tls.h"
 
 struct fake_tls {
     struct ax_tls base;

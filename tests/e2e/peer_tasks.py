@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 
-# Of daemon/control.h: the layout of a message's head, and some of its types.
+# Of daemon/process/control.h: the layout of a message's head, and some of its types.
 HEAD = 'IIQII'
 STARTED, ENDED, DIED = 8, 9, 11
 RIGHTS = socket.SOL_SOCKET, socket.SCM_RIGHTS

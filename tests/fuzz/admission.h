@@ -3,7 +3,7 @@
  * What the parts of the target fuzz_admission share: the server and its peers, and the model of what has to become of
  * each of them.
  *
- * Of TLS there is what daemon/tls.h says of it, and no more. Its bytes differ from those that it carries.
+ * Of TLS there is what daemon/admission/tls.h says of it, and no more. Its bytes differ from those that it carries.
  */
 #ifndef AX_TESTS_FUZZ_ADMISSION_H
 #define AX_TESTS_FUZZ_ADMISSION_H
@@ -12,9 +12,9 @@
 
 #include <stdbool.h>
 
-#include "daemon/exchange.h"
-#include "daemon/handshake.h"
-#include "daemon/relay.h"
+#include "daemon/admission/exchange.h"
+#include "daemon/admission/handshake.h"
+#include "daemon/admission/relay.h"
 
 #define TIMEOUT_MS 100
 #define PEERS 8

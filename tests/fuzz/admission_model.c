@@ -5,7 +5,7 @@
 #include <openssl/crypto.h>
 #include <sys/socket.h>
 
-#include "daemon/openssl/hmac.h"
+#include "daemon/admission/openssl/hmac.h"
 #include "world.h"
 
 static unsigned char seed[AX_CRYPTO_DIGEST_SIZE]; /* of all nonces: a digest of the input */

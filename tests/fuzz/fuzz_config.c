@@ -7,8 +7,8 @@
  */
 #include "fuzz.h"
 
-#include "daemon/config.h"
-#include "daemon/sentence.h"
+#include "daemon/base/error_format.h"
+#include "daemon/config/config.h"
 
 static char *print(const struct ax_options *options, size_t *size)
 {

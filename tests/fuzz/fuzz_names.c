@@ -12,8 +12,8 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
-#include "daemon/identity.h"
-#include "daemon/openssl/names.h"
+#include "daemon/admission/identity.h"
+#include "daemon/admission/openssl/names.h"
 #include "protocol/text.h"
 
 enum setting {

@@ -10,9 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "daemon/address.h"
-#include "daemon/config.h"
-#include "daemon/sentence.h"
+#include "daemon/base/error_format.h"
+#include "daemon/config/config.h"
+#include "daemon/listen/address.h"
 
 #define WORDS_MAX 64
 

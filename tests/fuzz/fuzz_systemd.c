@@ -15,10 +15,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "daemon/inherited.h"
-#include "daemon/log.h"
+#include "daemon/base/error_format.h"
+#include "daemon/base/log.h"
+#include "daemon/listen/inherited.h"
 #include "daemon/notify.h"
-#include "daemon/sentence.h"
 
 static const struct {
     char letter;

@@ -4,7 +4,7 @@
  * nothing takes time.
  *
  * All sockets are pairs. The linker puts them in the place of the system's (--wrap), and libuv is not linked: its functions
- * that daemon/handshake.c and daemon/relay.c use are here. Each use of them is checked: descriptors are open, closed once, and
+ * that daemon/admission/handshake.c and daemon/admission/relay.c use are here. Each use of them is checked: descriptors are open, closed once, and
  * not while they are polled; handles are known, and closed once; nothing raises SIGPIPE or waits; events that nobody
  * acts on are an endless loop.
  *

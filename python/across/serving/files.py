@@ -3,7 +3,7 @@
 
 An interpreter that ends takes its objects apart, and so writes and closes files. A worker does not do that. It looks
 for open files among the objects that the garbage collector knows, and closes them. Writing may block or fail: regular
-files come first, and daemon/drain.c bounds the time for all.
+files come first, and daemon/worker/drain.c bounds the time for all.
 """
 
 from __future__ import annotations

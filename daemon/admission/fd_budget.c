@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/admission/fd_budget.h"
+
+#include "daemon/base/log.h"
+#include "daemon/process/process.h"
+
+/* Connections at a time, where --max-connections does not say: a worker takes a megabyte, a connection kilobytes. */
+#define CONNECTIONS_PROCESS 1024u
+#define CONNECTIONS_SHARED 16384u
+
+/*
+ * Descriptors: of a connection (its own, its worker's control socket, its keeper), of its relay where it may have one,
+ * and of the supervisor itself.
+ */
+#define FILES_PROCESS 3u
+#define FILES_SHARED 1u
+#define FILES_RELAY 2u
+#define FILES_OWN 32u
+
+/* One in so many handshakes is not for the source that has all others. */
+#define KEPT_BACK 8u
+
+/* `wanted` 0: `most`. */
+static size_t at_most(size_t wanted, size_t most)
+{
+    return wanted > 0 && wanted < most ? wanted : most;
+}
+
+static void find_room_of_source(struct ax_room *room, const struct ax_options *options)
+{
+    size_t most = room->handshakes - room->handshakes / KEPT_BACK;
+
+    room->connections_of_source = at_most(options->max_connections_per_source, room->connections);
+    room->handshakes_of_source =
+        options->max_handshakes_per_source > 0 ? at_most(options->max_handshakes_per_source, room->handshakes) : most;
+}
+
+struct ax_room ax_room_find(const struct ax_options *options, bool has_tls)
+{
+    bool is_shared = options->isolation == AX_ISOLATION_SHARED;
+    size_t each = (is_shared ? FILES_SHARED : FILES_PROCESS) + (has_tls ? FILES_RELAY : 0);
+    size_t most = is_shared ? CONNECTIONS_SHARED : CONNECTIONS_PROCESS;
+    size_t files = ax_process_raise_file_limit();
+    size_t handshakes = options->max_handshakes < files / 4 ? options->max_handshakes : files / 4;
+    size_t left = files > handshakes + FILES_OWN ? files - handshakes - FILES_OWN : 0;
+    struct ax_room room = {.handshakes = handshakes};
+
+    if (options->max_connections > 0)
+        most = options->max_connections;
+    room.connections = left > each ? left / each : 1;
+    if (room.connections >= most)
+        room.connections = most;
+    else
+        ax_log(AX_LOG_WARNING, "connections are limited to %zu, since this process may have only %zu open files",
+               room.connections, files);
+    find_room_of_source(&room, options);
+    return room;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How many connections and handshakes a supervisor has room for: what its options say, and its descriptors allow.
+ *
+ * Called by the supervisor once, when it starts.
+ */
+#ifndef AX_DAEMON_ROOM_H
+#define AX_DAEMON_ROOM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "daemon/config/options.h"
+
+struct ax_room {
+    size_t connections; /* at least 1 */
+    size_t handshakes;            /* at least 1 */
+    size_t connections_of_source; /* the same of one source; at least 1 */
+    size_t handshakes_of_source;
+};
+
+/*
+ * Allows this process as many open files as it may have, and divides them up. `has_tls`: each connection may need a relay. A
+ * limit of the system that is below what the options ask for, or below the default, is told in the log.
+ */
+struct ax_room ax_room_find(const struct ax_options *options, bool has_tls);
+
+#endif

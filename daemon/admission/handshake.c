@@ -1,0 +1,705 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/admission/handshake.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/admission/exchange.h"
+#include "daemon/admission/goodbye.h"
+#include "daemon/base/error_format.h"
+#include "daemon/status/status.h"
+
+#define MAGIC_SIZE 4
+#define TLS_HELLO 0x1603u /* what the first record of TLS begins with */
+
+#define LOOKED_AT 32 /* handshakes among which the one is chosen that goes */
+#define TRIES 8      /* of those that go on when they get their turn, before one has to go all the same */
+#define STAGE_PART 8 /* a stage with no more than one in so many keeps them */
+
+/* The newest version that we speak. Those of the wire are 0.1.x and 0.2.x. */
+static const struct ax_version our_version = {0, 2, 0};
+
+static_assert(AX_HANDSHAKE_STAGES < STAGE_PART, "some stage has more than what each keeps");
+
+/* Lists that a handshake is in. */
+enum list { ALL, LANE, SOURCE, LISTS };
+
+struct ax_handshake {
+    uv_poll_t *poll; /* owned by the loop */
+    struct ax_handshakes *set;
+    struct ax_origin *source; /* borrowed */
+    enum ax_handshake_stage stage;
+    int fd;             /* owned */
+    bool needs_tls;     /* its handshake is not done */
+    struct ax_tls *tls; /* owned; NULL: there is none yet, or none any more */
+    int wanted;         /* what it waits for */
+    void *arg;
+    uint64_t deadline; /* on the loop's clock */
+    bool needs_proof;  /* the peer has still to show that it knows the secret */
+    struct ax_exchange exchange;
+    unsigned char message[AX_EXCHANGE_SIZE]; /* of the exchange: the one that is being read */
+    size_t message_size;
+    unsigned char received[AX_SUPERBLOCK_SIZE];
+    size_t size;
+    struct {
+        struct ax_handshake *next;
+        struct ax_handshake *previous;
+    } links[LISTS];
+};
+
+/* ---- what is acceptable ---- */
+
+static uint32_t as_number(struct ax_version version)
+{
+    return (uint32_t)version.major << 16 | (uint32_t)version.minor << 8 | version.patch;
+}
+
+static bool is_wrong_version(struct ax_version version)
+{
+    return version.major != our_version.major || (version.minor != 1 && version.minor != 2);
+}
+
+static int check_version(const struct ax_superblock *peer, char *reason, size_t size)
+{
+    const struct ax_version *theirs = &peer->version;
+
+    if (peer->magic == AX_MAGIC_BOOTSTRAP) {
+        if (as_number(*theirs) > as_number(our_version))
+            return ax_sentence(reason, size, "At least across %u.%u.%u is needed to bootstrap connection",
+                               theirs->major, theirs->minor, theirs->patch);
+    } else if (is_wrong_version(*theirs)) {
+        return ax_sentence(reason, size, "Local across %u.%u.%u is not compatible with remote %u.%u.%u",
+                           our_version.major, our_version.minor, our_version.patch, theirs->major, theirs->minor,
+                           theirs->patch);
+    }
+    return 0;
+}
+
+int ax_handshake_check(const unsigned char *received, size_t size, char *reason, size_t reason_size)
+{
+    unsigned char bytes[AX_SUPERBLOCK_SIZE] = {0};
+    struct ax_superblock peer;
+    enum ax_status_format ignored;
+
+    if (size < MAGIC_SIZE)
+        return 0;
+    memcpy(bytes, received, size);
+    if (ax_status_is_request(received, size))
+        return size < AX_SUPERBLOCK_SIZE ? 0 : ax_status_request_decode(&ignored, received, reason, reason_size);
+    ax_superblock_decode(&peer, bytes);
+    if (peer.magic == AX_EXCHANGE_MAGIC)
+        return ax_sentence(reason, reason_size, "The peer has a shared secret, and this server demands none");
+    if (peer.magic >> 16 == TLS_HELLO)
+        return ax_sentence(reason, reason_size,
+                           "Invalid magic: 0x%x; the peer speaks TLS, which --listen tls:HOST:PORT serves", peer.magic);
+    if (peer.magic != AX_MAGIC && peer.magic != AX_MAGIC_BOOTSTRAP)
+        return ax_sentence(reason, reason_size, "Invalid magic: 0x%x", peer.magic);
+    return size < AX_SUPERBLOCK_SIZE ? 0 : check_version(&peer, reason, reason_size);
+}
+
+/* What a peer that cannot be served learns of it. */
+static void answer_refused(int fd, const unsigned char *received, size_t size)
+{
+    const struct ax_superblock ours = {.magic = AX_MAGIC, .version = our_version};
+    unsigned char bytes[AX_SUPERBLOCK_SIZE];
+    struct ax_superblock peer;
+
+    ax_superblock_encode(bytes, &ours);
+    if (ax_exchange_is_begun(received, size)) { /* it sees that nobody asked for its secret */
+        ax_farewell_send(fd, bytes, sizeof bytes);
+    } else if (size == AX_SUPERBLOCK_SIZE) {
+        ax_superblock_decode(&peer, received);
+        if (peer.magic == AX_MAGIC && is_wrong_version(peer.version)) /* it says best itself what is wrong */
+            ax_farewell_send(fd, bytes, sizeof bytes);
+    }
+}
+
+/* ---- lists, and the timer ---- */
+
+static void append(struct ax_handshake **first, struct ax_handshake **last, struct ax_handshake *handshake,
+                   enum list list)
+{
+    handshake->links[list].next = NULL;
+    handshake->links[list].previous = *last;
+    if (*last != NULL)
+        (*last)->links[list].next = handshake;
+    else
+        *first = handshake;
+    *last = handshake;
+}
+
+static void take_out(struct ax_handshake **first, struct ax_handshake **last, struct ax_handshake *handshake,
+                     enum list list)
+{
+    struct ax_handshake *next = handshake->links[list].next;
+    struct ax_handshake *previous = handshake->links[list].previous;
+
+    if (previous != NULL)
+        previous->links[list].next = next;
+    else
+        *first = next;
+    if (next != NULL)
+        next->links[list].previous = previous;
+    else
+        *last = previous;
+}
+
+static struct ax_handshake_lane *lane_of(const struct ax_handshake *handshake)
+{
+    return &handshake->set->lanes[handshake->source->key.lane];
+}
+
+/* Into the lists of its stage. */
+static void join_stage(struct ax_handshake *handshake)
+{
+    struct ax_handshake_lane *lane = lane_of(handshake);
+    struct ax_origin *source = handshake->source;
+    enum ax_handshake_stage stage = handshake->stage;
+
+    append(&lane->first[stage], &lane->last[stage], handshake, LANE);
+    append(&source->first[stage], &source->last[stage], handshake, SOURCE);
+    lane->counts[stage]++;
+    source->counts[stage]++;
+}
+
+static void leave_stage(struct ax_handshake *handshake)
+{
+    struct ax_handshake_lane *lane = lane_of(handshake);
+    struct ax_origin *source = handshake->source;
+    enum ax_handshake_stage stage = handshake->stage;
+
+    take_out(&lane->first[stage], &lane->last[stage], handshake, LANE);
+    take_out(&source->first[stage], &source->last[stage], handshake, SOURCE);
+    lane->counts[stage]--;
+    source->counts[stage]--;
+}
+
+/* Nobody falls back. */
+static void reach(struct ax_handshake *handshake, enum ax_handshake_stage stage)
+{
+    if (handshake->stage >= stage)
+        return;
+    leave_stage(handshake);
+    handshake->stage = stage;
+    join_stage(handshake);
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static void schedule(struct ax_handshakes *set)
+{
+    uint64_t now = uv_now(set->loop);
+
+    if (set->first == NULL || set->timeout_ms == 0)
+        uv_timer_stop(&set->timer);
+    else
+        uv_timer_start(&set->timer, on_timer, set->first->deadline > now ? set->first->deadline - now : 0, 0);
+}
+
+static void enlist(struct ax_handshake *handshake)
+{
+    struct ax_handshakes *set = handshake->set;
+
+    append(&set->first, &set->last, handshake, ALL);
+    join_stage(handshake);
+    lane_of(handshake)->count++;
+    handshake->source->handshakes++;
+    set->count++;
+    if (set->count == 1)
+        schedule(set);
+}
+
+static void delist(struct ax_handshake *handshake)
+{
+    struct ax_handshakes *set = handshake->set;
+    bool was_first = set->first == handshake;
+
+    take_out(&set->first, &set->last, handshake, ALL);
+    leave_stage(handshake);
+    lane_of(handshake)->count--;
+    handshake->source->handshakes--;
+    set->count--;
+    if (was_first)
+        schedule(set);
+}
+
+/* ---- one handshake ---- */
+
+static void on_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+/* Begins to look at its descriptor, of which there may be another one later. 0, or a negative errno. */
+static int open_poll(struct ax_handshake *handshake)
+{
+    uv_poll_t *poll = malloc(sizeof *poll);
+    int code = poll != NULL ? uv_poll_init(handshake->set->loop, poll, handshake->fd) : UV_ENOMEM;
+
+    if (code < 0) {
+        free(poll);
+        return code;
+    }
+    poll->data = handshake;
+    handshake->poll = poll;
+    return 0;
+}
+
+/* The descriptor stays open. */
+static void close_poll(struct ax_handshake *handshake)
+{
+    uv_poll_stop(handshake->poll);
+    uv_close((uv_handle_t *)handshake->poll, on_closed);
+    handshake->poll = NULL;
+}
+
+/* Out of the list and out of the loop; the descriptor stays open, and the memory is the caller's. */
+static void leave(struct ax_handshake *handshake)
+{
+    delist(handshake);
+    if (handshake->poll != NULL)
+        close_poll(handshake);
+}
+
+static void end_failed(struct ax_handshake *handshake, const char *reason)
+{
+    struct ax_handshakes *set = handshake->set;
+    void *arg = handshake->arg;
+
+    leave(handshake);
+    if (handshake->tls != NULL) {
+        handshake->tls->methods->free(handshake->tls);
+        ax_farewell_send(handshake->fd, NULL, 0); /* what TLS said last is to arrive, as what we say is */
+    }
+    if (handshake->fd >= 0)
+        close(handshake->fd);
+    free(handshake);
+    set->failed(set, arg, reason);
+}
+
+static void end_done(struct ax_handshake *handshake)
+{
+    leave(handshake);
+    handshake->set->done(handshake->set, handshake->arg, handshake->fd, handshake->received, handshake->size);
+    free(handshake);
+}
+
+enum turn {
+    TURN_READ,  /* there are more bytes now */
+    TURN_LATER, /* there is nothing to read */
+    TURN_OVER,  /* the handshake has ended */
+};
+
+/* Reads what is there of so many bytes, and no more. */
+static enum turn receive(struct ax_handshake *handshake, unsigned char *bytes, size_t wanted, size_t *size)
+{
+    ssize_t received = recv(handshake->fd, bytes + *size, wanted - *size, 0);
+    bool has_begun = *size > 0 || (handshake->needs_proof && handshake->exchange.has_challenged);
+
+    if (received > 0) {
+        *size += (size_t)received;
+        reach(handshake, AX_STAGE_BEGUN);
+        return TURN_READ;
+    }
+    if (received < 0 && (errno == EAGAIN || errno == EINTR))
+        return TURN_LATER;
+    if (received < 0)
+        end_failed(handshake, strerror(errno));
+    else if (has_begun)
+        end_failed(handshake, handshake->needs_proof ? "Incomplete proof of the secret" : "Incomplete superblock");
+    else
+        end_failed(handshake, NULL);
+    return TURN_OVER;
+}
+
+static void refuse(struct ax_handshake *handshake, const unsigned char *received, size_t size, const char *reason)
+{
+    answer_refused(handshake->fd, received, size);
+    end_failed(handshake, reason);
+}
+
+/* A peer that proves nothing. Returns whether the handshake goes on, until it is known what this peer understands. */
+static bool take_unproved(struct ax_handshake *handshake)
+{
+    static const char needed[] = "The server demands a shared secret: connect with its secret_file";
+    size_t size = handshake->message_size < AX_SUPERBLOCK_SIZE ? handshake->message_size : AX_SUPERBLOCK_SIZE;
+    unsigned char refusal[AX_EXCHANGE_SIZE];
+    char reason[AX_SENTENCE_SIZE];
+    struct ax_superblock peer;
+
+    if (ax_handshake_check(handshake->message, size, reason, sizeof reason) < 0) {
+        refuse(handshake, handshake->message, size, reason);
+        return false;
+    }
+    if (size < AX_SUPERBLOCK_SIZE)
+        return true;
+    ax_superblock_decode(&peer, handshake->message);
+    if (peer.magic == AX_MAGIC && peer.level > 0 && (peer.features & AX_FEATURE_REASON) != 0) {
+        ax_farewell_refuse(handshake->fd, handshake->message, size, needed);
+    } else { /* a plain peer names the magic that it does not know; `acrossd status` knows it */
+        ax_exchange_put(refusal, AX_EXCHANGE_REFUSAL, NULL);
+        ax_farewell_send(handshake->fd, refusal, sizeof refusal);
+    }
+    end_failed(handshake, needed);
+    return false;
+}
+
+/* A message of the exchange has come. Returns whether the handshake goes on. */
+static bool take_message(struct ax_handshake *handshake)
+{
+    unsigned char reply[AX_EXCHANGE_SIZE];
+    char reason[AX_SENTENCE_SIZE];
+    enum ax_exchange_step step = ax_exchange_take(&handshake->exchange, handshake->set->secret, handshake->message,
+                                                  reply, reason, sizeof reason);
+
+    handshake->message_size = 0;
+    if (step == AX_EXCHANGE_FAILED) {
+        ax_farewell_send(handshake->fd, reply, sizeof reply);
+        end_failed(handshake, reason);
+        return false;
+    }
+    /* A new socket has room for so little. */
+    if (send(handshake->fd, reply, sizeof reply, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof reply) {
+        end_failed(handshake, "The peer does not read");
+        return false;
+    }
+    handshake->needs_proof = step == AX_EXCHANGE_GOES_ON;
+    reach(handshake, step == AX_EXCHANGE_GOES_ON ? AX_STAGE_ANSWERED : AX_STAGE_KNOWN);
+    return true;
+}
+
+/* Reads what is there of the exchange. Returns whether the handshake goes on. */
+static bool read_exchange(struct ax_handshake *handshake)
+{
+    while (handshake->needs_proof) {
+        enum turn turn = receive(handshake, handshake->message, AX_EXCHANGE_SIZE, &handshake->message_size);
+        bool goes_on = true;
+
+        if (turn != TURN_READ)
+            return turn == TURN_LATER;
+        if (handshake->message_size >= MAGIC_SIZE &&
+            !ax_exchange_is_begun(handshake->message, handshake->message_size) && !handshake->exchange.has_challenged)
+            goes_on = take_unproved(handshake);
+        else if (handshake->message_size == AX_EXCHANGE_SIZE)
+            goes_on = take_message(handshake);
+        if (!goes_on)
+            return false;
+    }
+    return true;
+}
+
+/* Reads what is there of the superblock, and no more. Returns whether the handshake goes on. */
+static bool read_superblock(struct ax_handshake *handshake)
+{
+    enum turn turn = receive(handshake, handshake->received, AX_SUPERBLOCK_SIZE, &handshake->size);
+    char reason[AX_SENTENCE_SIZE];
+
+    if (turn != TURN_READ)
+        return turn == TURN_LATER;
+    if (ax_handshake_check(handshake->received, handshake->size, reason, sizeof reason) < 0) {
+        refuse(handshake, handshake->received, handshake->size, reason);
+        return false;
+    }
+    if (handshake->size < AX_SUPERBLOCK_SIZE)
+        return true;
+    end_done(handshake);
+    return false;
+}
+
+/* Returns whether the handshake goes on. */
+static bool read_some(struct ax_handshake *handshake)
+{
+    if (!read_exchange(handshake))
+        return false;
+    return handshake->needs_proof || read_superblock(handshake);
+}
+
+/* The peer is known. From now on its bytes come from somewhere else. Returns whether the handshake goes on. */
+static bool move_on(struct ax_handshake *handshake)
+{
+    struct ax_handshakes *set = handshake->set;
+    struct ax_tls *tls = handshake->tls;
+    int code;
+
+    reach(handshake, AX_STAGE_KNOWN);
+    close_poll(handshake);
+    handshake->needs_tls = false;
+    handshake->tls = NULL;
+    handshake->wanted = UV_READABLE;
+    handshake->fd = set->secured(set, handshake->arg, handshake->fd, tls);
+    code = handshake->fd < 0 ? handshake->fd : open_poll(handshake);
+    if (code < 0)
+        end_failed(handshake, uv_strerror(code));
+    return code == 0;
+}
+
+/* Makes TLS as soon as there is something to read. Returns whether the handshake goes on. */
+static bool begin_tls(struct ax_handshake *handshake)
+{
+    struct ax_handshakes *set = handshake->set;
+    unsigned char byte;
+    ssize_t there = recv(handshake->fd, &byte, 1, MSG_PEEK);
+
+    if (there < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (there <= 0) {
+        end_failed(handshake, there == 0 ? NULL : strerror(errno));
+        return false;
+    }
+    handshake->tls = set->make_tls(set, handshake->arg, handshake->fd);
+    if (handshake->tls == NULL) {
+        end_failed(handshake, strerror(ENOMEM));
+        return false;
+    }
+    reach(handshake, AX_STAGE_BEGUN);
+    return true;
+}
+
+/* Goes on when the socket is ready for that. */
+static void await_tls(struct ax_handshake *handshake, int event)
+{
+    handshake->wanted = event;
+    if (handshake->tls->methods->has_answered(handshake->tls))
+        reach(handshake, AX_STAGE_ANSWERED);
+}
+
+/* Goes on with TLS. Returns whether the handshake goes on. */
+static bool secure(struct ax_handshake *handshake)
+{
+    char reason[AX_SENTENCE_SIZE];
+
+    if (handshake->tls == NULL && !begin_tls(handshake))
+        return false;
+    if (handshake->tls == NULL)
+        return true;
+    switch (handshake->tls->methods->accept(handshake->tls, reason, sizeof reason)) {
+    case AX_TLS_OK:
+        return move_on(handshake);
+    case AX_TLS_WANTS_READ:
+        await_tls(handshake, UV_READABLE);
+        return true;
+    case AX_TLS_WANTS_WRITE:
+        await_tls(handshake, UV_WRITABLE);
+        return true;
+    case AX_TLS_ENDED:
+        end_failed(handshake, NULL);
+        return false;
+    case AX_TLS_BROKEN:
+        end_failed(handshake, reason);
+        return false;
+    }
+    return false;
+}
+
+/* Does what can be done now. Returns whether the handshake goes on. */
+static bool step(struct ax_handshake *handshake)
+{
+    if (handshake->needs_tls && !secure(handshake))
+        return false;
+    return handshake->needs_tls || read_some(handshake);
+}
+
+/* We may have been stopped: who has spoken meanwhile is not late. */
+static void on_timer(uv_timer_t *timer)
+{
+    struct ax_handshakes *set = timer->data;
+    uint64_t now = uv_now(set->loop);
+    char reason[AX_SENTENCE_SIZE];
+
+    ax_sentence(reason, sizeof reason, "The handshake was not finished within %u ms", set->timeout_ms);
+    while (set->first != NULL && set->first->deadline <= now)
+        if (step(set->first))
+            end_failed(set->first, reason);
+    schedule(set);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+static void go_on(struct ax_handshake *handshake)
+{
+    int code;
+
+    if (!step(handshake))
+        return;
+    code = uv_poll_start(handshake->poll, handshake->wanted, on_ready);
+    if (code < 0)
+        end_failed(handshake, uv_strerror(code));
+}
+
+/* An error is mostly that the peer has reset the connection. It may have said before why. */
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    struct ax_handshake *handshake = poll->data;
+
+    (void)events;
+    if (status == 0)
+        go_on(handshake);
+    else if (step(handshake))
+        end_failed(handshake, "The connection broke");
+}
+
+/* ---- making room ---- */
+
+/* The lane that has most beyond its own places, if the next handshake is of `newest`, which may lose one itself. */
+static struct ax_handshake_lane *find_fullest(const struct ax_handshakes *set, const struct ax_handshake_lane *newest)
+{
+    struct ax_handshake_lane *fullest = NULL;
+    size_t most = 0;
+
+    for (size_t i = 0; i < set->lane_count; i++) {
+        struct ax_handshake_lane *lane = &set->lanes[i];
+        size_t held = lane->count + (lane == newest);
+        size_t beyond = held > set->lane_share ? held - set->lane_share : 0;
+
+        if (lane->count == 0 || (fullest != NULL && (beyond < most || (beyond == most && lane != newest))))
+            continue;
+        fullest = lane;
+        most = beyond;
+    }
+    return fullest;
+}
+
+/* The lowest stage that has more than what it keeps. There is one: not all have so few of them. */
+static int choose_stage(const size_t counts[AX_HANDSHAKE_STAGES], size_t all)
+{
+    int stage = 0;
+
+    while (counts[stage] <= all / STAGE_PART)
+        stage++;
+    return stage;
+}
+
+/* Of the oldest few at the lowest stage, one whose source has most. */
+static struct ax_handshake *choose_of_lane(const struct ax_handshake_lane *lane)
+{
+    struct ax_handshake *next = lane->first[choose_stage(lane->counts, lane->count)];
+    struct ax_handshake *chosen = next;
+
+    for (int i = 0; i < LOOKED_AT && next != NULL; i++, next = next->links[LANE].next)
+        if (next->source->handshakes > chosen->source->handshakes)
+            chosen = next;
+    return chosen;
+}
+
+static struct ax_handshake *choose_of_source(const struct ax_origin *source)
+{
+    return source->first[choose_stage(source->counts, source->handshakes)];
+}
+
+/* Who is to go so that one more of this source has a place; NULL: there is room. */
+static struct ax_handshake *choose(const struct ax_handshakes *set, const struct ax_origin *source)
+{
+    if (source->handshakes >= set->source_limit)
+        return choose_of_source(source);
+    if (set->count >= set->limit)
+        return choose_of_lane(find_fullest(set, &set->lanes[source->key.lane]));
+    return NULL;
+}
+
+/* Who has spoken meanwhile may have ended, or got further than others: of many peers that come at once most have. */
+static void make_room(struct ax_handshakes *set, const struct ax_origin *source)
+{
+    struct ax_handshake *chosen;
+
+    for (int i = 1; (chosen = choose(set, source)) != NULL; i++) {
+        enum ax_handshake_stage stage = chosen->stage;
+
+        if (step(chosen) && (chosen->stage == stage || i >= TRIES))
+            end_failed(chosen, "Too many peers are in their handshake");
+    }
+}
+
+/* ---- adding one ---- */
+
+static struct ax_handshake *new_handshake(struct ax_handshakes *set, int fd, bool needs_tls, void *arg)
+{
+    struct ax_handshake *handshake = calloc(1, sizeof *handshake);
+
+    if (handshake == NULL)
+        return NULL;
+    *handshake = (struct ax_handshake){
+        .set = set,
+        .fd = fd,
+        .needs_tls = needs_tls,
+        .wanted = UV_READABLE,
+        .arg = arg,
+        .deadline = uv_now(set->loop) + set->timeout_ms,
+    };
+    if (open_poll(handshake) == 0)
+        return handshake;
+    free(handshake);
+    return NULL;
+}
+
+void ax_handshakes_add(struct ax_handshakes *set, struct ax_origin *source, int fd, bool needs_tls, bool needs_proof,
+                       void *arg)
+{
+    struct ax_handshake *handshake = new_handshake(set, fd, needs_tls, arg);
+
+    if (handshake == NULL) {
+        close(fd);
+        set->failed(set, arg, strerror(ENOMEM));
+        return;
+    }
+    handshake->needs_proof = needs_proof;
+    handshake->source = source;
+    make_room(set, source);
+    enlist(handshake);
+    go_on(handshake); /* mostly its bytes are there already */
+}
+
+/* ---- all of them ---- */
+
+int ax_handshakes_init(struct ax_handshakes *set, uv_loop_t *loop, uint32_t timeout_ms,
+                       struct ax_handshake_limits limits, ax_handshake_done_fn *done, ax_handshake_failed_fn *failed)
+{
+    int code;
+
+    *set = (struct ax_handshakes){
+        .loop = loop,
+        .timeout_ms = timeout_ms,
+        .limit = limits.all,
+        .source_limit = limits.of_source,
+        .lane_count = limits.lanes,
+        .lane_share = limits.all / 2 / limits.lanes,
+        .done = done,
+        .failed = failed,
+    };
+    set->lanes = calloc(limits.lanes, sizeof *set->lanes);
+    if (set->lanes == NULL)
+        return UV_ENOMEM;
+    code = uv_timer_init(loop, &set->timer);
+    set->timer.data = set;
+    uv_unref((uv_handle_t *)&set->timer);
+    return code;
+}
+
+/* The list stays in the order of its deadlines. */
+void ax_handshakes_set_timeout(struct ax_handshakes *set, uint32_t timeout_ms)
+{
+    uint64_t latest = uv_now(set->loop) + timeout_ms;
+
+    for (struct ax_handshake *handshake = set->first; handshake != NULL; handshake = handshake->links[ALL].next)
+        if (set->timeout_ms == 0 || handshake->deadline > latest)
+            handshake->deadline = latest;
+    set->timeout_ms = timeout_ms;
+    schedule(set);
+}
+
+void ax_handshakes_fail_all(struct ax_handshakes *set, const char *reason)
+{
+    while (set->first != NULL)
+        end_failed(set->first, reason);
+}
+
+void ax_handshakes_fini(struct ax_handshakes *set)
+{
+    free(set->lanes);
+    set->lanes = NULL;
+    uv_close((uv_handle_t *)&set->timer, NULL);
+}

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+/* A struct ax_tls (daemon/admission/tls.h) that OpenSSL makes. */
+#ifndef AX_DAEMON_OPENSSL_STREAM_H
+#define AX_DAEMON_OPENSSL_STREAM_H
+
+#include "daemon/admission/crypto.h"
+
+struct ax_tls *ax_openssl_stream_new(struct ax_tls_context *context, int fd);
+
+#endif

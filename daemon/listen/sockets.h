@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* All sockets that a supervisor listens on: those of --listen, and those that the service manager has opened. */
+#ifndef AX_DAEMON_SOCKETS_H
+#define AX_DAEMON_SOCKETS_H
+
+#include <stddef.h>
+
+#include "daemon/config/options.h"
+#include "daemon/listen/listener.h"
+
+/*
+ * Opens them, into an array from malloc() that the caller owns. An exit status, after a line on standard error and with
+ * nothing left open unless it is 0. Before any thread or process is started.
+ */
+int ax_sockets_open(const struct ax_options *options, struct ax_listener **listeners, size_t *count);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/process/pids.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+#define FIRST_ROOM 64u
+
+/* Process ids are given out one after the other: any bits of them will do, but clusters are to be spread. */
+static size_t home_of(size_t room, pid_t pid)
+{
+    return (uint32_t)pid * 2654435769u & (room - 1);
+}
+
+/* The slot of a process id, or the free one that it would get. There is a free one. */
+static struct ax_pids_slot *slot_of(const struct ax_pids *pids, pid_t pid)
+{
+    size_t at = home_of(pids->room, pid);
+
+    while (pids->slots[at].pid != 0 && pids->slots[at].pid != pid)
+        at = (at + 1) & (pids->room - 1);
+    return &pids->slots[at];
+}
+
+static int grow(struct ax_pids *pids)
+{
+    size_t room = pids->room > 0 ? pids->room * 2 : FIRST_ROOM;
+    struct ax_pids larger = {.slots = calloc(room, sizeof *larger.slots), .room = room, .count = pids->count};
+
+    if (larger.slots == NULL)
+        return -1;
+    for (size_t i = 0; i < pids->room; i++)
+        if (pids->slots[i].pid != 0)
+            *slot_of(&larger, pids->slots[i].pid) = pids->slots[i];
+    free(pids->slots);
+    *pids = larger;
+    return 0;
+}
+
+int ax_pids_add(struct ax_pids *pids, pid_t pid, void *value)
+{
+    struct ax_pids_slot *slot;
+
+    if ((pids->count + 1) * 2 > pids->room && grow(pids) < 0)
+        return -1;
+    slot = slot_of(pids, pid);
+    pids->count += slot->pid == 0;
+    *slot = (struct ax_pids_slot){pid, value};
+    return 0;
+}
+
+void *ax_pids_find(const struct ax_pids *pids, pid_t pid)
+{
+    return pids->room > 0 ? slot_of(pids, pid)->value : NULL;
+}
+
+/* Whether a slot that is found by probing from `home` on would still be found if it were at `hole`, which is before it. */
+static int may_move(size_t room, size_t home, size_t hole, size_t at)
+{
+    return ((at - home) & (room - 1)) >= ((at - hole) & (room - 1));
+}
+
+void *ax_pids_remove(struct ax_pids *pids, pid_t pid)
+{
+    struct ax_pids_slot *slot = pids->room > 0 ? slot_of(pids, pid) : NULL;
+    void *value = slot != NULL ? slot->value : NULL;
+    size_t hole, at;
+
+    if (slot == NULL || slot->pid == 0)
+        return NULL;
+    hole = (size_t)(slot - pids->slots);
+    for (at = (hole + 1) & (pids->room - 1); pids->slots[at].pid != 0; at = (at + 1) & (pids->room - 1))
+        if (may_move(pids->room, home_of(pids->room, pids->slots[at].pid), hole, at)) {
+            pids->slots[hole] = pids->slots[at];
+            hole = at;
+        }
+    pids->slots[hole] = (struct ax_pids_slot){0};
+    pids->count--;
+    return value;
+}
+
+void ax_pids_fini(struct ax_pids *pids)
+{
+    free(pids->slots);
+    *pids = (struct ax_pids){0};
+}

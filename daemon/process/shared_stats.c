@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/process/shared_stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static size_t board_size(uint32_t slots)
+{
+    return sizeof(struct ax_board) + slots * sizeof(ax_wire_state);
+}
+
+static struct ax_board *map(int fd, size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    return memory != MAP_FAILED ? memory : NULL;
+}
+
+/*
+ * Sealed, so that nobody can make it smaller under the other side's feet. What the system may lack is shared memory:
+ * then a touch would be a SIGBUS, so it is had before.
+ */
+struct ax_board *ax_board_new(uint32_t slots, int *fd)
+{
+    size_t size = board_size(slots);
+    struct ax_board *board = NULL;
+    int error;
+
+    *fd = memfd_create("acrossd-board", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (*fd < 0)
+        return NULL;
+    error = posix_fallocate(*fd, 0, (off_t)size);
+    if (error == 0 && fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+        board = map(*fd, size);
+    else if (error == 0)
+        error = errno;
+    if (board == NULL) {
+        int code = error != 0 ? error : errno;
+
+        close(*fd);
+        *fd = -1;
+        errno = code;
+        return NULL;
+    }
+    board->slots = slots;
+    return board;
+}
+
+struct ax_board *ax_board_map(int fd)
+{
+    struct stat status;
+
+    if (fstat(fd, &status) < 0)
+        return NULL;
+    return map(fd, (size_t)status.st_size);
+}
+
+void ax_board_free(struct ax_board *board, uint32_t slots)
+{
+    munmap(board, board_size(slots));
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "daemon/worker/keeper.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/base/error_format.h"
+#include "daemon/base/log.h"
+#include "daemon/process/cgroup.h"
+#include "daemon/process/control.h"
+#include "daemon/process/login.h"
+#include "daemon/process/process.h"
+#include "daemon/process/tree.h"
+#include "daemon/worker/worker.h"
+#include "embed/host.h"
+
+struct keeper {
+    int control_fd;
+    int child_fd; /* a signalfd: children have died */
+    pid_t worker;
+};
+
+/* ---- what the supervisor is told ---- */
+
+/* Waits for room, as long as there is a supervisor. */
+static void tell(const struct keeper *keeper, const struct ax_control *message, const struct ax_control_fds *fds)
+{
+    struct pollfd room = {.fd = keeper->control_fd, .events = POLLOUT};
+
+    while (ax_control_is_full(ax_control_send(keeper->control_fd, message, fds)) && poll(&room, 1, -1) != 0 &&
+           (room.revents & POLLHUP) == 0)
+        continue;
+}
+
+static void tell_started(const struct keeper *keeper)
+{
+    const struct ax_control message = {
+        .type = AX_CONTROL_STARTED, .value = (uint32_t)keeper->worker, .connection = (uint64_t)getpid()};
+    struct ax_control_fds fds = {{(int)syscall(SYS_pidfd_open, getpid(), 0u), -1}};
+
+    tell(keeper, &message, &fds);
+    ax_control_close(&fds);
+}
+
+static void tell_died(const struct keeper *keeper, int status)
+{
+    const struct ax_control message = {.type = AX_CONTROL_DIED, .value = (uint32_t)status};
+
+    tell(keeper, &message, NULL);
+}
+
+void ax_keeper_explain(int control_fd, int error)
+{
+    struct ax_control message = {.type = AX_CONTROL_FAILED};
+
+    ax_control_set_sentence(&message, strerror(error));
+    ax_control_send(control_fd, &message, NULL);
+}
+
+/* ---- keeping ---- */
+
+_Noreturn static void keep(const struct keeper *keeper)
+{
+    struct pollfd items[] = {
+        {.fd = keeper->child_fd, .events = POLLIN},
+        {.fd = keeper->control_fd}, /* only for its end: the messages there are for the worker */
+    };
+    struct signalfd_siginfo ignored;
+    int status;
+
+    for (;;) {
+        poll(items, 2, -1);
+        (void)!read(keeper->child_fd, &ignored, sizeof ignored);
+        if (ax_tree_bury(keeper->worker, &status)) {
+            tell_died(keeper, status);
+            break;
+        }
+        if (items[1].revents != 0)
+            break;
+    }
+    ax_tree_end();
+    _exit(0);
+}
+
+/* ---- starting ---- */
+
+static int group_socket = -1; /* from which a worker that is to enter a group receives it; set before it is forked */
+
+/* The supervisor has sent it before it asked for this worker. */
+static void enter_group(int control_fd)
+{
+    struct ax_control message;
+    struct ax_control_fds fds;
+    int code = ax_control_receive(control_fd, &message, &fds);
+
+    if (code > 0)
+        code = message.type == AX_CONTROL_GROUP && fds.fd[0] >= 0 ? ax_cgroup_join(fds.fd[0]) : -EMFILE;
+    else if (code == 0)
+        _exit(1); /* the supervisor is gone */
+    if (code < 0)
+        ax_log(AX_LOG_WARNING, "worker %ld cannot enter its control group, and goes without: %s", (long)getpid(),
+               strerror(-code));
+    ax_control_close(&fds);
+}
+
+static void begin_worker(pid_t keeper)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != keeper)
+        _exit(1); /* it ended before that call */
+    if (group_socket >= 0)
+        enter_group(group_socket);
+}
+
+_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int board_fd, bool has_group)
+{
+    struct keeper keeper = {.control_fd = control_fd};
+
+    prctl(PR_SET_NAME, "acrossd-keeper");
+    group_socket = has_group ? control_fd : -1;
+    setsid();
+    /* When the parent ends: nothing to somebody who runs. Somebody who was stopped goes on, and sees that it is alone. */
+    prctl(PR_SET_PDEATHSIG, SIGCONT);
+    ax_tree_adopt();
+    if (options->run_as_peer)
+        ax_login_prepare();
+    keeper.child_fd = ax_process_take_signals((const int[]){SIGCHLD, 0});
+    keeper.worker = keeper.child_fd >= 0 ? ax_host_fork(begin_worker) : -1;
+    if (keeper.worker < 0) {
+        ax_keeper_explain(control_fd, errno);
+        _exit(1);
+    }
+    if (keeper.worker == 0) {
+        close(keeper.child_fd);
+        ax_worker_run(options, control_fd, board_fd);
+    }
+    close(board_fd);
+    tell_started(&keeper);
+    keep(&keeper);
+}

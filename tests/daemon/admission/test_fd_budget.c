@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "testing.h"
+
+#include <sys/resource.h>
+
+#include "daemon/admission/fd_budget.h"
+
+static int set_up(void **state)
+{
+    const struct rlimit limit = {.rlim_cur = 100, .rlim_max = 1000}; /* of open files */
+    (void)state;
+
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void check(const struct ax_options *options, bool has_tls, size_t connections, size_t handshakes)
+{
+    struct ax_room room = ax_room_find(options, has_tls);
+
+    assert_int_equal(room.connections, connections);
+    assert_int_equal(room.handshakes, handshakes);
+}
+
+static void test_options_count_as_long_as_there_are_descriptors(void **state)
+{
+    struct ax_options options = {.max_connections = 50, .max_handshakes = 10};
+    (void)state;
+
+    check(&options, false, 50, 10);
+    check(&options, true, 50, 10);
+}
+
+/* Handshakes may have a quarter of 1000, the process itself needs 32, and a connection needs some. */
+static void test_descriptors_bound_what_is_not_set(void **state)
+{
+    struct ax_options options = {.max_handshakes = 1024};
+    (void)state;
+
+    check(&options, false, (1000 - 250 - 32) / 3, 250);
+    check(&options, true, (1000 - 250 - 32) / 5, 250);
+    options.isolation = AX_ISOLATION_SHARED;
+    check(&options, false, 1000 - 250 - 32, 250);
+    check(&options, true, (1000 - 250 - 32) / 3, 250);
+}
+
+static void test_there_is_room_for_one(void **state)
+{
+    const struct rlimit limit = {.rlim_cur = 20, .rlim_max = 20};
+    struct ax_options options = {.max_handshakes = 1024};
+    (void)state;
+
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    check(&options, false, 1, 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_options_count_as_long_as_there_are_descriptors),
+        cmocka_unit_test(test_descriptors_bound_what_is_not_set),
+        cmocka_unit_test(test_there_is_room_for_one), /* the last: the limit does not go up again */
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
