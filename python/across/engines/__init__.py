@@ -30,7 +30,7 @@ def _choose() -> str:
 if TYPE_CHECKING or _choose() == 'native':
     from .._across import Handle, Link, claim, current, install, lookup, name, pickling, register, shut_down, spawn
 else:
-    from .pure.link import Handle, Link, claim, current, install, lookup, name, pickling, register, shut_down, spawn
+    from .pure import Handle, Link, claim, current, install, lookup, name, pickling, register, shut_down, spawn
 
 __all__ = [
     'Handle', 'Link', 'claim', 'current', 'install', 'lookup', 'name', 'pickling', 'register', 'shut_down', 'spawn',
