@@ -62,6 +62,7 @@ class Connection:
                  '_accepts_exports', '_takes_data', '_asks', '__dict__', '__weakref__')  # fmt: skip
 
     _log_error: Callable[..., object] = logger.error  # which says why it broke
+    _sends_package = True  # to a bare Python that asks for it
     _is_acceptor = False  # whether the other side speaks first, and says which version is spoken
     _link: engines.Link
     _apply: Callable[..., Any]  # the link's, behind a question to the other side where there is one to be asked first
@@ -83,10 +84,11 @@ class Connection:
         if options.timeout is not None:
             transport.set_timeout(options.timeout)
         timeout_ms = 0 if options.timeout is None else max(1, round(options.timeout * 1000))
+        package = bootstrap.get_source() if self._sends_package and not takes_data else None
         link = engines.Link(
             self, acceptor=self._is_acceptor, minor=options.protocol_version[1], timeout_ms=timeout_ms,
-            handshake_ms=timeout_ms, bootstrap=None if takes_data else bootstrap.get_source(),
-            refuse_requests=takes_data, max_preamble=transport.max_preamble, spin_us=options.spin,
+            handshake_ms=timeout_ms, bootstrap=package, refuse_requests=takes_data,
+            max_preamble=transport.max_preamble, spin_us=options.spin,
         )  # fmt: skip
         self._set_up(link, transport, repr(transport))
         self._accepts_exports = options.accept_exported_modules

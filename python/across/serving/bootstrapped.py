@@ -14,7 +14,8 @@ from .._options import Options
 class _BootstrappedConnection(Connection):
     __slots__ = ()
 
-    _is_acceptor = True  # the other side has spoken already, and decided on the version
+    _is_acceptor = True  # the other side has sent its superblock, and with it the version
+    _sends_package = False  # the other side is where the package came from, and packing it takes time
 
 
 def serve(how: Any) -> None:
