@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What to do about errors: a sentence behind their texts, which begin as they always did."""
+"""Hints on what to do about an error, appended to its text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Optional
 
 from ._errors import describe_error
 
-_MAX_SHOWN = 40  # bytes of a stranger
+_MAX_SHOWN = 40  # bytes that are quoted
 _NO_GOODBYE = (
     'the connection ended without a goodbye: the other process has died or was killed, or the network between broke'
 )
@@ -26,14 +26,14 @@ _HTTP = re.compile(rb'HTTP/[0-9]|(GET|HEAD|POST|PUT|OPTIONS|CONNECT) ')
 
 
 def advise(text: str, heard: bytes, opened: bool) -> str:
-    """Return the text of what broke a connection, with a way out if one is known.
+    """Return the text of the error that broke a connection, with a hint if one is known.
 
-    `heard` is the beginning of what the other side said in place of a superblock; `opened` tells whether this side
+    `heard` is the beginning of what the other side sent in place of a superblock; `opened` tells whether this side
     opened the connection.
     """
     advice = None
     if text.startswith(('Invalid magic', 'Incomplete superblock')):
-        advice = _explain_stranger(heard, opened)
+        advice = _explain_superblock(heard, opened)
         if advice is None and not heard and text.startswith('Incomplete'):
             advice = 'the other side ended the connection before it said anything; its log may tell why'
             if opened:
@@ -47,8 +47,8 @@ def advise(text: str, heard: bytes, opened: bool) -> str:
     return text if advice is None else '{}; {}'.format(text, advice)
 
 
-def _explain_stranger(heard: bytes, opened: bool) -> Optional[str]:
-    """Say what bytes look like that are no superblock."""
+def _explain_superblock(heard: bytes, opened: bool) -> Optional[str]:
+    """Say what these bytes, which are no superblock, look like."""
     if heard[:1] in (b'\x15', b'\x16') and heard[1:2] in (b'', b'\x03'):
         return 'it looks like TLS; ' + (
             'Connection.from_tls() connects to such a server' if opened else 'this server does not speak TLS'

@@ -19,7 +19,8 @@ from ._log import logger
 from ._options import Options, take_options
 from ._remote import _apply_ref, _export, run_call
 from .channels.bridge import Bridge, Transport
-from .channels.pipes import PipeChannel, ProcessChannel, SocketChannel, StdioChannel, unix_address
+from .channels.pipes import PipeChannel, ProcessChannel, StdioChannel
+from .channels.sockets import SocketChannel, unix_address
 from .channels.ssh import SshChannel
 from .exports import bootstrap, exporter
 from .values import moved, picklers
@@ -63,17 +64,17 @@ class Connection:
 
     _log_error: Callable[..., object] = logger.error  # which says why it broke
     _sends_package = True  # to a bare Python that asks for it
-    _is_acceptor = False  # whether the other side speaks first, and says which version is spoken
+    _is_acceptor = False  # whether the other side sends the first superblock, and with it the version
     _link: engines.Link
-    _apply: Callable[..., Any]  # the link's, behind a question to the other side where there is one to be asked first
+    _apply: Callable[..., Any]  # the link's; with cloudpickle, first one that negotiates the pickler
     _transport: Optional[Transport]
     _label: str
     _ended: bool  # by close() or cancel()
     _failure: list[BaseException]  # what close() raises: at most one, and once
-    _pid: int  # of the process that it lives in; a child made by fork() has but a dead image
+    _pid: int  # of the process that opened it; in a child made by fork() it is unusable
     _accepts_exports: bool  # the peer may export modules to this process
-    _takes_data: bool  # and nothing else: the peer may not call here
-    _asks: bool  # whether the other side is still to be asked for its pickler
+    _takes_data: bool  # trust='data': the peer may not call functions here
+    _asks: bool  # whether the pickler is still to be negotiated
 
     def __init__(self, channel: Any, *, options: Optional[Options] = None) -> None:
         options = take_options(options)
@@ -94,7 +95,7 @@ class Connection:
         self._accepts_exports = options.accept_exported_modules
         self._takes_data = takes_data
         if takes_data:
-            from .values import trust  # not before: it takes more time to import than all that others need
+            from .values import trust  # slow to import, and most connections do not need it
 
             link.loads = trust.make_loads(options.trusted_types)
         link.dumps = picklers.get_dumps(options.pickler)
@@ -336,13 +337,13 @@ class Connection:
         self.close()
 
     def _link_finished(self) -> None:
-        """Called by the engine, once: it needs the transport no more."""
+        """Called by the engine, once, when it no longer needs the transport."""
         error = self._link.error
         if self._transport is not None:
             try:
                 self._transport.finish(error)
             except BaseException as finish_error:
-                # That a program failed says more than that it closed its end.
+                # The program's exit status says more than the end of its output.
                 if error is None or (
                     isinstance(error, EOFError) and isinstance(finish_error, subprocess.SubprocessError)
                 ):
@@ -400,7 +401,7 @@ atexit.register(_close_all)
 
 
 def _forget_all() -> None:
-    """A child has no part in its parent's connections: they end with the parent, however long the child goes on."""
+    """In a child made by fork(): close its copies of descriptors, so that connections end with the parent."""
     for conn in _open:
         if conn._transport is not None:
             conn._transport.forget()

@@ -70,34 +70,34 @@ class UnknownExceptionError(OperationError, RemoteError):
         return '{} (as text, for it cannot be made here: {})'.format(text, self.reason) if self.reason else text
 
 
-class _Room(threading.local):
-    """What the members of groups may still take in one text. A peer may have put a group into itself."""
+class _Budget(threading.local):
+    """What the members of groups may still take in one text. A peer may send a group that contains itself."""
 
     chars = _MAX_MEMBERS_CHARS
     depth = 0
 
 
-_room = _Room()
+_budget = _Budget()
 
 
 def _format_members(exceptions: tuple[BaseException, ...]) -> str:
     """Return the exceptions of a group, as tracebacks show them; those of Python before 3.11 know no groups."""
     if not exceptions:
         return ''
-    if _room.depth == 0:
-        _room.chars = _MAX_MEMBERS_CHARS
-    _room.depth += 1
+    if _budget.depth == 0:
+        _budget.chars = _MAX_MEMBERS_CHARS
+    _budget.depth += 1
     try:
         text = ''
         for number, exc in enumerate(exceptions, 1):
-            if _room.chars <= 0 or _room.depth > _MAX_MEMBERS_DEPTH:
+            if _budget.chars <= 0 or _budget.depth > _MAX_MEMBERS_DEPTH:
                 return text + '\n  [{} more]'.format(len(exceptions) - number + 1)
             lines = _format_lines(exc)
             text += '\n  [{}] '.format(number) + '\n      '.join(lines)
-            _room.chars -= sum(map(len, lines)) + 10 * len(lines)
+            _budget.chars -= sum(map(len, lines)) + 10 * len(lines)
         return text
     finally:
-        _room.depth -= 1
+        _budget.depth -= 1
 
 
 def _format_lines(exc: BaseException) -> list[str]:

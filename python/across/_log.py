@@ -22,20 +22,20 @@ class _StderrHandler(logging.StreamHandler[TextIO] if sys.version_info >= (3, 11
         super().emit(record)
 
 
-class ErrorQuota:
-    """Logs errors that a peer can cause: `at_once` of them, and beyond that one every `every` seconds.
+class RateLimitedErrors:
+    """Logs errors that a peer can cause, at a limited rate: a burst of `at_once`, then one every `every` seconds.
 
-    The next one that is logged tells how many were not. In any thread.
+    The next one that is logged says how many were not. Methods may be called from any thread.
     """
 
     def __init__(self, at_once: int, every: float) -> None:
         self._lock = threading.Lock()  # guards what follows
         self._span = (at_once - 1) * every
         self._every = every
-        self._spent_until = 0.0  # what was logged is paid for by then
+        self._spent_until = 0.0  # when the burst is available again in full
         self._omitted = 0
 
-    def is_spent(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the next error would not be logged."""
         with self._lock:
             return self._spent_until - time.monotonic() > self._span
@@ -56,7 +56,7 @@ class ErrorQuota:
             logger.error(text, *args)
 
 
-served_errors = ErrorQuota(100, 1.0)  # of connections that this process accepts
+served_errors = RateLimitedErrors(100, 1.0)  # of connections that this process accepts
 _handler: Optional[logging.Handler] = None
 _level = 0
 

@@ -28,7 +28,7 @@ def _export(modules: tuple[str, ...]) -> None:
     conn = engines.current()
     if conn is None or not conn._accepts_exports:
         raise ValueError('Exporting modules is not allowed')
-    from .exports import importer  # not before: it takes more time to import than all that clients need
+    from .exports import importer  # slow to import, and most clients do not need it
 
     importer.accept(modules, conn)
 

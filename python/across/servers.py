@@ -26,7 +26,7 @@ from typing import Any, Callable, Optional, Union
 from ._errors import describe_error
 from ._log import logger, served_errors
 from ._options import Options, take_options
-from .channels.pipes import SocketChannel, _describe_address, check_port, unix_address
+from .channels.sockets import SocketChannel, check_port, describe_address, unix_address
 from .serving.served import SIGNALS, ServedConnection, make_command, signals_call, stop
 
 __all__ = [
@@ -361,7 +361,7 @@ def _give_mode(path: Any, mode: int) -> None:
 
 
 def _describe(family: int, address: Any) -> str:
-    return _describe_address(family, address if family == socket.AF_UNIX else address[:2])
+    return describe_address(family, address if family == socket.AF_UNIX else address[:2])
 
 
 def _remove_stale(path: Any) -> None:
@@ -411,8 +411,8 @@ def _take_own(take: Callable[[socket.socket], None]) -> Callable[[socket.socket]
 class _Doorkeeper:
     """Has clients prove that they know a secret, before a handler gets them: each in a thread of its own.
 
-    Of too many at a time the oldest that has said nothing has to go, or else the oldest, so that one who knows the secret
-    always gets through.
+    When there are too many at a time, the oldest one that has sent nothing is disconnected, or else the oldest, so that
+    clients that know the secret always get through.
     """
 
     def __init__(self, handler: ConnectionHandler, secret: bytes) -> None:

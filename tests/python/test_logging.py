@@ -139,12 +139,12 @@ def _log_remotely():
 def test_errors_beyond_a_quota_are_counted_and_not_logged(monkeypatch, caplog):
     now = [1000.0]
     monkeypatch.setattr(_log.time, 'monotonic', lambda: now[0])
-    quota = _log.ErrorQuota(3, 10.0)
+    quota = _log.RateLimitedErrors(3, 10.0)
     for number in range(50):
-        assert quota.is_spent() == (number >= 3)
+        assert quota.is_exhausted() == (number >= 3)
         quota.error('connection %d broke', number)
     now[0] += 10.0
-    assert not quota.is_spent()
+    assert not quota.is_exhausted()
     quota.error('connection %d broke', 50)
     quota.error('connection %d broke', 51)
     assert [record.getMessage() for record in caplog.records] == [

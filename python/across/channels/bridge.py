@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Channels that are written in Python, joined to the engine by a socket pair and two threads that pump."""
+"""Channels written in Python. A socket pair connects each to the engine; two threads copy between both."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from .._errors import describe_error
 from .._log import logger
 
 _BUFFER_SIZE = 256 * 1024
-_MAX_PATIENCE = 60.0  # seconds that finish() waits for a channel which neither sends nor heeds cancel()
+_MAX_PATIENCE = 60.0  # seconds that finish() waits for a channel that neither sends nor reacts to cancel()
 
 
 class Transport:
-    """What a Connection needs from a channel; the native ones are in _channels.py."""
+    """What a Connection needs from a channel.
+
+    A transport's life: `set_timeout`, `begin`, then `cancel` from any thread and at any time, then `finish`, in a
+    thread of the engine, when the link has closed its descriptors. The engine works on duplicates; the channel keeps
+    its own until `finish`.
+    """
 
     max_preamble = 0  # bytes that may come before the peer speaks
 
@@ -25,7 +30,7 @@ class Transport:
         """Called first, unless there is no timeout."""
 
     def begin(self, link: engines.Link) -> None:
-        """See to it that `link.start` or `link.fail` is called. Never blocks, never raises."""
+        """Have `link.start` or `link.fail` called. Never blocks, never raises."""
         raise NotImplementedError
 
     def cancel(self) -> None:

@@ -15,12 +15,12 @@ from typing import IO, Any, Optional
 from .bios import get_bios
 from .pipes import ProcessChannel, show
 
-_NOTHING_THERE = 69  # exit status of the script over there; ssh's own is 255
+_NOTHING_THERE = 69  # exit status of the remote script; ssh's own is 255
 _SSH_FAILED = 255
-_MAX_SAID = 1000  # bytes of what ssh has said that an error repeats
-_NOT_A_TERMINAL = '-T'  # a terminal would change bytes
+_MAX_SAID = 1000  # bytes of ssh's standard error that an exception repeats
+_NOT_A_TERMINAL = '-T'  # a pseudo-terminal would alter the bytes
 
-# In whatever shell: a user's own may not be a Bourne shell.
+# Run by `sh -c`: the login shell may not be a Bourne shell.
 _SCRIPT = (
     'if command -v {acrossd} >/dev/null 2>&1; then exec {acrossd} --stdio; '
     'elif command -v {python} >/dev/null 2>&1; then exec {python} -c {bios}; '
@@ -29,7 +29,7 @@ _SCRIPT = (
 
 
 class SshError(subprocess.CalledProcessError):
-    """ssh did not end well."""
+    """ssh, or what it started, ended with a status other than 0."""
 
     def __init__(self, status: int, args: Sequence[str], text: str) -> None:
         super().__init__(status, args)
@@ -43,9 +43,9 @@ SshError.__module__ = 'across._ssh'  # the name under which pickles find it
 
 
 class _Echo:
-    """Passes on what a program says on its standard error, which may be no file that anybody sees: in a notebook.
+    """Copies a program's standard error to sys.stderr, which need not be the process's own: in a notebook.
 
-    Nothing waits for the end of that: what the program leaves behind may hold it open, as ssh's ControlPersist does.
+    Nothing waits for its end: processes that the program leaves behind may hold it open, as ssh's ControlPersist does.
     """
 
     def __init__(self, pipe: IO[bytes]) -> None:
@@ -68,7 +68,7 @@ class _Echo:
             is_over = not self._take_all() or is_over
 
     def _take_all(self) -> bool:
-        """Take what is there; return whether more may come."""
+        """Read what is available; return whether more may come."""
         while True:
             try:
                 data = os.read(self._pipe.fileno(), 1 << 16)
@@ -85,7 +85,7 @@ class _Echo:
             file.close()
 
     def finish(self) -> str:
-        """Return the last that the program has said, in one line. It has ended."""
+        """Return the end of the program's standard error, in one line. Called when the program has ended."""
         with self._lock:
             if not self._is_finished:
                 self._is_finished = True

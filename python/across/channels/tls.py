@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Connections over TLS: Python's own `ssl` does the work, and two threads pump (_bridge.py)."""
+"""Connections over TLS: Python's `ssl` module encrypts, in the two threads of a bridge (bridge.py)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Optional, Union
 
 from .. import engines
 from .bridge import Bridge, Channel
-from .pipes import SocketChannel, timed_out
+from .sockets import SocketChannel, timed_out
 
 _Path = Union[None, str, bytes, 'os.PathLike[str]', 'os.PathLike[bytes]']
 _ALERT = 'ALERT_'  # in the names of reasons that the peer has given
@@ -93,7 +93,7 @@ class TlsChannel(SocketChannel):
         plain = self._sock
         assert plain is not None
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        name = self._address[0].partition('%')[0]  # of a link-local address, what follows is this host's affair
+        name = self._address[0].partition('%')[0]  # a scope id has a meaning on this host only
         sock = self._context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
         self._adopt(sock)
         self._is_secured = False
@@ -131,7 +131,7 @@ class TlsChannel(SocketChannel):
             self._bridge.cancel()
 
     def finish(self, error: Optional[BaseException]) -> None:
-        super().cancel()  # now there is a bridge, or none will be made
+        super().cancel()  # from now on no bridge is made
         if self._bridge is not None:
             self._bridge.finish(error)
         super().finish(error)
@@ -142,7 +142,7 @@ class _Stream(Channel):
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         self._sock = sock
-        self._lock = threading.Lock()  # OpenSSL wants one thread at a time to use a connection, for reading or writing
+        self._lock = threading.Lock()  # an SSL object must be used by one thread at a time
         self._wake, self._waker = socket.socketpair()
         # Guards closing those two. A signal handler may cancel what its thread is cancelling, or closing.
         self._wake_lock = threading.RLock()
@@ -170,7 +170,7 @@ class _Stream(Channel):
             except ssl.SSLWantReadError:
                 event = select.POLLIN
             except (ConnectionError, ssl.SSLError):
-                # The peer hears nothing more. Why not, and what it said before, is for recv_into() to find out.
+                # The peer receives nothing more. The reason, and what it sent before, is read by recv_into().
                 return len(buffer)
             self._wait_for(event)
 
@@ -192,7 +192,7 @@ class _Stream(Channel):
             self._waker.close()
 
     def _say_goodbye(self) -> None:
-        """Send what TLS ends with, if the peer can take it now. It has no other use than that of an end."""
+        """Send close_notify, if the peer can take it now."""
         with contextlib.suppress(OSError, ValueError):
             self._sock.unwrap()
 

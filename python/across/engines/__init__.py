@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The one place that picks the engine: the code that owns streams, threads and object tables.
+"""Selects the engine: the code that owns streams, threads and object tables.
 
 `across._across` is the native engine: an extension module of the package, or a built-in module of acrossd. Where it is
 missing, `across.engines.pure` does the same in Python. The environment variable ACROSS_ENGINE selects one of them, by
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 def _choose() -> str:
     """Return the name of the engine to use."""
-    if 'across._across' in sys.modules:  # acrossd has put it there
+    if 'across._across' in sys.modules:  # this is acrossd
         return 'native'
     if hasattr(globals().get('__loader__'), 'sent_files'):  # this host was sent this package: exports/bootstrap.py
         return 'pure'

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The exporting side: where the source of a module of this process is found, for a peer that imports it.
 
-Looking a module up runs none of its code, and takes no lock of the import system: a thread that imports here may be
+Looking a module up runs none of its code, and takes no lock of the import system: a thread that holds one may be
 waiting for the peer that asks. (The one exception, nested namespace packages, is named below.)
 """
 
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
-_CONSOLE = '_pyrepl.__main__'  # what the main module says to be that is typed into Python 3.13
+_CONSOLE = '_pyrepl.__main__'  # the main module's spec in the REPL of Python 3.13
 _NO_SOURCE = '__main__ cannot be exported: it has no source here, as when it is typed in, or read from standard input'
 _TAKE_ARGUMENT = 'cXW'  # options of the interpreter whose argument is the rest of the word, or the next one
 
@@ -50,7 +50,7 @@ def list_resources(package: str) -> list[str]:
 
 
 def provide_resource_functions() -> None:
-    """See to it that pickles of all versions of Python find the functions of importlib.resources.
+    """Make the functions of importlib.resources available under the names that all versions of Python pickle.
 
     A peer that imports a package from here asks for `read_binary` and `is_resource` by the name of the module that its
     own version defines them in.

@@ -24,7 +24,7 @@ from .._errors import OperationError, describe_error
 from . import exporter, resources, spawning
 from .main_module import compile_main
 
-_MARK = '*'  # ends the names of exported files, so that nothing takes them for files of this host
+_MARK = '*'  # appended to the names of exported files, so that they are not taken for files of this host
 
 
 def _find_across_loader(fullname: str) -> Optional[AcrossLoader]:
@@ -46,7 +46,7 @@ def accept(modules: Sequence[str], conn: Any) -> None:
 
 
 def _mark(filename: str) -> str:
-    is_file = not (filename.startswith('<') and filename.endswith('>'))  # '<string>' is nobody's file
+    is_file = not (filename.startswith('<') and filename.endswith('>'))  # '<string>' is no file
     return filename + _MARK if is_file and not filename.endswith(_MARK) else filename
 
 
@@ -70,7 +70,7 @@ class AcrossLoader:
         self._conn = conn
 
     def make_spec(self, fullname: str) -> importlib.machinery.ModuleSpec:
-        """Return what the import system wants to know."""
+        """Return the spec for the import system."""
         is_namespace = self._is_package and not self._source and self._filename.startswith('<')
         origin = None if is_namespace else self._filename
         spec = _Spec(fullname, self, origin=origin, is_package=self._is_package)  # type: ignore[arg-type]
@@ -136,13 +136,13 @@ class _Spec(importlib.machinery.ModuleSpec):
 
 
 class _Finder:
-    """Stands first among the finders of this process, once a peer exports modules: they take precedence."""
+    """First on sys.meta_path once a peer exports modules, which take precedence over local ones."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards _exports against other threads that accept modules
         self._exports: dict[str, weakref.ref[Any]] = {}  # top-level names, and who exports them
         self._packages: set[str] = set()  # that came from peers: their submodules are there, too
-        self._displaced: list[ModuleType] = []  # a main module of our own stays alive
+        self._displaced: list[ModuleType] = []  # keeps this process's own main module alive
 
     def accept(self, modules: Sequence[str], conn: Any) -> None:
         with self._lock:
@@ -150,12 +150,12 @@ class _Finder:
                 self._check(name, conn)
             for name in modules:
                 self._exports[name] = weakref.ref(conn)
-                self._make_room(name)
+                self._displace(name)
             if self not in sys.meta_path:
                 sys.meta_path.insert(0, self)
-                resources.teach_files(AcrossLoader)
+                resources.patch_files(AcrossLoader)
                 if spawning.MODULE in sys.modules:
-                    spawning.teach(sys.modules[spawning.MODULE], AcrossLoader)
+                    spawning.patch(sys.modules[spawning.MODULE], AcrossLoader)
 
     def _check(self, name: Any, conn: Any) -> None:
         if not isinstance(name, str):
@@ -172,7 +172,7 @@ class _Finder:
         if name in sys.modules and (name != '__main__' or isinstance(_get_loader(loaded), AcrossLoader)):
             raise ValueError('Cannot export module {}: it is already imported'.format(name))
 
-    def _make_room(self, name: str) -> None:
+    def _displace(self, name: str) -> None:
         loaded = sys.modules.get(name)
         if name == '__main__' and loaded is not None and not isinstance(_get_loader(loaded), AcrossLoader):
             self._displaced.append(sys.modules.pop(name))
@@ -180,11 +180,11 @@ class _Finder:
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None
     ) -> Optional[importlib.machinery.ModuleSpec]:
-        """Ask the peer that exports the module; None when it has none of that name, or nobody exports it."""
+        """Ask the peer that exports the module; None when it has none of that name, or no peer exports it."""
         if fullname == spawning.MODULE:
             spec = self._ask_others(fullname, path, target)
             if spec is not None and spec.loader is not None:
-                spawning.teach_later(spec, AcrossLoader)
+                spawning.patch_later(spec, AcrossLoader)
             return spec
         top, dot, _ = fullname.partition('.')
         exporter = self._exports.get(top)

@@ -108,14 +108,14 @@ class Reader:
         return (item.name for item in self._place.iterdir())
 
 
-def teach_files(loader_type: type) -> None:
+def patch_files(loader_type: type) -> None:
     """Python 3.9: its importlib.resources.files() looks for folders, and has to be told to ask these loaders."""
     if sys.version_info >= (3, 10):
         return
     import importlib._common as common  # type: ignore[import-not-found]
 
     original = common.from_package
-    if hasattr(original, 'is_taught'):
+    if hasattr(original, 'is_patched'):
         return
 
     def from_package(package: Any) -> Any:
@@ -124,5 +124,5 @@ def teach_files(loader_type: type) -> None:
             return spec.loader.get_resource_reader(spec.name).files()  # type: ignore[attr-defined]
         return original(package)
 
-    from_package.is_taught = True  # type: ignore[attr-defined]
+    from_package.is_patched = True  # type: ignore[attr-defined]
     common.from_package = from_package

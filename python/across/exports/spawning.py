@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes that multiprocessing starts anew, where modules that a peer has exported have to be found as well.
+"""Makes modules that a peer has exported importable in processes that multiprocessing starts.
 
 A call may use a pool, and name functions of the exported module that it belongs to. Children that are forked have that
 module. Those of the start methods `spawn` and `forkserver` import it, and have no connection to ask for it. So what was
@@ -32,7 +32,7 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
-def teach(spawn: ModuleType, loader_type: type) -> None:
+def patch(spawn: ModuleType, loader_type: type) -> None:
     """Have multiprocessing.spawn tell its children where modules are that `loader_type` has loaded."""
     original = spawn.get_preparation_data
     if getattr(original, '_knows_exports', False):
@@ -54,13 +54,13 @@ def teach(spawn: ModuleType, loader_type: type) -> None:
     spawn.get_preparation_data = get_preparation_data  # type: ignore[attr-defined]
 
 
-def teach_later(spec: Any, loader_type: type) -> None:
+def patch_later(spec: Any, loader_type: type) -> None:
     """The same for a module that is about to be loaded."""
     load = spec.loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
         load(module)
-        teach(module, loader_type)
+        patch(module, loader_type)
 
     spec.loader.exec_module = exec_module
 

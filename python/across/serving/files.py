@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Files that a worker of acrossd has left open when it ends.
+"""Files that are still open when a worker of acrossd ends.
 
-An interpreter that ends takes its objects apart, and so writes and closes files. A worker does not do that. It looks
-for open files among the objects that the garbage collector knows, and closes them. Writing may block or fail: regular
-files come first, and daemon/worker/drain.c bounds the time for all.
+An interpreter that is finalized destroys its objects, and so flushes and closes files. Workers are not finalized. They
+look for open files among the objects that the garbage collector tracks, and close them. Writing may block or fail:
+regular files come first, and daemon/worker/drain.c bounds the time for all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OTHERS = (('tempfile', '_TemporaryFileWrapper'), ('zipfile', 'ZipFile'), ('shel
 _BUFFERED = (_io.BufferedWriter, _io.BufferedRandom, _io.BufferedRWPair)
 _WITHOUT_FILE = (_io._RawIOBase, _io.BufferedReader, _io.BytesIO, _io.StringIO)  # or without anything to write
 
-_before_forks: list[weakref.ref[Any]] = []  # files that were open then: the garbage collector shows them no more
+_before_forks: list[weakref.ref[Any]] = []  # files that were open then: gc lists no frozen objects
 
 
 def _rank(kind: type) -> int:
@@ -42,7 +42,7 @@ def _rank(kind: type) -> int:
 
 
 def _standard() -> set[int]:
-    """The ids of the standard streams and what they consist of: others see to them."""
+    """The ids of the standard streams and their layers, which are flushed elsewhere."""
     found: set[int] = set()
     for name in ('stdin', 'stdout', 'stderr'):
         for stream in (getattr(sys, name), getattr(sys, '__{}__'.format(name))):
@@ -76,7 +76,7 @@ def _may_block(file: Any) -> bool:
 
 
 def prepare_to_fork() -> None:
-    """Write what is buffered now, or each fork would write it again; and remember the files."""
+    """Flush buffers, which each fork would write again, and remember the files."""
     for _, _, file in sorted(_find(), key=lambda item: item[:2]):
         with contextlib.suppress(Exception):
             file.flush()
@@ -85,7 +85,7 @@ def prepare_to_fork() -> None:
 
 
 def close_all() -> None:
-    """Close them, as an interpreter does that ends; say which could not be written."""
+    """Close all files, as the finalization of an interpreter does; report those that could not be written."""
     for _, _, file in sorted(_find(), key=lambda item: item[:2]):
         try:
             file.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a process of acrossd does in Python besides its calls. embed/host.c calls these functions; nobody else does."""
+"""What processes of acrossd do in Python besides serving calls. Only embed/host.c calls these functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REHEARSALS = 20  # calls until CPython 3.11 and later have adapted code to what 
 
 
 def start(modules: Iterable[str], accept_exports: bool = False) -> None:
-    """Import what calls shall find ready. `accept_exports`: peers may export modules to this process."""
+    """Import the modules that are preloaded for calls. `accept_exports`: peers may export modules to this process."""
     if accept_exports:
         _connection.accept_exports_of_clients()
         importlib.import_module('across.exports.importer')

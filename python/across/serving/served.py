@@ -19,7 +19,7 @@ from .._errors import describe_error
 from .._log import get_debug_level, logger, served_errors, set_debug_level
 from .._options import Options
 
-SIGNALS = frozenset([signal.SIGINT, signal.SIGTERM])  # that end what serves connections
+SIGNALS = frozenset([signal.SIGINT, signal.SIGTERM])  # that end servers and served connections
 _MAIN = 'from across.serving.served import main; main()'
 
 
@@ -73,7 +73,7 @@ _forking = _Forking()
 
 
 def _before_fork() -> None:
-    """Hold signals back: Python forgets those that come to a child before it has got to _after_fork_in_child()."""
+    """Block signals: Python drops those that arrive in a child before _after_fork_in_child() has run."""
     if _handlers:
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
@@ -85,7 +85,7 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """A child does not serve what its parent serves: signals do there what they do in any program."""
+    """Restore the default handlers: a child does not serve its parent's connections."""
     for number, handler in _handlers.items():
         if signal.getsignal(number) is handler:
             signal.signal(number, _DEFAULTS[number])
@@ -112,7 +112,7 @@ def signals_call(func: Callable[[], object], numbers: Iterable[int] = SIGNALS) -
 
 
 class Stopper:
-    """What a signal is to call: closes a connection, and does not wait for anything the second time."""
+    """A signal handler that closes a connection; the second signal cancels it without waiting."""
 
     def __init__(self, conn: Optional[Connection] = None) -> None:
         self.conn = conn  # None until there is one
@@ -156,8 +156,8 @@ class Stopper:
 
 
 def make_command(fd: int, options: Options) -> Sequence[str]:
-    """Return the command that serves the connected socket `fd`. It does not say why that broke if many others have."""
-    state = base64.b64encode(pickle.dumps((get_debug_level(), options, served_errors.is_spent()))).decode('ascii')
+    """Return the command that serves the connected socket `fd`. It reports no error if the rate limit is exhausted."""
+    state = base64.b64encode(pickle.dumps((get_debug_level(), options, served_errors.is_exhausted()))).decode('ascii')
     return [sys.executable, '-c', _MAIN, str(fd), state]
 
 

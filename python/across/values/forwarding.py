@@ -2,8 +2,8 @@
 """Methods of proxies as tools see them: with name, docs and signature, as far as these can be had.
 
 The class of the object may be known in this process, by its name. Then a method is a plain function, which costs
-nothing more to call, and has the docs of that class's. Else it is an object that asks the other side when somebody
-looks.
+nothing more to call, and has the docs of that class's. Else it is an object that asks the other side when its
+docs or signature are read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .text import clean
 if TYPE_CHECKING:
     import inspect
 
-_MAX_PARTS = 16  # of the name of a class: it comes from the peer, and is looked up for each method
+_MAX_PARTS = 16  # of a class's name, which comes from the peer and is looked up for each method
 _WITH_DOCS = (types.FunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 
 # Any peer can execute a snippet. Docs, and of each parameter: name, kind, default and annotation, as text.
@@ -157,7 +157,7 @@ class BoundForwarder:
         self._description: Any = None, None
         try:
             self._description = _ask_for_description(self.__self__, self.__name__)
-        except Exception:  # nobody expects one of an attribute
+        except Exception:  # reading an attribute is not expected to fail
             pass
         return self._description  # type: ignore[no-any-return]
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Results that cannot be pickled, and that are of use where they are: iterators, and views of mappings.
-
-They stay here, and the caller gets a proxy for each, as for what `__iter__` returns.
-"""
+"""Results that cannot be pickled but can be used through a proxy: iterators, and views of mappings."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ def _lend_parts(value: Any, depth: int) -> Any:
     if depth == 0 or not (cls is list or cls is dict or isinstance(value, tuple)):
         return value
     parts = list(value.values() if cls is dict else value)
-    lent = [Local(part) if isinstance(part, _KINDS) and not _crosses(part) else _lend_parts(part, depth - 1)
+    lent = [Local(part) if isinstance(part, _KINDS) and not _can_pickle(part) else _lend_parts(part, depth - 1)
             for part in parts]  # fmt: skip
     if all(new is old for new, old in zip(lent, parts)):
         return value
@@ -41,7 +38,7 @@ def _lend_parts(value: Any, depth: int) -> Any:
     return tuple(lent) if cls is tuple else cls._make(lent) if hasattr(cls, '_make') else value
 
 
-def _crosses(part: Any) -> bool:
+def _can_pickle(part: Any) -> bool:
     try:
         pickle.dumps(part, protocol=4)
     except Exception:

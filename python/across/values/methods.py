@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an object says of itself to who gets a proxy for it: the methods that are forwarded, and what it is.
+"""What a peer is told of an object that it gets a proxy for: a label, and the methods that are forwarded.
 
 This runs in the process that has the object. Attributes are looked up on classes, and in the dictionaries and slots of
 objects: no property is evaluated, and no `__getattr__` is called, before the other side asks for a name.
@@ -13,8 +13,8 @@ import socket
 import types
 from typing import Any, Callable
 
-# Special methods that cross a connection. All other names with a leading underscore stay local; so what a number means
-# in one process (__index__), or a path (__fspath__), is never taken for what it means in another.
+# Special methods that proxies forward. Others are not: a number (__index__) or a path (__fspath__) of one process may
+# mean something else in another.
 SPECIAL = frozenset(
     '__len__ __contains__ __getitem__ __setitem__ __delitem__ __call__ __iter__ __next__ __enter__ __exit__ '
     '__reversed__ __bool__ __getattr__'.split()
@@ -25,7 +25,7 @@ MAX_NAME = 200  # characters of a method's name
 MAX_LABEL = 200  # characters that say what an object is
 MAX_TYPES = 256  # classes whose methods are remembered, and classes of proxies
 _HEAP_TYPE = 1 << 9  # among the flags of a class: it was made at run time, and may change
-_DESCRIPTOR = 'fileno'  # returns what means nothing in another process: its name crosses, and the proxy refuses it
+_DESCRIPTOR = 'fileno'  # its result means nothing in another process: proxies have it, and refuse to call it
 _HIDDEN_OF_SOCKETS = frozenset(['detach'])  # which returns a descriptor, too
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _texts: dict[type, bytes] = {}  # of objects that are all alike: these classes are part of the interpreter

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Functions that pickle cannot name, lambdas for one, cross by value where both sides have the package cloudpickle.
+"""Pickling by value: functions that pickle cannot name, such as lambdas, where both sides have cloudpickle.
 
 A connection with `Options(pickler='cloudpickle')` pickles with it from the start. With its first call it asks the
 other side whether it can read that, and to answer in kind: by a snippet, which any peer can execute. One that

@@ -26,7 +26,7 @@ _MAX_EMPTY = 1000  # items of an array that take no bytes
 
 def is_array_type(obj: Any) -> bool:
     """Whether this is numpy.ndarray."""
-    numpy = sys.modules.get('numpy')  # which is there, if somebody has its type
+    numpy = sys.modules.get('numpy')  # it is loaded if its type is given
     return numpy is not None and obj is numpy.ndarray
 
 
@@ -42,7 +42,7 @@ def allow_arrays(rules: Rules) -> None:
         try:
             rules.setters[id(type(numpy.dtype(kind)))] = _set_dtype  # each has a class of its own
         except TypeError:
-            pass  # this machine has no such numbers
+            pass  # this platform lacks it
     for core in ('numpy.core', 'numpy._core'):
         rules.stand_in(core + '.multiarray', '_reconstruct', _start_array)
         rules.stand_in(core + '.multiarray', 'scalar', _make_scalar)

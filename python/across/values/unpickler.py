@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A machine that reads pickles, and runs nothing by itself.
+"""An unpickler that calls nothing by itself.
 
 Plain data is made here. What a name means, what may be called, and what may be given a state is up to a subclass:
-pickle's own machine asks only for the first of these, and lets a pickle call and change whatever it can get hold of.
+pickle's own asks a subclass for the first of these only, and lets a pickle call and change any object it refers to.
 
 It reads what pickle writes with protocols 3 to 5, and refuses all other codes: extension codes, persistent ids, and
 those of older protocols. It does not recurse. What could take more time or memory than a fixed amount for each byte is
@@ -44,7 +44,7 @@ class Unpickler:
         self._memo: list[Any] = []
         self._buffers = iter(buffers)  # out of band
         self.budget = Budget(size, trusted)
-        self._foreign: dict[int, Any] = {}  # by id(): what was not made by this machine, and must not be changed
+        self._foreign: dict[int, Any] = {}  # by id(): what this unpickler has not made, and must not change
 
     def load(self) -> Any:
         """Return the value. UnpicklingError when the pickle is malformed, or refused."""
@@ -83,18 +83,18 @@ class Unpickler:
         raise NotImplementedError
 
     def extend(self, obj: Any, items: list[Any]) -> None:
-        """Append to what is no list of the machine's own."""
+        """Append to a list that this unpickler has not made."""
         raise NotImplementedError
 
     def add(self, obj: Any, items: list[Any]) -> None:
-        """Add to what is no set of the machine's own."""
+        """Add to a set that this unpickler has not made."""
         raise NotImplementedError
 
     def update(self, obj: Any, keys: list[Any], values: list[Any]) -> None:
-        """Set items of what is no dict of the machine's own."""
+        """Set items of a dict that this unpickler has not made."""
         raise NotImplementedError
 
-    # ---- the machine ----
+    # ---- the stack machine ----
 
     def _pop_mark(self) -> list[Any]:
         start = self._marks.pop()

@@ -255,7 +255,7 @@ def test_nonsense_from_a_channel_is_refused(ends, method, size):
         across.Connection(channel).close()
 
 
-@pytest.mark.parametrize('wrap', [across.channels.pipes.SocketChannel, SocketChannel])
+@pytest.mark.parametrize('wrap', [across.channels.sockets.SocketChannel, SocketChannel])
 def test_a_signal_handler_may_cancel_what_its_thread_is_cancelling(ends, wrap):
     conn = across.Connection(wrap(sock=ends[0]))
     lock = conn._transport._lock
@@ -270,7 +270,7 @@ def test_a_signal_handler_may_cancel_what_its_thread_is_cancelling(ends, wrap):
 def test_a_socket_that_a_thread_is_at_work_with_is_not_closed():
     entered, released, closed, descriptors = threading.Event(), threading.Event(), threading.Event(), []
 
-    class Slow(across.channels.pipes.SocketChannel):
+    class Slow(across.channels.sockets.SocketChannel):
         def _secure(self):
             sock = self._sock
             entered.set()

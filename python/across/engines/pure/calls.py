@@ -14,18 +14,18 @@ class Call:
     """A call of ours."""
 
     def __init__(self, end: Callable[[Call], object]) -> None:
-        """`end`: to be called from any thread, also by the garbage collector, if nobody has said that it is ended."""
+        """`end` is called if the call is dropped before it has ended: in any thread, also by the garbage collector."""
         self._end = end
         self.data = b''
         self.ids: list[int] = []
         self.id: Optional[int] = None  # None: not sent
         self.message: Optional[Message] = None  # its result
         self.ticket: Optional[Ticket] = None  # held while there is a message that was not unpickled
-        self.done = Latch()  # there is a result, or never will be
-        self.is_ended = False  # its caller does not wait for it any more
+        self.done = Latch()  # there is a result, or there will be none
+        self.is_ended = False  # its caller no longer waits for it
 
     def __del__(self) -> None:
-        if not self.is_ended:  # its caller was interrupted where it would have said so
+        if not self.is_ended:  # its caller was interrupted before it could end the call
             self._end(self)
 
 

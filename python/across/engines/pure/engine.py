@@ -15,7 +15,7 @@ class _Engine:
     """The loop and the executor of this process."""
 
     def __init__(self) -> None:
-        self.is_gone = False  # this process was forked from the one that it belongs to
+        self.is_gone = False  # this process is a fork of the one that it belongs to
         self.executor = Executor()
         self.loop = Loop()
         self.executor.start()
@@ -59,7 +59,7 @@ def spawn(func: Callable[[], object], /) -> None:
 
 
 def shut_down() -> None:
-    """Let the threads end that have nothing to do: the interpreter is about to."""
+    """Have idle threads end: the interpreter is about to exit."""
     global _engine
     engine, _engine = _engine, None
     if engine is not None:

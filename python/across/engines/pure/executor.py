@@ -40,7 +40,7 @@ class Job:
         is_ending: bool = False,
     ) -> None:  # fmt: skip
         self.run = run
-        self.owner = owner  # whose code it runs; None: nobody's in particular
+        self.owner = owner  # whose code it runs; None: no owner's
         self.is_service = is_service
         self.is_ending = is_ending
         self.is_call = not is_service and not is_ending
@@ -52,13 +52,13 @@ class Executor:
 
     When all of them wait for calls of their own, a queued call may be what they wait for: then it is refused.
 
-    What code of one link leaves in a thread (threading.local) is nothing for that of another: a thread has one owner.
-    The main thread never comes here, so the lock is always given back.
+    What code of one link leaves in a thread (threading.local) must not be seen by another's: a thread has one owner.
+    The main thread never takes the lock, so a KeyboardInterrupt cannot leave it locked.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ended = Latch()  # stopping, and no thread is left that has nothing to do
+        self._ended = Latch()  # stopping, and no thread is idle any more
         self._idle: list[_Worker] = []
         self._services: collections.deque[Job] = collections.deque()
         self._calls: collections.deque[Job] = collections.deque()
@@ -72,10 +72,10 @@ class Executor:
         self._stopping = False
 
     def end_if_forked(self, error: Optional[BaseException] = None) -> None:
-        """To be called where user code returns to a thread of the executor: a child that it has forked ends there.
+        """Called where user code returns to a thread of the executor: if it has forked, the child ends here.
 
-        As a child does that is forked in a thread of plain Python: with status 0, after printing what was raised, and
-        without atexit functions, which are its parent's.
+        It ends like a child that is forked in a thread of a program: with status 0, after printing an exception, and
+        without running its parent's atexit functions.
         """
         if os.getpid() == self._pid:
             return
@@ -86,7 +86,7 @@ class Executor:
             os._exit(0)
 
     def start(self) -> None:
-        """One thread from the start, which stays: a service always finds somebody, whatever the machine is short of."""
+        """Start one thread, which stays, so that services can run even if no more threads can be started."""
         with self._lock:
             self._start_thread(None)
 
@@ -130,7 +130,7 @@ class Executor:
                 self._waiting -= 1
 
     def stop(self) -> None:
-        """Let the threads end that have nothing to do."""
+        """Have idle threads end."""
         with self._lock:
             self._stopping = True
             while self._idle:
@@ -145,7 +145,7 @@ class Executor:
             self._ended.open()
 
     def _is_stuck(self) -> bool:
-        """No queued call would come to run without the help of a peer: no thread is there that takes it."""
+        """Whether no thread will take a queued call unless a peer answers first."""
         another = self._threads - self._in_endings > self._in_calls and self._in_calls < _MAX_THREADS
         return self._waiting == self._in_calls and not another
 
@@ -162,14 +162,14 @@ class Executor:
         return True
 
     def _retire(self, worker: _Worker) -> None:
-        """Have an idle thread end, and count on it no more."""
+        """Have an idle thread end."""
         self._idle.remove(worker)
         self._threads -= 1
         worker.is_retired = True
         worker.given.release()
 
     def disown(self, owner: Owner) -> None:
-        """Threads that may have kept something for this link are of no use any more."""
+        """End idle threads that belong to this link: they may hold thread-local data of its calls."""
         with self._lock:
             for worker in [worker for worker in self._idle if worker.owner is owner]:
                 self._retire(worker)
@@ -211,7 +211,7 @@ class Executor:
             if worker.given.acquire(timeout=_THREAD_PATIENCE):
                 continue
             with self._lock:
-                if worker not in self._idle:  # it was given something in this moment
+                if worker not in self._idle:  # it was given a job just now
                     worker.given.acquire()
                     continue
                 self._idle.remove(worker)
@@ -260,7 +260,7 @@ class _Worker(threading.Thread):
         self._executor = executor
 
     def suits(self, job: Job) -> bool:
-        """Whether it may run the job, and has kept nothing for somebody else."""
+        """Whether it may run the job: it has run no code of another owner."""
         return job.owner is None or self.owner is None or self.owner is job.owner
 
     def run(self) -> None:

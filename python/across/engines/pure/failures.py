@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ends a connection, and errors of single operations."""
+"""Errors that end a connection, and those of single operations."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def make_operation_error(what: str, cause: Exception) -> BaseException:
 
 
 def report(error: BaseException) -> None:
-    """Tell of an exception that nobody can catch."""
+    """Report an exception that has no caller to raise it in."""
     thread = threading.current_thread()
     threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))

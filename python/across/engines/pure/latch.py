@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An event that happens once."""
+"""An event that happens once, and can be set anywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Latch:
-    """Opens once. Who waits for it can be interrupted; who opens it waits for nobody."""
+    """Opens once. Waiting can be interrupted; opening takes no lock and never waits."""
 
     def __init__(self) -> None:
         self.is_open = False

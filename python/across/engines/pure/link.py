@@ -52,7 +52,7 @@ class Link:
     those under "in a thread that calls" and "in a thread of the executor".
     """
 
-    operations = False  # handles can neither call nor copy their objects: what asks for that is said by name
+    operations = False  # of handles: calls and copies of objects are calls of named functions instead
 
     def __init__(
         self, owner: Any, *, acceptor: bool = False, minor: int = 2, timeout_ms: int = 60000,
@@ -71,10 +71,10 @@ class Link:
         )  # fmt: skip
         self._objects = Objects()
         self._stream: Optional[Stream] = None
-        self._is_blocked = False  # the stream was full
-        self._write_error = False  # nothing can be sent; the peer may still have something to say
+        self._is_blocked = False  # the stream accepts no bytes for now
+        self._write_error = False  # nothing can be sent; there may still be data to read
         self._waiting: collections.deque[Outgoing] = collections.deque()  # to be sent: see _send()
-        self._due = math.inf  # when the session wants to be looked at
+        self._due = math.inf  # when the session's next deadline is
         self._phase = _STARTING
         self._phases = {_RUNNING: Latch(), _STOPPING: Latch(), _FINISHED: Latch()}
         self._was_running = False
@@ -287,7 +287,7 @@ class Link:
             self._loop.post(self._send, answer)
 
     def _answer_failure(self, call: int, error: BaseException, from_call: bool) -> None:
-        """Answer with an exception, as well as that can be done."""
+        """Answer with an exception, or with a text if the exception cannot be pickled."""
         try:
             answer = self._make_error_answer(call, error, from_call)
         except BaseException as dump_error:
@@ -349,7 +349,7 @@ class Link:
         self._loop.touch(self)
 
     def _give_up(self, what: Outgoing) -> None:
-        """What was to be sent comes too late."""
+        """Drop what can no longer be sent."""
         if isinstance(what, list):
             return
         self._drop(self._objects.take(what.ids))
@@ -357,7 +357,7 @@ class Link:
             what.done.open()
 
     def _end_call(self, call: Call) -> None:
-        """Its caller does not wait for it any more, be it with a result or without."""
+        """The caller no longer waits, with a result or without."""
         call.is_ended = True
         if call in self._waiting:
             self._waiting.remove(call)
@@ -416,7 +416,7 @@ class Link:
         self._engine.executor.disown(self)
 
     def _drop(self, objects: list[Any]) -> None:
-        """Forget objects, which may run anything: not here."""
+        """Drop objects, in another thread: their finalizers may run anything."""
         if objects:
             self._engine.executor.submit(Job(objects.clear, is_service=True, owner=self))
 
@@ -462,7 +462,7 @@ class Link:
         except BlockingIOError:
             return False
         except OSError as error:
-            # While closing, or where the end has a reason already, a reset is as good as an end.
+            # While closing, or where the end has a reason already, a reset counts as the end of the stream.
             if self._session.state == CLOSING or self._end_error is not None:
                 self._end_input()
             else:
@@ -481,14 +481,14 @@ class Link:
             self._session.feed_end()
 
     def _on_time(self) -> None:
-        """Something is due. We may have been away for long: what waits to be read, or to be written, counts first."""
+        """A deadline has passed. As the process may have been suspended, read and write first."""
         if self._stream is not None and self._session.state < CLOSED:
             self._on_event(self._stream.in_fd, select.POLLIN | select.POLLOUT)
             self._write()
         self._session.expire()
 
     def _settle(self) -> None:
-        """Send what there is to send, and draw the conclusions from the session's state."""
+        """Send what is queued, and follow the session's state."""
         if self._is_detached:
             return
         self._write()
@@ -526,7 +526,7 @@ class Link:
                 size = stream.write(list(itertools.islice(session.output, 16)))
             except BlockingIOError:
                 size = budget
-            except OSError:  # not the end yet: what the peer said before it went is still to be read
+            except OSError:  # not the end yet: data that the peer sent before is still to be read
                 self._write_error = True
                 return
             else:
@@ -545,7 +545,7 @@ class Link:
             else:
                 session.releases += what
                 session.flush_releases()
-            self._waiting.popleft()  # only now: what could not be sent is given up with the link
+            self._waiting.popleft()  # only now: what could not be sent is dropped with the link
 
     def _stop(self) -> None:
         """No call of ours will have a result any more, and none of the peer's."""
@@ -560,7 +560,7 @@ class Link:
                 call.done.open()
 
     def _detach(self) -> None:
-        """Let go of the stream."""
+        """Close the stream."""
         self._is_detached = True
         self._due = math.inf
         stream = self._stream

@@ -59,7 +59,7 @@ class Loop(threading.Thread):
         self.wake()
 
     def post_quietly(self, func: Callable[..., object], *args: Any) -> None:
-        """The same for what has time until the loop has something else to do."""
+        """The same, without waking the loop: the call happens with the next event."""
         self._tasks.append((func, args))
 
     def wake(self) -> None:
@@ -95,7 +95,7 @@ class Loop(threading.Thread):
         with contextlib.suppress(BlockingIOError):
             while self._wake.recv(4096):
                 pass
-        self._is_awake = False  # only now: who finds it True relies on what follows
+        self._is_awake = False  # only now: a thread that finds it True relies on the tasks being run
         for _ in range(len(self._tasks)):
             func, args = self._tasks.popleft()
             try:
@@ -105,7 +105,7 @@ class Loop(threading.Thread):
             del func, args
 
     def _guard(self, link: Driven, func: Callable[..., object], *args: Any) -> None:
-        """What goes wrong with one link is no trouble of others."""
+        """Call a function; an exception breaks this link, and no others."""
         try:
             func(*args)
         except Exception as error:
@@ -113,7 +113,7 @@ class Loop(threading.Thread):
         self._touched.add(link)
 
     def touch(self, link: Driven) -> None:
-        """Something has changed there: before it waits, the loop looks what follows from it."""
+        """Note that a link has changed: the loop settles it before it waits."""
         self._touched.add(link)
 
     def _settle(self) -> None:
@@ -133,7 +133,7 @@ class Loop(threading.Thread):
         return None if due == math.inf else max(0, math.ceil((due - now()) * 1000))
 
     def watch(self, link: Driven, fd: int, events: int) -> None:
-        """Look for these events of a descriptor from now on; 0: not any more."""
+        """Poll a descriptor for these events from now on; 0: stop polling it."""
         if events:
             self._poll.register(fd, events)
             self._fds[fd] = link
@@ -141,7 +141,7 @@ class Loop(threading.Thread):
             self._poll.unregister(fd)
 
     def forget(self) -> None:
-        """In a child made by fork(): close what it has of its parent's."""
+        """In a child made by fork(): close its copies of descriptors."""
         for link in self.links:
             if link._stream is not None:
                 link._stream.close()

@@ -14,7 +14,7 @@ _MAX_OBJECTS = 1000000  # that one peer holds
 
 
 class Ticket:
-    """A place in the order of the messages that are still to be unpickled."""
+    """The position of a message that is still to be unpickled in the order of the stream."""
 
     __slots__ = ('doomed',)
 
@@ -25,8 +25,8 @@ class Ticket:
 class Objects:
     """What the peer may refer to, by id.
 
-    Messages are unpickled by many threads, but what the stream orders stays ordered: objects that the peer releases
-    stay here until all messages that came before are unpickled.
+    Messages are unpickled by many threads, but take effect in the order of the stream: objects that the peer releases
+    stay here until all earlier messages are unpickled.
 
     Any thread may use put(), get() and take(), which are atomic; the others are the loop's.
     """
@@ -66,7 +66,7 @@ class Objects:
         del self._tickets[place]
         if place == 0:
             return self._take_doomed(ticket.doomed)
-        self._tickets[place - 1].doomed += ticket.doomed  # which holds them back, too
+        self._tickets[place - 1].doomed += ticket.doomed  # which delays them, too
         return []
 
     def doom(self, ids: list[int]) -> list[Any]:

@@ -69,7 +69,7 @@ def _load_error(data: Bytes) -> BaseException:
         return error
     except Exception as error:
         why = error
-    # Not above: what is being handled there is not the context of what is made here.
+    # Outside of the handler, so that its exception does not become the context of the new one.
     with contextlib.suppress(Exception):  # why it could not be loaded says more
         rescued: BaseException = hooks.rescue_error(why, data, None)
         return rescued

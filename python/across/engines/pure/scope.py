@@ -30,7 +30,7 @@ class Scope:
 
 class _Local(threading.local):
     scope: Optional[Scope] = None  # the innermost
-    in_call = False  # it is a thread of the executor that may run a call
+    in_call = False  # this is a thread of the executor that may run a call
 
 
 local = _Local()

@@ -20,7 +20,7 @@ from .wire import Bytes, Message
 
 # States of a session, forward only.
 SUPERBLOCK, GREET, READY, CLOSING, CLOSED, FAILED = range(6)
-_MAX_HEARD = 64  # bytes that are enough to see what they look like
+_MAX_HEARD = 64  # bytes that are enough to recognize another protocol
 _MAX_CALLS = 1024
 _MAX_QUEUED = 16 << 20
 _IDLE_FLOOR = 0.05  # seconds between two IDLE messages
@@ -56,13 +56,13 @@ class Session:
         max_message: int, refuse_requests: bool, max_preamble: int,
     ) -> None:  # fmt: skip
         self.state = SUPERBLOCK
-        self.error: Optional[BaseException] = None  # behind FAILED
-        self.reason = ''  # behind FAILED, or the peer's behind CLOSED
+        self.error: Optional[BaseException] = None  # of FAILED
+        self.reason = ''  # of FAILED, or the peer's of CLOSED
         self.features = 0  # that both sides announced
         self.output: collections.deque[Bytes] = collections.deque()
         self.output_size = 0
         self.releases: list[int] = []  # ids for the next DEL_OBJS
-        self.calls: dict[int, Optional[Call]] = {}  # ours; None: nobody waits for the result any more
+        self.calls: dict[int, Optional[Call]] = {}  # ours; None: abandoned, its result is dropped
         self.received_at = self.sent_at = now()  # sent_at: or when something had to be sent at last
         self.preamble = bytearray()  # what came before the peer's superblock
         self._heard = b''  # what came in its place
@@ -71,7 +71,7 @@ class Session:
         self._is_opener = not acceptor
         self._bootstrap = bootstrap
         self.minor = wire.NEWEST_MINOR if acceptor else minor
-        self._has_spoken = not acceptor  # our superblock is out, and with it the version
+        self._has_spoken = not acceptor  # our superblock was sent, and with it the version
         self._timeout = timeout  # seconds, 0: none; so are the next
         self._handshake = handshake
         self._peer_timeout = 0.0
@@ -114,7 +114,7 @@ class Session:
         """The stream has ended."""
         if self.state < CLOSING:
             self.fail(Broken(EOFError(self._end_means)))
-        elif self.state == CLOSING:  # the peer may just go
+        elif self.state == CLOSING:  # a peer need not answer our GOODBYE
             self.state = CLOSED
 
     def _receive(self) -> _Receiver:
@@ -248,7 +248,7 @@ class Session:
         self._admit_request(message)
 
     def _admit_request(self, message: Message) -> None:
-        """Every message that asks for something to be run here comes by."""
+        """Accept a message that asks for something to be run here, or refuse it."""
         text = None
         if self._refuse_requests:
             text = 'The peer refuses calls: it takes data, and runs nothing for others'
@@ -345,7 +345,7 @@ class Session:
         self._queue_pickle(wire.put_uints(wire.APPLY, call.id) + wire.put_ids(call.ids), call.data)
 
     def forget(self, call: Call) -> None:
-        """Nobody waits for the result of this call any more."""
+        """Abandon a call: its result will be dropped."""
         if call.id in self.calls:
             self.calls[call.id] = None
 
@@ -356,7 +356,7 @@ class Session:
         self._queue_pickle(head, answer.data)
 
     def refuse(self, call: int, text: str) -> None:
-        """Send a RESULT that consists of a sentence."""
+        """Send an operation error: a RESULT that consists of a text."""
         if self.state == READY:
             self._calls_in_progress -= 1
             try:
@@ -371,7 +371,7 @@ class Session:
             self._queue(wire.put_uint(wire.DEL_OBJS) + wire.put_ids(ids[first : first + _IDS_IN_MESSAGE]))
 
     def was_sent(self, size: int) -> None:
-        """So many bytes of the output have gone out."""
+        """So many bytes of the output were sent."""
         self.output_size -= size
         self.sent_at = now()
         while size:
@@ -382,7 +382,7 @@ class Session:
             size -= len(first)
 
     def drop_output(self) -> None:
-        """What is queued will not be sent."""
+        """Drop what is queued."""
         self.output.clear()
         self.output_size = 0
 
@@ -402,7 +402,7 @@ class Session:
         self.state = state
 
     def _advise(self, broken: Broken) -> BaseException:
-        """Return the error with a way out, if the package knows one of what is wrong with the peer's bytes."""
+        """Return the error with a hint, if the package has one for these bytes of the peer."""
         error, text = broken.error, str(broken.error)
         if type(error) not in (EOFError, hooks.ProtocolError) or broken.reason != text:
             return error
@@ -425,7 +425,7 @@ class Session:
     # -- time
 
     def _deadlines(self) -> Iterator[tuple[float, str, float]]:
-        """When something is due, and why the session fails then, after how many seconds; no reason: an IDLE is due."""
+        """Deadlines: time, reason for which the session fails then, and timeout; without a reason an IDLE is due."""
         is_sending = self.output_size > 0
         if self.state <= READY:
             yield self._handshake_due, 'The handshake was not finished within {} ms', self._handshake
@@ -439,7 +439,7 @@ class Session:
             yield self.sent_at + max(self._peer_timeout / 2, _IDLE_FLOOR), '', 0
 
     def deadline(self) -> float:
-        """When expire() wants to be called."""
+        """When expire() is to be called next."""
         return min((due for due, _, _ in self._deadlines()), default=math.inf)
 
     def expire(self) -> None:

@@ -2,7 +2,7 @@
 """Exception records: what an exception is on the wire.
 
 A record is None, or a bare exception (the second mention of one), or `(exception, context record, suppress_context,
-cause record, hops)`. An exception that cannot travel is replaced: at the top by an OperationError that it caused,
+cause record, hops)`. An exception that cannot be pickled is replaced: at the top by an OperationError that it caused,
 below by a stand-in, a RuntimeError that names it. So the rest of the record still arrives.
 """
 
@@ -22,8 +22,8 @@ _MAX_EXCEPTIONS = 100  # in one record; records nest, and so do the functions th
 def dump_error(exc: BaseException, from_call: bool = True) -> Any:
     """Return the record of an exception.
 
-    `from_call` says that a called function raised it. An OperationError must not cross then, because the caller would
-    take it for one of its own connection.
+    `from_call` says that a called function raised it. An OperationError must not be sent then, because the
+    caller would take it for one of its own connection.
     """
     conn = engines.current()
     dumper = _Dumper(conn is not None and conn._link.details)
@@ -43,7 +43,7 @@ def rescue_error(why: Exception, data: Any, buffers: Any) -> BaseException:
     """Return the exception of a record that could not be loaded because of `why`: what cannot be made is described."""
     if isinstance(why, (DisconnectError, MemoryError, RecursionError)):
         raise why
-    from . import rescue  # not before: it takes more time to import than all that others need
+    from . import rescue  # slow to import, and rarely needed
 
     return rescue.load_error(why, data, buffers or ())
 
@@ -58,7 +58,7 @@ class _Dumper:
         """Return an exception that a called function raised, or what is to be sent as caused by it."""
         if isinstance(exc, OperationError):
             if type(exc) is UnknownExceptionError and self._with_details:
-                return exc  # it says what was raised still farther away
+                return exc  # raised by a call of the peer to a third process
             text = 'Cannot raise {} between processes'.format(type(exc).__name__)
             return _caused(RuntimeError(text), exc)
         trouble = self._carry(exc)[1]

@@ -2,7 +2,7 @@
 """Exception records as text, for a connection with Options(trust='data').
 
 A record names classes that this side need not have, and must not call if it has them. So every name in it becomes a
-Stranger: a note of what was named, with which arguments. From these notes a RemoteError is written.
+Placeholder, which records the name and the arguments. RemoteErrors are made from these.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .portable import get_details
 _MAX_EXCEPTIONS = 100  # of one record; those behind it are left out
 _MAX_NOTES = 100  # of one exception
 _MAX_HOPS = 100  # of one traceback
-_MAX_ENTRIES = 2001  # of one hop: what _tracebacks sends at the most, with the gap
+_MAX_ENTRIES = 2001  # of one hop: what tracebacks.py sends at most, with the gap
 _MAX_LINENO = 1 << 16  # of a line that is kept to be shown
 _MAX_TEXT = 64 << 10  # characters of a text
 _MAX_WORD = 1000  # characters of a name, a line of source, or a value in a text
-_ROOM = 64 << 10  # characters of all texts of the smallest record: a pickle can mention a text any number of times
-_ROOM_PER_BYTE = 24  # and so many more for each byte; a traceback of a recursion mentions each line often
-_MAX_ROOM = 2 << 20  # of any record
-_ROOM_OF_TEXT = 16  # which a text takes besides its characters, so that empty ones count
-_ROOM_OF_FRAME = 256  # which an exception, or a hop of its traceback, takes
-_ROOM_OF_ENTRY = 64  # which each frame of a hop takes
+_BASE_BUDGET = 64 << 10  # characters of all texts of the smallest record: a pickle may repeat a text without limit
+_BUDGET_PER_BYTE = 24  # and so many more for each byte; a traceback of a recursion mentions each line often
+_MAX_BUDGET = 2 << 20  # of any record
+_COST_OF_TEXT = 16  # which a text takes besides its characters, so that empty ones count
+_COST_OF_FRAME = 256  # which an exception, or a hop of its traceback, takes
+_COST_OF_ENTRY = 64  # which each frame of a hop takes
 _MAX_BITS = 10000  # of a number: the time to write one out grows faster than it does
 _MAX_ITEMS = 10  # of a collection in a text
 _MAX_DEPTH = 3  # of collections in a text
@@ -45,7 +45,7 @@ _BUILT_IN = {
 }
 
 
-class Stranger:
+class Placeholder:
     """Something that a record has named, or what was made by calling it."""
 
     __slots__ = ('name', 'args', 'state')
@@ -56,8 +56,8 @@ class Stranger:
         self.state: Any = None
 
 
-def name_called(func: Stranger) -> str:
-    """Return the name of what is called. It may have been made itself: a class that crosses by value is."""
+def name_called(func: Placeholder) -> str:
+    """Return the name of what is called. It may be a placeholder itself: a class that was pickled by value is."""
     if func.args is None:
         return func.name
     if func.name == _CLASS_BY_VALUE and len(func.args) > 1 and type(func.args[1]) is str:
@@ -71,28 +71,28 @@ class _RecordUnpickler(Unpickler):
     __slots__ = ()
 
     def find(self, module: str, name: str) -> Any:
-        return _rules.names.get((module, name)) or Stranger(make_name(module, name))
+        return _rules.names.get((module, name)) or Placeholder(make_name(module, name))
 
     def call(self, func: Any, args: tuple[Any, ...]) -> Any:
         self.budget.spend(len(args))
         maker = _rules.makers.get(id(func))
         if maker is not None:
-            return Stranger(func.__name__, args) if any(map(_is_long, args)) else maker(self, args)
-        if type(func) is not Stranger:
+            return Placeholder(func.__name__, args) if any(map(_is_long, args)) else maker(self, args)
+        if type(func) is not Placeholder:
             raise TypeError('an exception record that calls a {}'.format(type(func).__name__))
-        return Stranger(name_called(func), args)
+        return Placeholder(name_called(func), args)
 
     def make(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if type(cls) is not Stranger:
-            return Stranger(getattr(cls, '__name__', '?'), args)
+        if type(cls) is not Placeholder:
+            return Placeholder(getattr(cls, '__name__', '?'), args)
         return self.call(cls, args)
 
     def set_state(self, obj: Any, state: Any) -> None:
-        if type(obj) is Stranger:
+        if type(obj) is Placeholder:
             obj.state = state
 
     def extend(self, obj: Any, items: list[Any]) -> None:
-        pass  # what a stranger holds besides its arguments is not shown
+        pass  # what a placeholder holds besides its arguments is not shown
 
     def add(self, obj: Any, items: list[Any]) -> None:
         pass
@@ -116,14 +116,14 @@ def load_error(data: Any, buffers: Iterable[Any]) -> BaseException:
 
 
 class Reader:
-    """Makes exceptions of one record."""
+    """Makes the exceptions of one record."""
 
     _is_trusted = False  # the peer, as far as files of this process go
 
     def __init__(self, size: Optional[int] = None) -> None:
-        """`size`: of the pickle that the record came in, in bytes, if the room for its texts depends on that."""
+        """`size`: of the pickle that the record came in, in bytes, if the budget for its texts depends on that."""
         self._count = 0
-        self._room = _MAX_ROOM if size is None else min(_ROOM + _ROOM_PER_BYTE * size, _MAX_ROOM)
+        self._budget = _MAX_BUDGET if size is None else min(_BASE_BUDGET + _BUDGET_PER_BYTE * size, _MAX_BUDGET)
         self._seen: dict[int, BaseException] = {}  # by id() of what stands for it in the record
 
     def read(self, record: Any) -> Optional[BaseException]:
@@ -133,7 +133,7 @@ class Reader:
         if self._count == _MAX_EXCEPTIONS:
             return RemoteError('RuntimeError', 'More exceptions are left out')
         self._count += 1
-        self._room -= _ROOM_OF_FRAME
+        self._budget -= _COST_OF_FRAME
         if self._is_exception(record):
             return self._seen.get(id(record)) or self._adopt(record)
         if type(record) is not tuple or len(record) != 5 or not self._is_exception(record[0]):
@@ -153,23 +153,23 @@ class Reader:
         return error
 
     def _is_exception(self, thing: Any) -> bool:
-        return type(thing) is Stranger
+        return type(thing) is Placeholder
 
-    def _adopt(self, stranger: Stranger) -> BaseException:
+    def _adopt(self, placeholder: Placeholder) -> BaseException:
         """Make an exception, of which nothing is known yet but itself."""
-        if stranger.args is None:
+        if placeholder.args is None:
             raise TypeError('an exception record with a name in place of an exception')
-        said, records = get_details(stranger.state)
-        members = _get_members(stranger)
-        if self._room <= 0:
+        said, records = get_details(placeholder.state)
+        members = _get_members(placeholder)
+        if self._budget <= 0:
             said = '…'
         elif said is None:
-            said = _Writer(self._room).describe(stranger) if members is None else _make_group_text(stranger)
+            said = _Writer(self._budget).describe(placeholder) if members is None else _make_group_text(placeholder)
         text = self._clean(said, _MAX_TEXT, keep='\n\t')
-        if stranger.name == 'across.OperationError':  # the other side's, about the call itself
-            return self._note(stranger, OperationError(text))
-        error = self._note(stranger, self._make_named(stranger, text))
-        notes = stranger.state.get('__notes__') if type(stranger.state) is dict else None
+        if placeholder.name == 'across.OperationError':  # the other side's, about the call itself
+            return self._note(placeholder, OperationError(text))
+        error = self._note(placeholder, self._make_named(placeholder, text))
+        notes = placeholder.state.get('__notes__') if type(placeholder.state) is dict else None
         if type(notes) is list and notes:
             texts = (note for note in notes[:_MAX_NOTES] if type(note) is str)
             vars(error)['__notes__'] = [self._clean(note, _MAX_TEXT, keep='\n\t') for note in texts]
@@ -179,32 +179,38 @@ class Reader:
             error.exceptions = tuple(filter(None, (self._read_member(member) for member in members)))
         return error
 
-    def _note(self, stranger: Stranger, error: BaseException) -> BaseException:
-        self._seen[id(stranger)] = error
+    def _note(self, placeholder: Placeholder, error: BaseException) -> BaseException:
+        self._seen[id(placeholder)] = error
         return error
 
     def _read_member(self, member: Any) -> Optional[BaseException]:
         return self._seen.get(id(member)) or (self.read(member) if self._count < _MAX_EXCEPTIONS else None)
 
-    def _make_named(self, stranger: Stranger, text: str) -> BaseException:
-        args = stranger.args or ()
-        if stranger.name == 'across.UnknownExceptionError' and len(args) == 3 and all(type(arg) is str for arg in args):
-            error = self._make(stranger, self._clean(args[0], _MAX_WORD), self._clean(args[1], _MAX_TEXT, keep='\n\t'))
+    def _make_named(self, placeholder: Placeholder, text: str) -> BaseException:
+        args = placeholder.args or ()
+        if (
+            placeholder.name == 'across.UnknownExceptionError'
+            and len(args) == 3
+            and all(type(arg) is str for arg in args)
+        ):
+            error = self._make(
+                placeholder, self._clean(args[0], _MAX_WORD), self._clean(args[1], _MAX_TEXT, keep='\n\t')
+            )
             if isinstance(error, RemoteError):
                 error.remote_traceback = self._clean(args[2], _MAX_TEXT, keep='\n\t')
             return error
-        name = stranger.name
-        if args and type(args[0]) is Stranger and args[0].args is None and _is_name_of_function(name):
+        name = placeholder.name
+        if args and type(args[0]) is Placeholder and args[0].args is None and _is_name_of_function(name):
             name = args[0].name  # of the class, which a function of this name makes an instance of
-        return self._make(stranger, name, text)
+        return self._make(placeholder, name, text)
 
-    def _make(self, stranger: Stranger, type_name: str, text: str) -> BaseException:
+    def _make(self, placeholder: Placeholder, type_name: str, text: str) -> BaseException:
         return RemoteError(type_name, text)
 
     def _clean(self, text: str, limit: int, keep: str = '') -> str:
         """Return text that may be shown. A pickle can mention one text any number of times: all have a common limit."""
-        shown = clean(text, max(0, min(limit, self._room)), keep)
-        self._room -= len(shown) + _ROOM_OF_TEXT
+        shown = clean(text, max(0, min(limit, self._budget)), keep)
+        self._budget -= len(shown) + _COST_OF_TEXT
         return shown
 
     def _take_hops(self, hops: Any) -> list[tracebacks.Hop]:
@@ -212,8 +218,8 @@ class Reader:
             raise TypeError('an exception record with a traceback that is none')
         taken: list[tracebacks.Hop] = []
         for host, pid, entries in hops[:_MAX_HOPS]:
-            self._room -= _ROOM_OF_FRAME
-            if self._room <= 0:
+            self._budget -= _COST_OF_FRAME
+            if self._budget <= 0:
                 break
             taken.append((self._take(host), self._take_number(pid), self._take_entries(entries)))
         return taken
@@ -223,10 +229,10 @@ class Reader:
             raise TypeError('an exception record with a traceback that is none')
         taken: list[tracebacks.Entry] = []
         for filename, lineno, function, source in itertools.islice(entries, _MAX_ENTRIES):
-            if self._room <= 0:
+            if self._budget <= 0:
                 break
             lineno = self._take_number(lineno)
-            self._room -= _ROOM_OF_ENTRY + (min(max(0, lineno), _MAX_LINENO) >> 6)  # lines up to there are made, too
+            self._budget -= _COST_OF_ENTRY + (min(max(0, lineno), _MAX_LINENO) >> 6)  # lines up to there are made, too
             taken.append((self._take(filename), lineno, self._take(function), self._take(source)))
         return taken
 
@@ -244,19 +250,19 @@ class Reader:
 # ---- groups ----
 
 
-def _get_members(stranger: Stranger) -> Optional[list[Any]]:
+def _get_members(placeholder: Placeholder) -> Optional[list[Any]]:
     """Return what an exception group holds; None when it is none."""
-    args = stranger.args or ()
+    args = placeholder.args or ()
     if len(args) != 2 or type(args[0]) is not str or type(args[1]) not in (list, tuple) or not args[1]:
         return None
-    is_group = stranger.name.rpartition('.')[2] in _GROUPS or get_details(stranger.state)[1]
+    is_group = placeholder.name.rpartition('.')[2] in _GROUPS or get_details(placeholder.state)[1]
     members = [*args[1][:_MAX_EXCEPTIONS]]
-    is_right = all(isinstance(member, BaseException) or type(member) is Stranger for member in members)
+    is_right = all(isinstance(member, BaseException) or type(member) is Placeholder for member in members)
     return members if is_group and is_right else None
 
 
-def _make_group_text(stranger: Stranger) -> str:
-    message, members = stranger.args or ('', ())
+def _make_group_text(placeholder: Placeholder) -> str:
+    message, members = placeholder.args or ('', ())
     return '{} ({} sub-exception{})'.format(message[:_MAX_TEXT], len(members), '' if len(members) == 1 else 's')
 
 
@@ -289,30 +295,30 @@ def _is_error(name: str, base: type[BaseException]) -> bool:
 
 class _Writer:
     """Writes what str() probably says about an exception. No class of one is called: some read memory as they are told
-    to. `room`: how many characters may be written, roughly."""
+    to. `budget`: how many characters may be written, roughly."""
 
-    def __init__(self, room: int) -> None:
-        self._room = min(room, _MAX_TEXT)
+    def __init__(self, budget: int) -> None:
+        self._budget = min(budget, _MAX_TEXT)
 
-    def describe(self, stranger: Stranger) -> str:
-        args = stranger.args or ()
-        if not args or self._room <= 0:
+    def describe(self, placeholder: Placeholder) -> str:
+        args = placeholder.args or ()
+        if not args or self._budget <= 0:
             return '…' if args else ''
         if len(args) <= 5 and all(map(_is_simple, args)):
-            text = _describe_system_error(stranger.name, args) or _describe_unicode_error(stranger.name, args)
+            text = _describe_system_error(placeholder.name, args) or _describe_unicode_error(placeholder.name, args)
             if text:
                 return text
         if len(args) > 1:
             return self._render(args, _MAX_DEPTH)
-        if type(args[0]) is str and not _is_error(stranger.name, KeyError):
+        if type(args[0]) is str and not _is_error(placeholder.name, KeyError):
             return args[0][: _MAX_TEXT + 1]
         return self._render(args[0], _MAX_DEPTH)
 
     def _render(self, value: Any, depth: int) -> str:
-        if self._room <= 0:
+        if self._budget <= 0:
             return '…'
         cls = type(value)
-        if cls is Stranger:
+        if cls is Placeholder:
             text = self._write(value.name)
             return text if value.args is None else text + self._render_items('({})', value.args, depth)
         if cls is tuple:
@@ -326,7 +332,7 @@ class _Writer:
         return self._write(_render_scalar(value))
 
     def _write(self, text: str) -> str:
-        self._room -= len(text) + _ROOM_OF_TEXT
+        self._budget -= len(text) + _COST_OF_TEXT
         return text
 
     def _render_pair(self, pair: tuple[Any, Any], depth: int) -> str:

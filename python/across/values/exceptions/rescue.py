@@ -2,10 +2,10 @@
 """Exception records that pickle could not load: what can be made of them is made, the rest is described.
 
 A record is loaded as a whole or not at all, so that one class which exists in the other process alone would cost all
-that the record says. It is read once more here, by the machine of _unpickler: whatever cannot be found or made becomes
-a Stranger, as for connections with Options(trust='data'), and an exception that is one, or holds one, becomes an
-UnknownExceptionError. The others are made as usual. Where the class of the exception itself is here, and fails to make
-it, the call fails with an OperationError that is caused by that.
+that the record says. It is read once more here, by the unpickler of Options(trust='data'): whatever cannot be found or
+made becomes a Placeholder, and an exception that is one, or holds one, becomes an UnknownExceptionError.
+The others are made as usual. Where the class of the exception itself is here, and fails to make it, the call fails with
+an OperationError that is caused by that.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ..text import make_name
 from ..unpickler import Unpickler
 from .context import note_handled
 from .portable import pop_details, without_details
-from .remote_errors import Reader, Stranger, name_called
+from .remote_errors import Placeholder, Reader, name_called
 
-_MAX_DEPTH = 20  # of collections that are searched for strangers
+_MAX_DEPTH = 20  # of collections that are searched for placeholders
 _GROUP: Any = getattr(builtins, 'BaseExceptionGroup', ())
 
 
@@ -50,7 +50,7 @@ def _blame(error: BaseException) -> BaseException:
 
 
 class _TolerantUnpickler(Unpickler):
-    """Makes what it can, as pickle does, and strangers of the rest."""
+    """Makes what it can, as pickle does, and placeholders for the rest."""
 
     __slots__ = ('_reader',)
 
@@ -66,13 +66,13 @@ class _TolerantUnpickler(Unpickler):
         except _FATAL:
             raise
         except Exception as error:
-            return self._reader.note(Stranger(make_name(module, name)), error, is_missing=True)
+            return self._reader.note(Placeholder(make_name(module, name)), error, is_missing=True)
         # The peer's objects were claimed by the first attempt, which has given them back.
-        return Stranger('across.Proxy') if found is proxies._make_proxy else found
+        return Placeholder('across.Proxy') if found is proxies._make_proxy else found
 
     def call(self, func: Any, args: tuple[Any, ...]) -> Any:
-        if type(func) is Stranger:
-            return self._reader.pass_on(Stranger(name_called(func), args), func)
+        if type(func) is Placeholder:
+            return self._reader.pass_on(Placeholder(name_called(func), args), func)
         if (
             isinstance(func, type)
             and issubclass(func, _GROUP)
@@ -83,30 +83,30 @@ class _TolerantUnpickler(Unpickler):
         return self._make_of(func, args, {}, func)
 
     def make(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if type(cls) is Stranger:
-            return self._reader.pass_on(Stranger(name_called(cls), args), cls)
+        if type(cls) is Placeholder:
+            return self._reader.pass_on(Placeholder(name_called(cls), args), cls)
         return self._make_of(cls, (cls, *args), kwargs, getattr(cls, '__new__', cls))
 
     def _make_of(self, named: Any, args: tuple[Any, ...], kwargs: dict[str, Any], func: Any) -> Any:
         name = make_name(getattr(named, '__module__', None) or '?', getattr(named, '__qualname__', '?'))
-        stranger = _find_stranger(args, _MAX_DEPTH)
-        if stranger is not None:
-            return self._reader.pass_on(Stranger(name, args), stranger)
+        placeholder = _find_placeholder(args, _MAX_DEPTH)
+        if placeholder is not None:
+            return self._reader.pass_on(Placeholder(name, args), placeholder)
         try:
             return func(*args, **kwargs)
         except _FATAL:
             raise
         except Exception as error:
-            return self._reader.note(Stranger(name, args), error)
+            return self._reader.note(Placeholder(name, args), error)
 
     def set_state(self, obj: Any, state: Any) -> None:
-        if type(obj) is Stranger:
+        if type(obj) is Placeholder:
             obj.state = state
             return
         if isinstance(obj, BaseException):
-            stranger = _find_stranger(without_details(state), _MAX_DEPTH)
-            if stranger is not None:
-                self._reader.spoil(obj, state, stranger, None)
+            placeholder = _find_placeholder(without_details(state), _MAX_DEPTH)
+            if placeholder is not None:
+                self._reader.spoil(obj, state, placeholder, None)
                 return
         try:
             _set_state(obj, state)
@@ -118,17 +118,17 @@ class _TolerantUnpickler(Unpickler):
             self._reader.spoil(obj, state, None, error)
 
     def extend(self, obj: Any, items: list[Any]) -> None:
-        if type(obj) is not Stranger:
+        if type(obj) is not Placeholder:
             for item in items:
                 obj.append(item)
 
     def add(self, obj: Any, items: list[Any]) -> None:
-        if type(obj) is not Stranger:
+        if type(obj) is not Placeholder:
             for item in items:
                 obj.add(item)
 
     def update(self, obj: Any, keys: list[Any], values: list[Any]) -> None:
-        if type(obj) is not Stranger:
+        if type(obj) is not Placeholder:
             for key, value in zip(keys, values):
                 obj[key] = value
 
@@ -151,9 +151,9 @@ def _set_state(obj: Any, state: Any) -> None:
         setattr(obj, name, value)
 
 
-def _find_stranger(value: Any, depth: int) -> Optional[Stranger]:
-    """Return a stranger in a value, or None if there is none."""
-    if type(value) is Stranger:
+def _find_placeholder(value: Any, depth: int) -> Optional[Placeholder]:
+    """Return a placeholder in a value, or None if there is none."""
+    if type(value) is Placeholder:
         return value
     if depth == 0:
         return None
@@ -162,7 +162,7 @@ def _find_stranger(value: Any, depth: int) -> Optional[Stranger]:
         items = value
     elif isinstance(value, dict):
         items = [*value, *value.values()]
-    return next(filter(None, (_find_stranger(item, depth - 1) for item in items)), None)
+    return next(filter(None, (_find_placeholder(item, depth - 1) for item in items)), None)
 
 
 class _RescueReader(Reader):
@@ -175,39 +175,39 @@ class _RescueReader(Reader):
         self._why = why
         self._reasons: dict[
             int, tuple[str, bool]
-        ] = {}  # why strangers are such, and whether a name is missing; by id()
+        ] = {}  # why placeholders are such, and whether a name is missing; by id()
         self._broken: set[int] = set()  # ids of errors of which all names were found
-        self._spoiled: dict[int, Stranger] = {}  # in the place of exceptions that hold strangers, by id()
+        self._spoiled: dict[int, Placeholder] = {}  # in the place of exceptions that hold placeholders, by id()
         self._kept: list[Any] = []  # what ids are of
 
-    # -- for the machine
+    # -- for the unpickler
 
-    def note(self, stranger: Stranger, error: Exception, is_missing: bool = False) -> Stranger:
-        self._reasons[id(stranger)] = describe_error(error), is_missing
-        self._kept.append(stranger)
-        return stranger
+    def note(self, placeholder: Placeholder, error: Exception, is_missing: bool = False) -> Placeholder:
+        self._reasons[id(placeholder)] = describe_error(error), is_missing
+        self._kept.append(placeholder)
+        return placeholder
 
-    def pass_on(self, stranger: Stranger, origin: Stranger) -> Stranger:
-        """Note that the one is a stranger because of the other."""
-        self._reasons[id(stranger)] = self._reasons.get(id(origin), (self._why, True))
-        self._kept.append(stranger)
-        return stranger
+    def pass_on(self, placeholder: Placeholder, origin: Placeholder) -> Placeholder:
+        """Return `placeholder`, which is one because of `origin`."""
+        self._reasons[id(placeholder)] = self._reasons.get(id(origin), (self._why, True))
+        self._kept.append(placeholder)
+        return placeholder
 
-    def spoil(self, exc: BaseException, state: Any, origin: Optional[Stranger], error: Optional[Exception]) -> None:
+    def spoil(self, exc: BaseException, state: Any, origin: Optional[Placeholder], error: Optional[Exception]) -> None:
         """An exception that was made already is replaced."""
         cls = type(exc)
-        stranger = Stranger(make_name(cls.__module__, cls.__qualname__), exc.args)
-        stranger.state = state
-        self._spoiled[id(exc)] = stranger
+        placeholder = Placeholder(make_name(cls.__module__, cls.__qualname__), exc.args)
+        placeholder.state = state
+        self._spoiled[id(exc)] = placeholder
         self._kept.append(exc)
         if error is not None:
-            self.note(stranger, error)
+            self.note(placeholder, error)
         elif origin is not None:
-            self.pass_on(stranger, origin)
+            self.pass_on(placeholder, origin)
 
     def take_member(self, member: Any) -> Any:
         """Return what can be a member of a group."""
-        if type(member) is not Stranger or member.args is None:
+        if type(member) is not Placeholder or member.args is None:
             return member
         return self._adopt(member)
 
@@ -223,17 +223,17 @@ class _RescueReader(Reader):
     def _adopt(self, thing: Any) -> BaseException:
         if not isinstance(thing, BaseException):
             return super()._adopt(thing)
-        stranger = self._spoiled.get(id(thing))
-        if stranger is not None:
-            return super()._adopt(stranger)
+        placeholder = self._spoiled.get(id(thing))
+        if placeholder is not None:
+            return super()._adopt(placeholder)
         self._seen[id(thing)] = thing
         for record in pop_details(thing)[1]:
             self.read(record)
         return thing
 
-    def _make(self, stranger: Stranger, type_name: str, text: str) -> BaseException:
+    def _make(self, placeholder: Placeholder, type_name: str, text: str) -> BaseException:
         error = UnknownExceptionError(type_name, text)
-        error.reason, is_missing = self._reasons.get(id(stranger), (self._why, True))
+        error.reason, is_missing = self._reasons.get(id(placeholder), (self._why, True))
         if not is_missing:
             self._broken.add(id(error))
         return error

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Tracebacks that cross connections.
+"""Tracebacks that are sent over connections.
 
 On the wire a traceback is a list of hops, one for each process that the exception passed through, outermost first:
 `(host name, process id, [(file name, line number, function, source line), ...])`. On arrival each entry becomes a frame
 of a new traceback object, behind one that names the process. These frames have never run: they are of code objects with
-the file, line and name of the remote ones. _sources sees to it that whatever shows tracebacks finds the source lines
-that were sent. The globals of the frames carry the hop, for the next connection that the exception crosses.
+the file, line and name of the remote ones. sources.py provides the source lines that were sent to
+whatever shows tracebacks. The globals of the frames carry the hop, for the next connection that the exception is sent over.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_ENTRIES = 2000  # of one hop; enough for the default recursion limit
 _MAX_FRAMES = 4000  # of one traceback that arrived; of hops farther out only the process is shown
 _MAX_REPEATS = 3  # of one line, as the traceback module does it
 _MAX_LINENO = (1 << 31) - 1
-_INSTRUCTION = 0  # where frames seem to be; tools look for it, and one of them for ever where there is none
+_INSTRUCTION = 0  # the frames' last instruction; some tools loop for ever on a traceback without one
 _WITHOUT_COLUMNS = bytes([0x80 | 13 << 3 | 7, 0])  # in a line table: the next 8 code units are of the same line
 
 
@@ -97,15 +97,15 @@ def unpack(hops: list[Hop], trusted: bool = True) -> Optional[TracebackType]:
         from . import excepthook  # whose interpreter finds no source lines but those in files
 
         excepthook.install(_is_remote)
-    traceback, room = None, _MAX_FRAMES
+    traceback, left = None, _MAX_FRAMES
     for hop in reversed(hops):
         host, _, entries = hop
         scope = {_HOP: hop}
-        for filename, lineno, function, source in reversed(entries[-room:] if room > 0 else []):
+        for filename, lineno, function, source in reversed(entries[-left:] if left > 0 else []):
             lineno = max(1, min(lineno, _MAX_LINENO))
             shown = sources.show(host, filename, lineno, source.strip(), trusted)
             traceback = TracebackType(traceback, _make_frame(shown, lineno, function, scope), _INSTRUCTION, lineno)
-        room -= len(entries)
+        left -= len(entries)
         process = sources.show(host, _name_process(hop), 1, '...  # in that process:', True)
         traceback = TracebackType(traceback, _make_frame(process, 1, _REMOTE_CALL, scope), _INSTRUCTION, 1)
     return traceback
