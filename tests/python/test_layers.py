@@ -82,7 +82,7 @@ def find_circle(graph):
 
 
 def get_room(name):
-    part = (name.split('.') + [''])[1]
+    part = [*name.split('.'), ''][1]
     return part if part in ROOMS else ''
 
 

@@ -4,8 +4,8 @@
 On the wire a traceback is a list of hops, one for each process that the exception passed through, outermost first:
 `(host name, process id, [(file name, line number, function, source line), ...])`. On arrival each entry becomes a frame
 of a new traceback object, behind one that names the process. These frames have never run: they are of code objects with
-the file, line and name of the remote ones. sources.py provides the source lines that were sent to
-whatever shows tracebacks. The globals of the frames carry the hop, for the next connection that the exception is sent over.
+the file, line and name of the remote ones. sources.py provides the source lines that were sent to whatever shows
+tracebacks. The globals of the frames carry the hop, for the next connection that the exception is sent over.
 """
 
 from __future__ import annotations
