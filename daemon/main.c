@@ -30,7 +30,7 @@ static int finish_output(void)
 
 /* ---- --check-config ---- */
 
-static int check_users(const struct ax_texts *names, char *error, size_t size)
+static int check_users(const struct ax_string_list *names, char *error, size_t size)
 {
     uid_t ignored;
 
@@ -40,7 +40,7 @@ static int check_users(const struct ax_texts *names, char *error, size_t size)
     return 0;
 }
 
-static int check_groups(const struct ax_texts *names, char *error, size_t size)
+static int check_groups(const struct ax_string_list *names, char *error, size_t size)
 {
     gid_t ignored;
 
@@ -85,7 +85,7 @@ static int check_names(const struct ax_options *options, char *error, size_t siz
 
 static int check_config(const struct ax_options *options)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
 
     if (check_names(options, error, sizeof error) < 0) {
         ax_log(AX_LOG_ERROR, "%s", error);
@@ -137,7 +137,7 @@ static int serve(const struct ax_options *options, int argc, char *const *argv)
 int main(int argc, char **argv)
 {
     struct ax_options options;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     int status = 2;
 
     ax_process_open_standard_fds();

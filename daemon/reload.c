@@ -41,7 +41,7 @@ static struct ax_options *read_options(const struct task *task, char *error, siz
     struct ax_options *options = calloc(1, sizeof *options);
 
     if (options == NULL) {
-        ax_sentence(error, size, "out of memory");
+        ax_error_format(error, size, "out of memory");
         return NULL;
     }
     if (ax_config_load(options, task->argc, task->argv, environ, true, error, size) < 0) {
@@ -56,16 +56,16 @@ static struct ax_options *read_options(const struct task *task, char *error, siz
 
 static void load_identity(struct ax_reloaded *loaded, const struct ax_options *options)
 {
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
 
     if (!ax_identity_is_set(options)) {
-        ax_sentence(loaded->identity_error, sizeof loaded->identity_error,
-                    "there are no --tls-cert, --tls-key and --tls-client-ca any more");
+        ax_error_format(loaded->identity_error, sizeof loaded->identity_error,
+                        "there are no --tls-cert, --tls-key and --tls-client-ca any more");
         return;
     }
     loaded->identity = ax_identity_load(options, reason, sizeof reason);
     if (loaded->identity == NULL)
-        ax_sentence(loaded->identity_error, sizeof loaded->identity_error, "cannot reload: %s", reason);
+        ax_error_format(loaded->identity_error, sizeof loaded->identity_error, "cannot reload: %s", reason);
 }
 
 static void read_all(void *arg)
@@ -92,7 +92,7 @@ static int check(const struct ax_options *options, const char *secret_error, cha
         ax_interpreter_find(&interpreter, options, error, size) != AX_INTERPRETER_OK)
         return -1;
     ax_interpreter_fini(&interpreter);
-    return secret_error[0] == '\0' ? 0 : ax_sentence(error, size, "%s", secret_error);
+    return secret_error[0] == '\0' ? 0 : ax_error_format(error, size, "%s", secret_error);
 }
 
 static void check_all(void *arg)
@@ -154,7 +154,7 @@ static bool copy_known(struct ax_options *copy, const struct ax_options *options
     copy->isolation = options->isolation;
     copy->run_as_peer = options->run_as_peer;
     for (size_t i = 0; i < options->tls_allow_name.count; i++)
-        if (ax_texts_add(&copy->tls_allow_name, options->tls_allow_name.items[i]) < 0)
+        if (ax_string_list_add(&copy->tls_allow_name, options->tls_allow_name.items[i]) < 0)
             return false;
     return copy_text(&copy->secret_file, options->secret_file) && copy_text(&copy->tls_cert, options->tls_cert) &&
            copy_text(&copy->tls_key, options->tls_key) && copy_text(&copy->tls_client_ca, options->tls_client_ca);
@@ -193,7 +193,7 @@ static void done_reading(void *arg)
     code = ax_background_run(&reload->background, check_all, done, drop, task);
     if (code == 0)
         return;
-    ax_sentence(task->loaded.error, sizeof task->loaded.error, "%s", strerror(-code));
+    ax_error_format(task->loaded.error, sizeof task->loaded.error, "%s", strerror(-code));
     done(task);
 }
 
@@ -236,12 +236,8 @@ int ax_reload_init(struct ax_reload *reload, uv_loop_t *loop, int argc, char *co
                    const struct ax_options *options, bool wants_identity, const struct ax_reload_events *events,
                    void *owner)
 {
-    *reload = (struct ax_reload){.loop = loop,
-                                 .argc = argc,
-                                 .argv = argv,
-                                 .events = events,
-                                 .owner = owner,
-                                 .wants_identity = wants_identity};
+    *reload = (struct ax_reload){
+        .loop = loop, .argc = argc, .argv = argv, .events = events, .owner = owner, .wants_identity = wants_identity};
     if (!copy_known(&reload->known, options))
         return -ENOMEM;
     return ax_background_init(&reload->background, loop);

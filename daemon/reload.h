@@ -35,11 +35,11 @@
 /* What was read. Owned; who takes something out of it puts NULL in its place. */
 struct ax_reloaded {
     struct ax_options *options; /* NULL: there was a mistake, of which `error` tells */
-    char error[AX_SENTENCE_SIZE];
-    struct ax_secret *secret; /* NULL: none was named, or see `secret_error` */
-    char secret_error[AX_SENTENCE_SIZE]; /* why it could not be read, or "" */
+    char error[AX_ERROR_TEXT_SIZE];
+    struct ax_secret *secret;              /* NULL: none was named, or see `secret_error` */
+    char secret_error[AX_ERROR_TEXT_SIZE]; /* why it could not be read, or "" */
     struct ax_identity *identity;
-    char identity_error[AX_SENTENCE_SIZE]; /* why there is no identity, or "" when none was wanted */
+    char identity_error[AX_ERROR_TEXT_SIZE]; /* why there is no identity, or "" when none was wanted */
 };
 
 struct ax_reload_events {

@@ -30,7 +30,7 @@
 
 struct front {
     const struct ax_options *options; /* borrowed */
-    struct ax_board *board;           /* as long as the process lives */
+    struct ax_shared_stats *stats;    /* as long as the process lives */
     pid_t worker;
     int control_fd;
     int signal_fd;
@@ -40,10 +40,10 @@ struct front {
     bool is_abandoned; /* the peer has hung up */
     bool has_died;
     struct ax_ending ending;
-    uint64_t due_ms;               /* when the next step of `ending` is; UINT64_MAX: never */
-    int how;                       /* of the worker, as waitpid() tells it */
-    char broken[AX_SENTENCE_SIZE]; /* why the connection broke, or "" */
-    char dying[AX_SENTENCE_SIZE];  /* why the worker ended itself, or "" */
+    uint64_t due_ms;                 /* when the next step of `ending` is; UINT64_MAX: never */
+    int how;                         /* of the worker, as waitpid() tells it */
+    char broken[AX_ERROR_TEXT_SIZE]; /* why the connection broke, or "" */
+    char dying[AX_ERROR_TEXT_SIZE];  /* why the worker ended itself, or "" */
 };
 
 /* ---- descriptors ---- */
@@ -95,7 +95,7 @@ static void close_streams(struct front *front)
 
 /* ---- the worker ---- */
 
-_Noreturn static void become_worker(const struct ax_options *options, int control_fd, int board_fd)
+_Noreturn static void become_worker(const struct ax_options *options, int control_fd, int stats_fd)
 {
     struct ax_options own = *options; /* borrows its texts */
     int status;
@@ -104,27 +104,27 @@ _Noreturn static void become_worker(const struct ax_options *options, int contro
     status = ax_runtime_start(&own, control_fd, own.worker_memory > 0 ? ax_worker_out_of_memory : NULL);
     if (status != 0)
         _exit(status);
-    ax_worker_run(&own, control_fd, board_fd);
+    ax_worker_run(&own, control_fd, stats_fd);
 }
 
 /* 0, or -1 with errno. */
 static int start_worker(struct front *front)
 {
-    int pair[2], board_fd;
+    int pair[2], stats_fd;
 
-    front->board = ax_board_new(1, &board_fd);
-    if (front->board == NULL || ax_control_pair(pair) < 0)
+    front->stats = ax_shared_stats_new(1, &stats_fd);
+    if (front->stats == NULL || ax_control_pair(pair) < 0)
         return -1;
     front->worker = fork();
     if (front->worker == 0) {
         close(pair[0]);
         close(front->signal_fd);
         close_streams(front);
-        become_worker(front->options, pair[1], board_fd);
+        become_worker(front->options, pair[1], stats_fd);
     }
     front->control_fd = pair[0];
     close(pair[1]);
-    close(board_fd);
+    close(stats_fd);
     return front->worker < 0 ? -1 : 0;
 }
 
@@ -136,7 +136,7 @@ static void send_connection(struct front *front)
     front->is_serving = true;
     if (code == 0)
         return;
-    ax_sentence(front->dying, sizeof front->dying, "could not be given the connection: %s", strerror(-code));
+    ax_error_format(front->dying, sizeof front->dying, "could not be given the connection: %s", strerror(-code));
     kill(front->worker, SIGKILL);
 }
 
@@ -144,7 +144,7 @@ static void tell_to_stop(struct front *front, uint32_t grace_ms, const char *rea
 {
     struct ax_control message = {.type = AX_CONTROL_STOP, .value = grace_ms};
 
-    ax_control_set_sentence(&message, reason);
+    ax_control_set_reason(&message, reason);
     ax_control_send(front->control_fd, &message, NULL);
 }
 
@@ -181,7 +181,7 @@ static void end_overdue_worker(struct front *front)
 
     if (now_ms() < front->due_ms)
         return;
-    switch (ax_ending_next(&front->ending, front->board->tally.calls_running, &wait_ms)) {
+    switch (ax_ending_next(&front->ending, front->stats->calls.calls_running, &wait_ms)) {
     case AX_ENDING_TELL:
         if (!front->is_serving)
             kill(front->worker, SIGKILL); /* it is still starting, for nobody */
@@ -221,13 +221,13 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
     if (message->type == AX_CONTROL_READY) {
         send_connection(front);
     } else if (message->type == AX_CONTROL_ENDED) {
-        ax_sentence(front->broken, sizeof front->broken, "%s", text);
+        ax_error_format(front->broken, sizeof front->broken, "%s", text);
         close_streams(front); /* a pipe ends with its last copy */
         end_worker(front);
     } else if (message->type == AX_CONTROL_FAILED) {
         ax_log(AX_LOG_ERROR, "cannot start a worker: %s", text);
     } else if (message->type == AX_CONTROL_DYING) {
-        ax_sentence(front->dying, sizeof front->dying, "%s", text);
+        ax_error_format(front->dying, sizeof front->dying, "%s", text);
     }
 }
 
@@ -238,7 +238,7 @@ static void take_signals(struct front *front)
     while (read(front->signal_fd, &info, sizeof info) == sizeof info)
         if (info.ssi_signo != SIGCHLD)
             stop_worker(front);
-    front->has_died = front->has_died || ax_tree_bury(front->worker, &front->how);
+    front->has_died = front->has_died || ax_tree_reap(front->worker, &front->how);
 }
 
 /* The peer has hung up. The worker hears of it, too, and ends by itself if it can. */
@@ -292,16 +292,16 @@ static void await_worker(struct front *front)
 /* The worker is dead, and the connection was not over: the peer learns why, if that can still be said. */
 static void explain(struct front *front)
 {
-    char how[AX_SENTENCE_SIZE];
+    char how[AX_ERROR_TEXT_SIZE];
 
     ax_process_describe_end(front->how, how, sizeof how);
     if (front->is_abandoned)
-        ax_sentence(front->broken, sizeof front->broken, "The client has gone");
+        ax_error_format(front->broken, sizeof front->broken, "The client has gone");
     else
-        ax_sentence(front->broken, sizeof front->broken, "The worker, process %ld, %s", (long)front->worker,
-                    front->dying[0] != '\0' ? front->dying : how);
-    if (front->board->wires[0] == AX_WIRE_EXPLAINED)
-        ax_farewell_explain(front->streams.fd[1], front->broken);
+        ax_error_format(front->broken, sizeof front->broken, "The worker, process %ld, %s", (long)front->worker,
+                        front->dying[0] != '\0' ? front->dying : how);
+    if (front->stats->wires[0] == AX_WIRE_EXPLAINED)
+        ax_goodbye_explain(front->streams.fd[1], front->broken);
     close_streams(front);
 }
 
@@ -309,7 +309,7 @@ static int finish(struct front *front)
 {
     if (!front->is_serving && !front->is_stopping) /* it has said why it did not start */
         return WIFEXITED(front->how) ? WEXITSTATUS(front->how) : 1;
-    if (front->streams.fd[0] >= 0 && !front->is_stopping && front->board->wires[0] != AX_WIRE_CLOSED)
+    if (front->streams.fd[0] >= 0 && !front->is_stopping && front->stats->wires[0] != AX_WIRE_CLOSED)
         explain(front);
     if (front->broken[0] == '\0')
         return 0;

@@ -71,7 +71,7 @@ struct supervisor {
     struct ax_acceptor acceptor;
     struct ax_handshakes handshakes;
     struct ax_clients clients;
-    struct ax_hangups hangups;  /* of clients that wait */
+    struct ax_hangups hangups;    /* of clients that wait */
     size_t connections_of_source; /* that each source may have */
     struct ax_peer_rules rules;
     struct ax_identity *identity; /* owned; NULL: there is no TLS */
@@ -129,14 +129,14 @@ static void on_pong(struct ax_pool *pool)
 static void end_client(struct supervisor *supervisor, struct ax_client *client, const char *reason)
 {
     if (client->state == AX_CLIENT_SERVED)
-        ax_child_release(client->child, client);
+        ax_worker_handle_release(client->worker, client);
     ax_client_move(&supervisor->clients, client, AX_CLIENT_ENDED, reason);
     status_changed(supervisor);
 }
 
 static void refuse(struct supervisor *supervisor, struct ax_client *client, const char *reason)
 {
-    ax_farewell_refuse(client->fd, client->received, client->received_size, reason);
+    ax_goodbye_refuse(client->fd, client->received, client->received_size, reason);
     end_client(supervisor, client, reason);
 }
 
@@ -203,23 +203,23 @@ static void dispatch(struct supervisor *supervisor)
     struct ax_client *client;
 
     while (ax_pool_has_open(&supervisor->pool) && (client = ax_clients_choose(all)) != NULL) {
-        struct ax_child *child;
+        struct ax_worker_handle *worker;
         int code;
 
         if (ax_hangup_has(client->fd)) { /* and it needs no worker */
             end_hung_up(supervisor, client);
             continue;
         }
-        child = ax_pool_give(&supervisor->pool, client, time_left(client, now), &code);
-        if (child == NULL && code == 0)
+        worker = ax_pool_give(&supervisor->pool, client, time_left(client, now), &code);
+        if (worker == NULL && code == 0)
             break;
-        if (child == NULL) {
+        if (worker == NULL) {
             refuse(supervisor, client, strerror(-code));
             continue;
         }
         if (client->is_watched)
             ax_hangups_remove(&supervisor->hangups, client->fd);
-        client->child = child;
+        client->worker = worker;
         ax_client_move(all, client, AX_CLIENT_SERVED, NULL);
         status_changed(supervisor);
     }
@@ -244,9 +244,9 @@ static int check_certificate(const struct supervisor *supervisor, const struct a
                              size_t size)
 {
     if (ax_peer_rules_are_set(&supervisor->rules) || supervisor->options->run_as_peer)
-        return ax_sentence(reason, size, "Only certain users may connect, and a certificate tells no user");
+        return ax_error_format(reason, size, "Only certain users may connect, and a certificate tells no user");
     if (!client->is_admitted)
-        return ax_sentence(reason, size, "None of the names in the certificate may connect");
+        return ax_error_format(reason, size, "None of the names in the certificate may connect");
     return 0;
 }
 
@@ -261,13 +261,13 @@ static int check_client(const struct supervisor *supervisor, const struct ax_cli
         return -1;
     /* Somebody who asks for the status takes no place, and asks the more when there is none. */
     if (open > supervisor->pool.limit && !ax_status_is_request(client->received, client->received_size))
-        return ax_sentence(reason, size, "The server has as many connections as it may have: %zu",
-                           supervisor->pool.limit);
+        return ax_error_format(reason, size, "The server has as many connections as it may have: %zu",
+                               supervisor->pool.limit);
     if (client->source->connections > supervisor->connections_of_source &&
         !ax_status_is_request(client->received, client->received_size))
-        return ax_sentence(reason, size, "The server has as many connections from the same %s as it may have: %zu",
-                           client->source->key.family == AF_UNIX ? "user" : "address",
-                           supervisor->connections_of_source);
+        return ax_error_format(reason, size, "The server has as many connections from the same %s as it may have: %zu",
+                               client->source->key.family == AF_UNIX ? "user" : "address",
+                               supervisor->connections_of_source);
     return 0;
 }
 
@@ -292,7 +292,7 @@ static void gather(void *owner, struct ax_report_source *source)
 
 static void send_status(struct supervisor *supervisor, int fd, const unsigned char *request)
 {
-    char unused[AX_SENTENCE_SIZE];
+    char unused[AX_ERROR_TEXT_SIZE];
     enum ax_status_format format;
 
     if (ax_status_request_decode(&format, request, unused, sizeof unused) == 0)
@@ -392,7 +392,7 @@ static void on_relay_gone(struct ax_relays *relays, uint64_t id)
     const struct ax_client *client = ax_clients_find(&supervisor->clients, id);
 
     if (client != NULL && client->state == AX_CLIENT_SERVED && supervisor->options->isolation == AX_ISOLATION_PROCESS)
-        ax_child_abandon(client->child);
+        ax_worker_handle_abandon(client->worker);
 }
 
 static void on_relay_ended(struct ax_relays *relays)
@@ -407,7 +407,7 @@ static void on_handshake_done(struct ax_handshakes *set, void *arg, int fd, cons
 {
     struct supervisor *supervisor = set->data;
     struct ax_client *client = arg;
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
 
     client->fd = fd;
     client->received_size = size;
@@ -494,42 +494,43 @@ static void on_room(struct ax_pool *pool)
         dispatch(supervisor);
 }
 
-static void on_ended(struct ax_pool *pool, struct ax_child *child, uint64_t id, const char *reason)
+static void on_ended(struct ax_pool *pool, struct ax_worker_handle *worker, uint64_t id, const char *reason)
 {
     struct supervisor *supervisor = pool->owner;
     struct ax_client *client = ax_clients_find(&supervisor->clients, id);
 
-    if (client != NULL && client->child == child)
+    if (client != NULL && client->worker == worker)
         end_client(supervisor, client, reason);
     ax_acceptor_relieved(&supervisor->acceptor);
 }
 
 /* Its worker is dead. Returns whether the client is lost; one whose worker had not begun gets another one. */
-static bool lose(struct supervisor *supervisor, struct ax_child *child, struct ax_client *client, const char *reason)
+static bool lose(struct supervisor *supervisor, struct ax_worker_handle *worker, struct ax_client *client,
+                 const char *reason)
 {
-    if (supervisor->state == SERVING && !ax_child_has_touched(child, client)) {
-        ax_child_release(child, client);
+    if (supervisor->state == SERVING && !ax_worker_handle_has_touched(worker, client)) {
+        ax_worker_handle_release(worker, client);
         ax_client_return(&supervisor->clients, client);
         return false;
     }
-    if (ax_child_may_explain(child, client))
-        ax_farewell_explain(client->fd, reason);
+    if (ax_worker_handle_may_explain(worker, client))
+        ax_goodbye_explain(client->fd, reason);
     end_client(supervisor, client, NULL); /* the worker's end is one line of the log, for all of them */
     return true;
 }
 
 /* From the newest on: those that wait once more do so in the order in which they came. */
-static size_t on_lost(struct ax_pool *pool, struct ax_child *child, const char *reason)
+static size_t on_lost(struct ax_pool *pool, struct ax_worker_handle *worker, const char *reason)
 {
     struct supervisor *supervisor = pool->owner;
-    struct ax_client *client = child->last_client;
+    struct ax_client *client = worker->last_client;
     size_t count = 0;
 
-    supervisor->calls_done += child->board->tally.calls_done;
+    supervisor->calls_done += worker->stats->calls.calls_done;
     while (client != NULL) {
-        struct ax_client *previous = client->previous_of_child;
+        struct ax_client *previous = client->previous_of_worker;
 
-        if (lose(supervisor, child, client, reason))
+        if (lose(supervisor, worker, client, reason))
             count++;
         client = previous;
     }
@@ -727,7 +728,7 @@ static void on_signal(uv_signal_t *handle, int number)
 static int check_interpreter(const struct ax_options *options)
 {
     struct ax_interpreter interpreter;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     enum ax_interpreter_result result = ax_interpreter_find(&interpreter, options, error, sizeof error);
 
     if (result == AX_INTERPRETER_OK) {
@@ -773,9 +774,10 @@ static void explain_limits(const struct supervisor *supervisor)
     bool is_bounded = groups->exist && groups->base.has_memory;
 
     if (supervisor->options->worker_tasks > 0 && !(groups->exist && groups->base.has_pids))
-        ax_log(AX_LOG_WARNING,
-               "--worker-tasks needs a control group (cgroup v2) that is delegated to acrossd, with the controller pids: "
-               "there is no such limit");
+        ax_log(
+            AX_LOG_WARNING,
+            "--worker-tasks needs a control group (cgroup v2) that is delegated to acrossd, with the controller pids: "
+            "there is no such limit");
     if (supervisor->options->worker_memory > 0 && !is_bounded)
         ax_log(AX_LOG_DEBUG,
                "there is no control group for workers that limits memory: --worker-memory holds for each process of a "
@@ -797,7 +799,7 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
     };
     static const struct ax_reload_events reload_events = {.read = on_read, .loaded = on_loaded};
     const struct ax_options *options = supervisor->options;
-    struct ax_room room = ax_room_find(options, supervisor->identity != NULL);
+    struct ax_fd_budget room = ax_fd_budget_find(options, supervisor->identity != NULL);
     int code = uv_loop_init(&supervisor->loop);
 
     if (code < 0)
@@ -861,7 +863,7 @@ static void fini(struct supervisor *supervisor)
 static int find_rules(struct supervisor *supervisor)
 {
     const struct ax_options *options = supervisor->options;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
 
     if (ax_access_check(options, error, sizeof error) == 0 &&
         ax_access_read_secret(options, &supervisor->secret, error, sizeof error) == 0 &&
@@ -874,7 +876,7 @@ static int find_rules(struct supervisor *supervisor)
 /* Before any address is listened on. Returns an exit status. */
 static int load_identity(struct supervisor *supervisor)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
 
     if (!ax_identity_is_set(supervisor->options))
         return 0;

@@ -11,7 +11,7 @@
 #define LARGE_PAGE (2u * 1024u * 1024u)
 
 struct ax_block {
-    struct ax_job job; /* gives it back to the kernel */
+    struct ax_job job;        /* gives it back to the kernel */
     struct ax_blocks *blocks; /* that it goes back to, if they are still there */
     unsigned generation;      /* of the process that it was mapped in (fork.h) */
     void *memory;             /* what was mapped */

@@ -82,8 +82,8 @@ struct ax_pending {
     uint64_t id;
     struct ax_job_queue requests; /* of the peer, made within this call; connection->lock */
     bool done;                    /* there is a message, or there never will be one; connection->lock */
-    struct ax_message *message; /* the RESULT, owned by the waiting thread; NULL: the connection ended without one */
-    struct ax_ticket ticket;    /* held when there is a message */
+    struct ax_message *message;   /* the RESULT, owned by the waiting thread; NULL: the connection ended without one */
+    struct ax_ticket ticket;      /* held when there is a message */
 };
 
 /* What the layer above does. All but freed run in threads of the executor, without any lock. */
@@ -127,9 +127,9 @@ struct ax_reader {
     unsigned waiting; /* threads that wait for a result or a request, and do not read */
 
     /* Whoever has the lease: for how long it polls before it sleeps */
-    uint32_t spin_us;             /* at most; set before the start */
-    struct ax_spin spin_result;   /* in a wait for a result */
-    struct ax_spin spin_request;  /* in one for the next request */
+    uint32_t spin_us;            /* at most; set before the start */
+    struct ax_spin spin_result;  /* in a wait for a result */
+    struct ax_spin spin_request; /* in one for the next request */
 
     /* connection->lock: into what memory */
     struct ax_job buffer_job; /* makes the receive buffer for `wish` */

@@ -12,7 +12,7 @@ static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the fou
 static struct ax_engine *engine_of_process;
 static struct ax_executor_hooks configured_hooks;
 static uint32_t configured_threads;
-static struct ax_tally *configured_tally;
+static struct ax_call_stats *configured_stats;
 
 void ax_engine_set_hooks(const struct ax_executor_hooks *hooks)
 {
@@ -28,10 +28,10 @@ void ax_engine_set_max_threads(uint32_t max_threads)
     pthread_mutex_unlock(&start_lock);
 }
 
-void ax_engine_set_tally(struct ax_tally *tally)
+void ax_engine_set_stats(struct ax_call_stats *calls)
 {
     pthread_mutex_lock(&start_lock);
-    configured_tally = tally;
+    configured_stats = calls;
     pthread_mutex_unlock(&start_lock);
 }
 
@@ -43,7 +43,7 @@ static struct ax_engine *engine_new(void)
     engine->generation = ax_fork_generation;
     pthread_mutex_init(&engine->lock, NULL);
     ax_deadline_cond_init(&engine->quiet);
-    engine->tally = configured_tally;
+    engine->calls = configured_stats;
     int error = ax_loop_start(&engine->loop);
     if (error != 0)
         goto fail;
@@ -88,10 +88,10 @@ static void after_fork_in_child(void)
         for (struct ax_member *at = engine_of_process->members; at != NULL; at = at->next)
             at->ops->forked(at);
         close(uv_backend_fd(&engine_of_process->loop.uv));
-        engine_of_process->tally = NULL;
+        engine_of_process->calls = NULL;
     }
     engine_of_process = NULL;
-    configured_tally = NULL;
+    configured_stats = NULL;
     pthread_mutex_init(&start_lock, NULL);
 }
 
@@ -119,10 +119,10 @@ static void counted(struct ax_engine *engine)
 {
     if (engine->connection_count == 0 && engine->calls_running == 0)
         pthread_cond_broadcast(&engine->quiet);
-    if (engine->tally != NULL) {
-        engine->tally->connections = engine->connection_count;
-        engine->tally->calls_running = engine->calls_running;
-        engine->tally->calls_done = engine->calls_done;
+    if (engine->calls != NULL) {
+        engine->calls->connections = engine->connection_count;
+        engine->calls->calls_running = engine->calls_running;
+        engine->calls->calls_done = engine->calls_done;
     }
 }
 

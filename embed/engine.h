@@ -20,7 +20,7 @@
 #include "embed/loop.h"
 #include "embed/spin.h"
 
-struct ax_tally;
+struct ax_call_stats;
 struct ax_member;
 
 /* What the engine does with a member. All may be called with the engine's lock. */
@@ -52,20 +52,20 @@ struct ax_engine {
     struct ax_guard guard;
     struct ax_spinners spinners; /* atomic */
 
-    pthread_mutex_t lock;       /* a leaf; guards what follows */
-    struct ax_member *members;  /* the engine has a reference to each */
-    uint32_t connection_count;  /* of them */
-    uint32_t calls_running;     /* for peers */
+    pthread_mutex_t lock;      /* a leaf; guards what follows */
+    struct ax_member *members; /* the engine has a reference to each */
+    uint32_t connection_count; /* of them */
+    uint32_t calls_running;    /* for peers */
     uint64_t calls_done;
-    pthread_cond_t quiet;   /* connection_count and calls_running are both 0 */
-    struct ax_tally *tally; /* borrowed: a copy of the counts, for others to read; or NULL */
+    pthread_cond_t quiet;        /* connection_count and calls_running are both 0 */
+    struct ax_call_stats *calls; /* borrowed: a copy of the counts, for others to read; or NULL */
 };
 
 /* What the engine is made with. Before the first ax_engine_get(). */
 void ax_engine_set_hooks(const struct ax_executor_hooks *hooks);
 void ax_engine_set_max_threads(uint32_t max_threads); /* 0: the default */
 
-void ax_engine_set_tally(struct ax_tally *tally); /* NULL: none */
+void ax_engine_set_stats(struct ax_call_stats *calls); /* NULL: none */
 
 /* The engine of this process, started on first use. Any thread. NULL, with errno set, when it can't be started. */
 struct ax_engine *ax_engine_get(void);

@@ -146,9 +146,9 @@ static void call_host_function(const char *name)
     Py_XDECREF(result);
 }
 
-void ax_host_set_tally(struct ax_tally *tally)
+void ax_host_set_stats(struct ax_call_stats *calls)
 {
-    ax_engine_set_tally(tally);
+    ax_engine_set_stats(calls);
 }
 
 void ax_host_keep_private(int fd)

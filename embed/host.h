@@ -52,7 +52,7 @@ pid_t ax_host_fork(void (*first)(pid_t parent));
 void ax_host_keep_private(int fd);
 
 /* Where this process counts what it does. Borrowed for the life of the process. Before the first connection. */
-void ax_host_set_tally(struct ax_tally *tally);
+void ax_host_set_stats(struct ax_call_stats *calls);
 
 /*
  * Does ahead of time what the first connection and its first call would have to wait for: starts the engine's threads, and

@@ -86,8 +86,9 @@ static bool read_source(PyObject *object, const char **source)
 static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, struct ax_session_config *config,
                         unsigned *spin_us)
 {
-    static char *names[] = {"owner",     "acceptor",    "minor",           "timeout_ms",   "handshake_ms",
-                            "bootstrap", "max_message", "refuse_requests", "max_preamble", "spin_us", NULL};
+    static char *names[] = {"owner",        "acceptor",  "minor",       "timeout_ms",
+                            "handshake_ms", "bootstrap", "max_message", "refuse_requests",
+                            "max_preamble", "spin_us",   NULL};
     int acceptor = 0;
     unsigned char minor = 2;
     unsigned int timeout_ms = 60000, handshake_ms = 60000;

@@ -48,12 +48,12 @@ struct ax_spin_system {
 /* What the threads of a process that spin have in common. */
 struct ax_spinners {
     struct ax_spin_system (*ask)(void);
-    unsigned cores;                 /* at the start */
-    atomic_uint count;              /* threads that spin now */
-    _Atomic uint64_t asked_at;      /* ns: when the system was last asked; 0: never */
-    _Atomic uint64_t ask_again_ns;  /* and how long that holds */
-    atomic_uint most;               /* how many may spin: 0 where it would harm others */
-    atomic_bool yields;             /* whoever spins yields its core now and then */
+    unsigned cores;                /* at the start */
+    atomic_uint count;             /* threads that spin now */
+    _Atomic uint64_t asked_at;     /* ns: when the system was last asked; 0: never */
+    _Atomic uint64_t ask_again_ns; /* and how long that holds */
+    atomic_uint most;              /* how many may spin: 0 where it would harm others */
+    atomic_bool yields;            /* whoever spins yields its core now and then */
 };
 
 /* Asks the system of this process; takes some 10 µs. */

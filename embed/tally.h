@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-struct ax_tally {
+struct ax_call_stats {
     _Atomic uint32_t connections;   /* open now */
     _Atomic uint32_t calls_running; /* being run for peers, now */
     _Atomic uint64_t calls_done;    /* answered since the start */

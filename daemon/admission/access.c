@@ -25,14 +25,16 @@ int ax_access_check(const struct ax_options *options, char *error, size_t error_
     if (find_caller(options, &uid, error, error_size) < 0)
         return -1;
     if (options->insecure && !options->use_stdio && uid == 0)
-        return ax_sentence(error, error_size,
-                           "--insecure is not for root: whoever reaches the address could run anything as root; add "
-                           "--user NAME, or start acrossd as another user");
+        return ax_error_format(
+            error, error_size,
+            "--insecure is not for root: whoever reaches the address could run anything as root; add "
+            "--user NAME, or start acrossd as another user");
     if (options->run_as_peer && geteuid() != 0)
-        return ax_sentence(error, error_size,
-                           "--run-as-peer is for root, who may become other users, and acrossd runs as user %lu: leave "
-                           "it out",
-                           (unsigned long)geteuid());
+        return ax_error_format(
+            error, error_size,
+            "--run-as-peer is for root, who may become other users, and acrossd runs as user %lu: leave "
+            "it out",
+            (unsigned long)geteuid());
     return 0;
 }
 

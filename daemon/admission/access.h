@@ -5,8 +5,8 @@
  * Asked by main() for --check-config, and by the supervisor when it starts and when it reloads: before the loop or, for a
  * reload, in it. It asks the name service, which may take its time.
  */
-#ifndef AX_DAEMON_ACCESS_H
-#define AX_DAEMON_ACCESS_H
+#ifndef AX_DAEMON_ADMISSION_ACCESS_H
+#define AX_DAEMON_ADMISSION_ACCESS_H
 
 #include <stddef.h>
 

@@ -214,15 +214,16 @@ static void take_turn(struct ax_clients *all, struct ax_client *client)
 /* ---- states ---- */
 
 /* `what` became of it. */
-static void log_failure(struct ax_quota *quota, const struct ax_client *client, const char *what, const char *reason)
+static void log_failure(struct ax_rate_limit *rate_limit, const struct ax_client *client, const char *what,
+                        const char *reason)
 {
     char others[64] = "";
 
-    if (!ax_quota_take(quota, uv_hrtime() / 1000000))
+    if (!ax_rate_limit_take(rate_limit, uv_hrtime() / 1000000))
         return;
-    if (quota->omitted > 0)
-        snprintf(others, sizeof others, "; %llu before it have no line", (unsigned long long)quota->omitted);
-    quota->omitted = 0;
+    if (rate_limit->omitted > 0)
+        snprintf(others, sizeof others, "; %llu before it have no line", (unsigned long long)rate_limit->omitted);
+    rate_limit->omitted = 0;
     ax_log(AX_LOG_WARNING, "connection %llu from %s %s: %s%s", (unsigned long long)client->id, client->peer, what,
            reason, others);
 }
@@ -274,6 +275,6 @@ void ax_client_return(struct ax_clients *all, struct ax_client *client)
     log_move(all, client, AX_CLIENT_WAITING, NULL);
     delist(all, client);
     client->state = AX_CLIENT_WAITING;
-    client->child = NULL;
+    client->worker = NULL;
     enlist_first(all, client);
 }

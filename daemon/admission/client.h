@@ -10,8 +10,8 @@
  * Each of them may go to ENDED. Otherwise forward only, but for one way back: from SERVED to WAITING, when a worker has
  * died before it had begun. The supervisor's one thread uses all of this.
  */
-#ifndef AX_DAEMON_CLIENT_H
-#define AX_DAEMON_CLIENT_H
+#ifndef AX_DAEMON_ADMISSION_CLIENT_H
+#define AX_DAEMON_ADMISSION_CLIENT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,27 +31,27 @@ enum ax_client_state {
 
 #define AX_CLIENT_STATES (AX_CLIENT_ENDED + 1)
 
-struct ax_child;
+struct ax_worker_handle;
 
 struct ax_client {
     uint64_t id; /* counts from 1, never used again */
     enum ax_client_state state;
     char peer[AX_PEER_TEXT];
-    bool has_certificate; /* it came over TLS, and `fd` leads to its relay */
-    bool is_admitted;     /* ... with a name that may come in */
-    int fd;               /* WAITING and SERVED: owned; else -1 */
-    bool is_watched;      /* WAITING: it is noticed when its peer hangs up */
+    bool has_certificate;      /* it came over TLS, and `fd` leads to its relay */
+    bool is_admitted;          /* ... with a name that may come in */
+    int fd;                    /* WAITING and SERVED: owned; else -1 */
+    bool is_watched;           /* WAITING: it is noticed when its peer hangs up */
     struct ax_origin *source;  /* a reference; NULL: none was set */
     struct ax_origin *process; /* the same, of its process where that is known, or else of the same source */
-    uint64_t since;       /* on the loop's clock: when it was accepted */
-    uint64_t deadline;    /* the same: when its handshake has to be done; UINT64_MAX: at any time */
+    uint64_t since;            /* on the loop's clock: when it was accepted */
+    uint64_t deadline;         /* the same: when its handshake has to be done; UINT64_MAX: at any time */
     unsigned char received[AX_SUPERBLOCK_SIZE]; /* from WAITING on: what was read from it */
     size_t received_size;
-    struct ax_child *child; /* SERVED: borrowed; else NULL */
-    uint32_t slot;          /* SERVED: on the board of its worker */
+    struct ax_worker_handle *worker; /* SERVED: borrowed; else NULL */
+    uint32_t slot;                   /* SERVED: on the stats of its worker */
     /* SERVED: in the list of its worker's clients, the newest last. */
-    struct ax_client *next_of_child;
-    struct ax_client *previous_of_child;
+    struct ax_client *next_of_worker;
+    struct ax_client *previous_of_worker;
     /* In the list of its state, those first who came into it first. */
     struct ax_client *next;
     struct ax_client *previous;
@@ -64,8 +64,8 @@ struct ax_clients {
     struct ax_client *last[AX_CLIENT_STATES];
     size_t count[AX_CLIENT_STATES]; /* of ENDED: since the start */
     uint64_t refused;               /* those that ended before they were served, for a reason */
-    struct ax_quota refusals;       /* how many of these have a line in the log */
-    struct ax_quota breaks;         /* the same for those that broke while they were served */
+    struct ax_rate_limit refusals;  /* how many of these have a line in the log */
+    struct ax_rate_limit breaks;    /* the same for those that broke while they were served */
     struct ax_client **buckets;     /* by id modulo their number, a power of two */
     size_t bucket_count;
     uint64_t last_id;

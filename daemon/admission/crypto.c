@@ -22,9 +22,9 @@ static const struct ax_crypto *load(const char *path, char *error, size_t size)
     const struct ax_crypto *table = library != NULL ? dlsym(library, AX_CRYPTO_TABLE_NAME) : NULL;
 
     if (table == NULL)
-        ax_sentence(error, size, "cannot load OpenSSL: %s", dlerror());
+        ax_error_format(error, size, "cannot load OpenSSL: %s", dlerror());
     else if (!is_ours(table))
-        ax_sentence(error, size, "%s is of another version than this acrossd: start acrossd again", path);
+        ax_error_format(error, size, "%s is of another version than this acrossd: start acrossd again", path);
     return table != NULL && is_ours(table) ? table : NULL;
 }
 
@@ -35,13 +35,13 @@ const struct ax_crypto *ax_crypto_load(char *error, size_t error_size)
 
     if (table != NULL)
         return table;
-    folder = ax_place_find(".", "../lib/acrossd", LIBRARY, "The library " LIBRARY, error, error_size);
+    folder = ax_paths_find(".", "../lib/acrossd", LIBRARY, "The library " LIBRARY, error, error_size);
     if (folder == NULL)
         return NULL;
-    path = ax_place_join(folder, LIBRARY);
+    path = ax_paths_join(folder, LIBRARY);
     free(folder);
     if (path == NULL) {
-        ax_sentence(error, error_size, "out of memory");
+        ax_error_format(error, error_size, "out of memory");
         return NULL;
     }
     table = load(path, error, error_size);

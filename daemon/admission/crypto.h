@@ -9,8 +9,8 @@
  *
  * Used by the supervisor in its only thread, and by tests.
  */
-#ifndef AX_DAEMON_CRYPTO_H
-#define AX_DAEMON_CRYPTO_H
+#ifndef AX_DAEMON_ADMISSION_CRYPTO_H
+#define AX_DAEMON_ADMISSION_CRYPTO_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,7 +38,7 @@ struct ax_crypto {
      * Reads what a server needs. NULL with a sentence, in which the three are called --tls-cert, --tls-key and
      * --tls-client-ca. Connections that were made with it outlive it.
      */
-    struct ax_tls_context *(*context_new)(const struct ax_tls_texts *texts, char *error, size_t error_size);
+    struct ax_tls_context *(*context_new)(const struct ax_tls_strings *texts, char *error, size_t error_size);
     void (*context_free)(struct ax_tls_context *context);
 
     /* When its certificate ends to be valid, in seconds since 1970. */

@@ -34,7 +34,7 @@ bool ax_exchange_is_begun(const unsigned char *bytes, size_t size)
 static enum ax_exchange_step fail(unsigned char reply[AX_EXCHANGE_SIZE], char *reason, size_t size, const char *why)
 {
     ax_exchange_put(reply, AX_EXCHANGE_REFUSAL, NULL);
-    ax_sentence(reason, size, "%s", why);
+    ax_error_format(reason, size, "%s", why);
     return AX_EXCHANGE_FAILED;
 }
 

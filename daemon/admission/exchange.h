@@ -10,8 +10,8 @@
  * The client proves first: anybody may connect to a server, and a proof is something to try guesses on. docs/access.md
  * says more. No I/O here: handshake.c moves the bytes for the supervisor, status_command.c for a client.
  */
-#ifndef AX_DAEMON_EXCHANGE_H
-#define AX_DAEMON_EXCHANGE_H
+#ifndef AX_DAEMON_ADMISSION_EXCHANGE_H
+#define AX_DAEMON_ADMISSION_EXCHANGE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -26,7 +26,7 @@ static size_t at_most(size_t wanted, size_t most)
     return wanted > 0 && wanted < most ? wanted : most;
 }
 
-static void find_room_of_source(struct ax_room *room, const struct ax_options *options)
+static void find_room_of_source(struct ax_fd_budget *room, const struct ax_options *options)
 {
     size_t most = room->handshakes - room->handshakes / KEPT_BACK;
 
@@ -35,7 +35,7 @@ static void find_room_of_source(struct ax_room *room, const struct ax_options *o
         options->max_handshakes_per_source > 0 ? at_most(options->max_handshakes_per_source, room->handshakes) : most;
 }
 
-struct ax_room ax_room_find(const struct ax_options *options, bool has_tls)
+struct ax_fd_budget ax_fd_budget_find(const struct ax_options *options, bool has_tls)
 {
     bool is_shared = options->isolation == AX_ISOLATION_SHARED;
     size_t each = (is_shared ? FILES_SHARED : FILES_PROCESS) + (has_tls ? FILES_RELAY : 0);
@@ -43,7 +43,7 @@ struct ax_room ax_room_find(const struct ax_options *options, bool has_tls)
     size_t files = ax_process_raise_file_limit();
     size_t handshakes = options->max_handshakes < files / 4 ? options->max_handshakes : files / 4;
     size_t left = files > handshakes + FILES_OWN ? files - handshakes - FILES_OWN : 0;
-    struct ax_room room = {.handshakes = handshakes};
+    struct ax_fd_budget room = {.handshakes = handshakes};
 
     if (options->max_connections > 0)
         most = options->max_connections;

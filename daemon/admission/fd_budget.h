@@ -4,16 +4,16 @@
  *
  * Called by the supervisor once, when it starts.
  */
-#ifndef AX_DAEMON_ROOM_H
-#define AX_DAEMON_ROOM_H
+#ifndef AX_DAEMON_ADMISSION_FD_BUDGET_H
+#define AX_DAEMON_ADMISSION_FD_BUDGET_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "daemon/config/options.h"
 
-struct ax_room {
-    size_t connections; /* at least 1 */
+struct ax_fd_budget {
+    size_t connections;           /* at least 1 */
     size_t handshakes;            /* at least 1 */
     size_t connections_of_source; /* the same of one source; at least 1 */
     size_t handshakes_of_source;
@@ -23,6 +23,6 @@ struct ax_room {
  * Allows this process as many open files as it may have, and divides them up. `has_tls`: each connection may need a relay. A
  * limit of the system that is below what the options ask for, or below the default, is told in the log.
  */
-struct ax_room ax_room_find(const struct ax_options *options, bool has_tls);
+struct ax_fd_budget ax_fd_budget_find(const struct ax_options *options, bool has_tls);
 
 #endif

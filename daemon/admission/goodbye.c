@@ -24,7 +24,7 @@ static void send_all(int fd, struct iovec *slices, size_t count)
     (void)!recv(fd, unread, sizeof unread, MSG_DONTWAIT);
 }
 
-void ax_farewell_send(int fd, const void *bytes, size_t size)
+void ax_goodbye_send(int fd, const void *bytes, size_t size)
 {
     struct iovec slice = {(void *)(uintptr_t)bytes, size};
 
@@ -32,7 +32,7 @@ void ax_farewell_send(int fd, const void *bytes, size_t size)
 }
 
 /* What a session says that breaks now, for this reason. Time stands still for it. */
-void ax_farewell_refuse(int fd, const unsigned char *superblock, size_t size, const char *reason)
+void ax_goodbye_refuse(int fd, const unsigned char *superblock, size_t size, const char *reason)
 {
     struct ax_session_config config = {.role = AX_ACCEPTOR, .features = AX_FEATURE_REASON};
     struct ax_session session;
@@ -53,11 +53,11 @@ void ax_farewell_refuse(int fd, const unsigned char *superblock, size_t size, co
     ax_session_fini(&session);
 }
 
-void ax_farewell_explain(int fd, const char *reason)
+void ax_goodbye_explain(int fd, const char *reason)
 {
     unsigned char bytes[AX_FRAME_HEADER_SIZE + AX_GOODBYE_SIZE_MAX];
     size_t size = (size_t)(ax_put_goodbye(bytes + AX_FRAME_HEADER_SIZE, reason) - (bytes + AX_FRAME_HEADER_SIZE));
 
     ax_frame_put_header(bytes, size, false);
-    ax_farewell_send(fd, bytes, AX_FRAME_HEADER_SIZE + size);
+    ax_goodbye_send(fd, bytes, AX_FRAME_HEADER_SIZE + size);
 }

@@ -4,18 +4,18 @@
  *
  * For descriptors that are about to be closed. Nothing waits: a peer that does not read goes without.
  */
-#ifndef AX_DAEMON_FAREWELL_H
-#define AX_DAEMON_FAREWELL_H
+#ifndef AX_DAEMON_ADMISSION_GOODBYE_H
+#define AX_DAEMON_ADMISSION_GOODBYE_H
 
 #include <stddef.h>
 
 /* To a peer that has sent this much of a superblock, and nothing has been sent to. */
-void ax_farewell_refuse(int fd, const unsigned char *superblock, size_t size, const char *reason);
+void ax_goodbye_refuse(int fd, const unsigned char *superblock, size_t size, const char *reason);
 
 /* To a peer that understands reasons, on a stream where all messages are whole (embed/tally.h). */
-void ax_farewell_explain(int fd, const char *reason);
+void ax_goodbye_explain(int fd, const char *reason);
 
 /* These bytes, to a peer that has said something else than a superblock, or waits for something else. */
-void ax_farewell_send(int fd, const void *bytes, size_t size);
+void ax_goodbye_send(int fd, const void *bytes, size_t size);
 
 #endif

@@ -70,12 +70,12 @@ static int check_version(const struct ax_superblock *peer, char *reason, size_t 
 
     if (peer->magic == AX_MAGIC_BOOTSTRAP) {
         if (as_number(*theirs) > as_number(our_version))
-            return ax_sentence(reason, size, "At least across %u.%u.%u is needed to bootstrap connection",
-                               theirs->major, theirs->minor, theirs->patch);
+            return ax_error_format(reason, size, "At least across %u.%u.%u is needed to bootstrap connection",
+                                   theirs->major, theirs->minor, theirs->patch);
     } else if (is_wrong_version(*theirs)) {
-        return ax_sentence(reason, size, "Local across %u.%u.%u is not compatible with remote %u.%u.%u",
-                           our_version.major, our_version.minor, our_version.patch, theirs->major, theirs->minor,
-                           theirs->patch);
+        return ax_error_format(reason, size, "Local across %u.%u.%u is not compatible with remote %u.%u.%u",
+                               our_version.major, our_version.minor, our_version.patch, theirs->major, theirs->minor,
+                               theirs->patch);
     }
     return 0;
 }
@@ -93,12 +93,13 @@ int ax_handshake_check(const unsigned char *received, size_t size, char *reason,
         return size < AX_SUPERBLOCK_SIZE ? 0 : ax_status_request_decode(&ignored, received, reason, reason_size);
     ax_superblock_decode(&peer, bytes);
     if (peer.magic == AX_EXCHANGE_MAGIC)
-        return ax_sentence(reason, reason_size, "The peer has a shared secret, and this server demands none");
+        return ax_error_format(reason, reason_size, "The peer has a shared secret, and this server demands none");
     if (peer.magic >> 16 == TLS_HELLO)
-        return ax_sentence(reason, reason_size,
-                           "Invalid magic: 0x%x; the peer speaks TLS, which --listen tls:HOST:PORT serves", peer.magic);
+        return ax_error_format(reason, reason_size,
+                               "Invalid magic: 0x%x; the peer speaks TLS, which --listen tls:HOST:PORT serves",
+                               peer.magic);
     if (peer.magic != AX_MAGIC && peer.magic != AX_MAGIC_BOOTSTRAP)
-        return ax_sentence(reason, reason_size, "Invalid magic: 0x%x", peer.magic);
+        return ax_error_format(reason, reason_size, "Invalid magic: 0x%x", peer.magic);
     return size < AX_SUPERBLOCK_SIZE ? 0 : check_version(&peer, reason, reason_size);
 }
 
@@ -111,11 +112,11 @@ static void answer_refused(int fd, const unsigned char *received, size_t size)
 
     ax_superblock_encode(bytes, &ours);
     if (ax_exchange_is_begun(received, size)) { /* it sees that nobody asked for its secret */
-        ax_farewell_send(fd, bytes, sizeof bytes);
+        ax_goodbye_send(fd, bytes, sizeof bytes);
     } else if (size == AX_SUPERBLOCK_SIZE) {
         ax_superblock_decode(&peer, received);
         if (peer.magic == AX_MAGIC && is_wrong_version(peer.version)) /* it says best itself what is wrong */
-            ax_farewell_send(fd, bytes, sizeof bytes);
+            ax_goodbye_send(fd, bytes, sizeof bytes);
     }
 }
 
@@ -274,7 +275,7 @@ static void end_failed(struct ax_handshake *handshake, const char *reason)
     leave(handshake);
     if (handshake->tls != NULL) {
         handshake->tls->methods->free(handshake->tls);
-        ax_farewell_send(handshake->fd, NULL, 0); /* what TLS said last is to arrive, as what we say is */
+        ax_goodbye_send(handshake->fd, NULL, 0); /* what TLS said last is to arrive, as what we say is */
     }
     if (handshake->fd >= 0)
         close(handshake->fd);
@@ -329,7 +330,7 @@ static bool take_unproved(struct ax_handshake *handshake)
     static const char needed[] = "The server demands a shared secret: connect with its secret_file";
     size_t size = handshake->message_size < AX_SUPERBLOCK_SIZE ? handshake->message_size : AX_SUPERBLOCK_SIZE;
     unsigned char refusal[AX_EXCHANGE_SIZE];
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     struct ax_superblock peer;
 
     if (ax_handshake_check(handshake->message, size, reason, sizeof reason) < 0) {
@@ -340,10 +341,10 @@ static bool take_unproved(struct ax_handshake *handshake)
         return true;
     ax_superblock_decode(&peer, handshake->message);
     if (peer.magic == AX_MAGIC && peer.level > 0 && (peer.features & AX_FEATURE_REASON) != 0) {
-        ax_farewell_refuse(handshake->fd, handshake->message, size, needed);
+        ax_goodbye_refuse(handshake->fd, handshake->message, size, needed);
     } else { /* a plain peer names the magic that it does not know; `acrossd status` knows it */
         ax_exchange_put(refusal, AX_EXCHANGE_REFUSAL, NULL);
-        ax_farewell_send(handshake->fd, refusal, sizeof refusal);
+        ax_goodbye_send(handshake->fd, refusal, sizeof refusal);
     }
     end_failed(handshake, needed);
     return false;
@@ -353,13 +354,13 @@ static bool take_unproved(struct ax_handshake *handshake)
 static bool take_message(struct ax_handshake *handshake)
 {
     unsigned char reply[AX_EXCHANGE_SIZE];
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     enum ax_exchange_step step = ax_exchange_take(&handshake->exchange, handshake->set->secret, handshake->message,
                                                   reply, reason, sizeof reason);
 
     handshake->message_size = 0;
     if (step == AX_EXCHANGE_FAILED) {
-        ax_farewell_send(handshake->fd, reply, sizeof reply);
+        ax_goodbye_send(handshake->fd, reply, sizeof reply);
         end_failed(handshake, reason);
         return false;
     }
@@ -397,7 +398,7 @@ static bool read_exchange(struct ax_handshake *handshake)
 static bool read_superblock(struct ax_handshake *handshake)
 {
     enum turn turn = receive(handshake, handshake->received, AX_SUPERBLOCK_SIZE, &handshake->size);
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
 
     if (turn != TURN_READ)
         return turn == TURN_LATER;
@@ -471,7 +472,7 @@ static void await_tls(struct ax_handshake *handshake, int event)
 /* Goes on with TLS. Returns whether the handshake goes on. */
 static bool secure(struct ax_handshake *handshake)
 {
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
 
     if (handshake->tls == NULL && !begin_tls(handshake))
         return false;
@@ -509,9 +510,9 @@ static void on_timer(uv_timer_t *timer)
 {
     struct ax_handshakes *set = timer->data;
     uint64_t now = uv_now(set->loop);
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
 
-    ax_sentence(reason, sizeof reason, "The handshake was not finished within %u ms", set->timeout_ms);
+    ax_error_format(reason, sizeof reason, "The handshake was not finished within %u ms", set->timeout_ms);
     while (set->first != NULL && set->first->deadline <= now)
         if (step(set->first))
             end_failed(set->first, reason);

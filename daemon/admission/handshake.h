@@ -19,8 +19,8 @@
  *
  * Used in the loop's thread. The callbacks may be called before ax_handshakes_add() returns, and may add no handshake.
  */
-#ifndef AX_DAEMON_HANDSHAKE_H
-#define AX_DAEMON_HANDSHAKE_H
+#ifndef AX_DAEMON_ADMISSION_HANDSHAKE_H
+#define AX_DAEMON_ADMISSION_HANDSHAKE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -60,19 +60,19 @@ struct ax_handshake_lane {
 };
 
 struct ax_handshakes {
-    uv_loop_t *loop;     /* borrowed */
-    uint32_t timeout_ms; /* 0: none */
-    size_t limit;        /* of all: >= 1 */
-    size_t source_limit; /* of each source: >= 1 */
+    uv_loop_t *loop;                 /* borrowed */
+    uint32_t timeout_ms;             /* 0: none */
+    size_t limit;                    /* of all: >= 1 */
+    size_t source_limit;             /* of each source: >= 1 */
     struct ax_handshake_lane *lanes; /* owned */
     size_t lane_count;
-    size_t lane_share; /* places that are each lane's own */
+    size_t lane_share;              /* places that are each lane's own */
     const struct ax_secret *secret; /* borrowed, and the owner's to set and replace; NULL: nobody can prove anything */
     size_t count;                   /* <= limit, and the length of the list */
     struct ax_handshake *first;     /* the oldest, whose time is up first */
     struct ax_handshake *last;
-    uv_timer_t timer;                 /* runs for `first`; never keeps the loop alive */
-    ax_handshake_tls_fn *make_tls;    /* the owner's to set, where there is TLS; as the next one */
+    uv_timer_t timer;              /* runs for `first`; never keeps the loop alive */
+    ax_handshake_tls_fn *make_tls; /* the owner's to set, where there is TLS; as the next one */
     ax_handshake_secured_fn *secured;
     ax_handshake_done_fn *done;
     ax_handshake_failed_fn *failed;

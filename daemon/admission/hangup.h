@@ -7,8 +7,8 @@
  * over TCP that is what a peer looks like that has closed its socket. Used in the loop's thread, for sockets that nobody
  * reads meanwhile.
  */
-#ifndef AX_DAEMON_HANGUP_H
-#define AX_DAEMON_HANGUP_H
+#ifndef AX_DAEMON_ADMISSION_HANGUP_H
+#define AX_DAEMON_ADMISSION_HANGUP_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -26,10 +26,10 @@ struct source {
 static int check_file(const struct source *source, const struct stat *status, char *error, size_t size)
 {
     if (!S_ISREG(status->st_mode))
-        return ax_sentence(error, size, "%s %s is not a regular file", source->option, source->path);
+        return ax_error_format(error, size, "%s %s is not a regular file", source->option, source->path);
     if (status->st_size > AX_IDENTITY_FILE_MAX)
-        return ax_sentence(error, size, "%s %s has more than %d bytes: that is another file", source->option,
-                           source->path, AX_IDENTITY_FILE_MAX);
+        return ax_error_format(error, size, "%s %s has more than %d bytes: that is another file", source->option,
+                               source->path, AX_IDENTITY_FILE_MAX);
     return source->is_private ? ax_file_check_private(status, source->option, source->path, error, size) : 0;
 }
 
@@ -40,15 +40,15 @@ static int read_open(const struct source *source, int fd, struct ax_tls_text *te
     ssize_t got;
 
     if (fstat(fd, &status) < 0)
-        return ax_sentence(error, size, "cannot look at %s %s: %s", source->option, source->path, strerror(errno));
+        return ax_error_format(error, size, "cannot look at %s %s: %s", source->option, source->path, strerror(errno));
     if (check_file(source, &status, error, size) < 0)
         return -1;
     bytes = malloc((size_t)status.st_size + 1);
     if (bytes == NULL)
-        return ax_sentence(error, size, "out of memory");
+        return ax_error_format(error, size, "out of memory");
     got = ax_file_read(fd, bytes, (size_t)status.st_size);
     if (got < 0) {
-        ax_sentence(error, size, "cannot read %s %s: %s", source->option, source->path, strerror(errno));
+        ax_error_format(error, size, "cannot read %s %s: %s", source->option, source->path, strerror(errno));
         free(bytes);
         return -1;
     }
@@ -63,7 +63,7 @@ static int read_file(const struct source *source, struct ax_tls_text *text, char
     int result;
 
     if (fd < 0)
-        return ax_sentence(error, size, "cannot open %s %s: %s", source->option, source->path, strerror(errno));
+        return ax_error_format(error, size, "cannot open %s %s: %s", source->option, source->path, strerror(errno));
     result = read_open(source, fd, text, error, size);
     close(fd);
     return result;
@@ -90,8 +90,8 @@ bool ax_identity_is_set(const struct ax_options *options)
 static int copy_names(struct ax_identity *identity, const struct ax_options *options, char *error, size_t size)
 {
     for (size_t i = 0; i < options->tls_allow_name.count; i++)
-        if (ax_texts_add(&identity->allowed, options->tls_allow_name.items[i]) < 0)
-            return ax_sentence(error, size, "out of memory");
+        if (ax_string_list_add(&identity->allowed, options->tls_allow_name.items[i]) < 0)
+            return ax_error_format(error, size, "out of memory");
     return 0;
 }
 
@@ -100,7 +100,7 @@ static int load_context(struct ax_identity *identity, const struct ax_options *o
     const struct source certificate = {"--tls-cert", options->tls_cert, false};
     const struct source key = {"--tls-key", options->tls_key, true};
     const struct source client_ca = {"--tls-client-ca", options->tls_client_ca, false};
-    struct ax_tls_texts texts = {0};
+    struct ax_tls_strings texts = {0};
 
     if (read_file(&certificate, &texts.certificate, error, size) == 0 &&
         read_file(&key, &texts.key, error, size) == 0 && read_file(&client_ca, &texts.client_ca, error, size) == 0)
@@ -123,7 +123,7 @@ struct ax_identity *ax_identity_load(const struct ax_options *options, char *err
     struct ax_identity *identity = calloc(1, sizeof *identity);
 
     if (identity == NULL) {
-        ax_sentence(error, error_size, "out of memory");
+        ax_error_format(error, error_size, "out of memory");
         return NULL;
     }
     identity->crypto = ax_crypto_load(error, error_size);
@@ -142,14 +142,14 @@ void ax_identity_free(struct ax_identity *identity)
         return;
     if (identity->context != NULL)
         identity->crypto->context_free(identity->context);
-    ax_texts_fini(&identity->allowed);
+    ax_string_list_fini(&identity->allowed);
     free(identity);
 }
 
 /* ---- who is let in ---- */
 
 struct search {
-    const struct ax_texts *allowed;
+    const struct ax_string_list *allowed;
     char *name;
     bool is_admitted;
 };
@@ -171,7 +171,7 @@ static bool has_form(enum ax_tls_name_kind kind, const char *name)
 }
 
 /* DNS names are the same in capitals. No name has wildcards: those are for names of servers. */
-static bool is_allowed(const struct ax_texts *allowed, enum ax_tls_name_kind kind, const char *name)
+static bool is_allowed(const struct ax_string_list *allowed, enum ax_tls_name_kind kind, const char *name)
 {
     for (size_t i = 0; i < allowed->count; i++)
         if ((kind == AX_TLS_DNS ? strcasecmp : strcmp)(allowed->items[i], name) == 0)

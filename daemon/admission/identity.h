@@ -5,8 +5,8 @@
  *
  * Used by the supervisor in its only thread. Reading the files may wait for a disk.
  */
-#ifndef AX_DAEMON_IDENTITY_H
-#define AX_DAEMON_IDENTITY_H
+#ifndef AX_DAEMON_ADMISSION_IDENTITY_H
+#define AX_DAEMON_ADMISSION_IDENTITY_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,7 +23,7 @@
 struct ax_identity {
     const struct ax_crypto *crypto; /* borrowed */
     struct ax_tls_context *context; /* owned */
-    struct ax_texts allowed;        /* names; empty: all */
+    struct ax_string_list allowed;  /* names; empty: all */
 };
 
 /* Whether these settings name an identity. */

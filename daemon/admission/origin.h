@@ -6,8 +6,8 @@
  * Whoever counts by source holds a reference; a source without any is forgotten. One table for each process that
  * counts, which its one thread uses; nothing here knows of connections.
  */
-#ifndef AX_DAEMON_ORIGIN_H
-#define AX_DAEMON_ORIGIN_H
+#ifndef AX_DAEMON_ADMISSION_ORIGIN_H
+#define AX_DAEMON_ADMISSION_ORIGIN_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,8 +17,9 @@
 #define AX_ORIGIN_ADDRESS 16 /* bytes of the longest identity */
 
 struct ax_origin_key {
-    uint32_t lane;   /* the number of the listening socket */
-    uint32_t family; /* AF_UNIX, AF_INET or AF_INET6; of a process AX_ORIGIN_PROCESS; 0: unknown, and all of one source */
+    uint32_t lane; /* the number of the listening socket */
+    uint32_t
+        family; /* AF_UNIX, AF_INET or AF_INET6; of a process AX_ORIGIN_PROCESS; 0: unknown, and all of one source */
     unsigned char address[AX_ORIGIN_ADDRESS]; /* a user's number, an address or the first half of one; rest zero */
 };
 

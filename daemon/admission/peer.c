@@ -23,34 +23,34 @@
 
 /* ---- rules ---- */
 
-static int find_users(struct ax_peer_rules *rules, const struct ax_texts *users, char *error, size_t size)
+static int find_users(struct ax_peer_rules *rules, const struct ax_string_list *users, char *error, size_t size)
 {
     if (users->count == 0)
         return 0;
     rules->uids = calloc(users->count, sizeof rules->uids[0]);
     if (rules->uids == NULL)
-        return ax_sentence(error, size, "out of memory");
+        return ax_error_format(error, size, "out of memory");
     for (; rules->uid_count < users->count; rules->uid_count++)
         if (ax_account_find_user(users->items[rules->uid_count], &rules->uids[rules->uid_count], error, size) < 0)
             return -1;
     return 0;
 }
 
-static int find_groups(struct ax_peer_rules *rules, const struct ax_texts *groups, char *error, size_t size)
+static int find_groups(struct ax_peer_rules *rules, const struct ax_string_list *groups, char *error, size_t size)
 {
     if (groups->count == 0)
         return 0;
     rules->gids = calloc(groups->count, sizeof rules->gids[0]);
     if (rules->gids == NULL)
-        return ax_sentence(error, size, "out of memory");
+        return ax_error_format(error, size, "out of memory");
     for (; rules->gid_count < groups->count; rules->gid_count++)
         if (ax_account_find_group(groups->items[rules->gid_count], &rules->gids[rules->gid_count], error, size) < 0)
             return -1;
     return 0;
 }
 
-int ax_peer_rules_init(struct ax_peer_rules *rules, const struct ax_texts *users, const struct ax_texts *groups,
-                       char *error, size_t error_size)
+int ax_peer_rules_init(struct ax_peer_rules *rules, const struct ax_string_list *users,
+                       const struct ax_string_list *groups, char *error, size_t error_size)
 {
     *rules = (struct ax_peer_rules){0};
     if (find_users(rules, users, error, error_size) == 0 && find_groups(rules, groups, error, error_size) == 0)
@@ -153,13 +153,14 @@ int ax_peer_check(const struct ax_peer_rules *rules, int fd, char *reason, size_
     if (!ax_peer_rules_are_set(rules) && !is_abstract(fd))
         return 0;
     if (!is_unix(fd))
-        return ax_sentence(reason, reason_size, "Only certain users may connect, and a TCP connection tells no user");
+        return ax_error_format(reason, reason_size,
+                               "Only certain users may connect, and a TCP connection tells no user");
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid == (uid_t)-1)
-        return ax_sentence(reason, reason_size, "Only certain users may connect, and the peer's user is unknown");
+        return ax_error_format(reason, reason_size, "Only certain users may connect, and the peer's user is unknown");
     if (!ax_peer_rules_are_set(rules) ? peer.uid == geteuid() || peer.uid == 0
                                       : is_user_listed(rules, peer.uid) || is_member(rules, fd, peer.gid))
         return 0;
-    return ax_sentence(reason, reason_size, "User %lu may not connect", (unsigned long)peer.uid);
+    return ax_error_format(reason, reason_size, "User %lu may not connect", (unsigned long)peer.uid);
 }
 
 /* ---- who it is ---- */
@@ -174,9 +175,9 @@ int ax_peer_get(struct ax_peer *peer, int fd, char *error, size_t error_size)
     *peer = (struct ax_peer){0};
     if (!is_unix(fd) || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 ||
         credentials.uid == (uid_t)-1 || credentials.gid == (gid_t)-1)
-        return ax_sentence(error, error_size, "The peer's user is unknown");
+        return ax_error_format(error, error_size, "The peer's user is unknown");
     if (get_groups(fd, few, &groups, &peer->group_count) < 0) {
-        ax_sentence(error, error_size, "The peer's groups are unknown: %s", strerror(errno));
+        ax_error_format(error, error_size, "The peer's groups are unknown: %s", strerror(errno));
         if (groups != few)
             free(groups);
         return -1;
@@ -187,7 +188,7 @@ int ax_peer_get(struct ax_peer *peer, int fd, char *error, size_t error_size)
     if (groups == few) {
         peer->groups = malloc((peer->group_count + 1) * sizeof few[0]);
         if (peer->groups == NULL)
-            return ax_sentence(error, error_size, "out of memory");
+            return ax_error_format(error, error_size, "out of memory");
         memcpy(peer->groups, few, peer->group_count * sizeof few[0]);
     }
     return 0;

@@ -10,14 +10,14 @@
  * The supervisor's one thread uses all of this. Only ax_peer_rules_init() may wait, for the name service: it is called
  * before the loop runs.
  */
-#ifndef AX_DAEMON_PEER_H
-#define AX_DAEMON_PEER_H
+#ifndef AX_DAEMON_ADMISSION_PEER_H
+#define AX_DAEMON_ADMISSION_PEER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
-struct ax_texts;
+struct ax_string_list;
 
 #define AX_PEER_TEXT                                                                                                   \
     160 /* bytes of a description, with the final NUL: the longest path of a socket, and three numbers */
@@ -34,8 +34,8 @@ struct ax_peer_rules {
 };
 
 /* Looks the users and groups up, each a name or a number. 0, or -1 with a sentence, and nothing to release. */
-int ax_peer_rules_init(struct ax_peer_rules *rules, const struct ax_texts *users, const struct ax_texts *groups,
-                       char *error, size_t error_size);
+int ax_peer_rules_init(struct ax_peer_rules *rules, const struct ax_string_list *users,
+                       const struct ax_string_list *groups, char *error, size_t error_size);
 void ax_peer_rules_fini(struct ax_peer_rules *rules);
 
 /*

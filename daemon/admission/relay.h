@@ -10,8 +10,8 @@
  *
  * Used in the loop's thread.
  */
-#ifndef AX_DAEMON_RELAY_H
-#define AX_DAEMON_RELAY_H
+#ifndef AX_DAEMON_ADMISSION_RELAY_H
+#define AX_DAEMON_ADMISSION_RELAY_H
 
 #include <stdbool.h>
 #include <stddef.h>

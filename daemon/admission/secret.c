@@ -31,7 +31,7 @@ static_assert(sizeof(struct ax_nonces) == 2 * (size_t)AX_NONCE_SIZE, "they are d
 static int check_file(const struct stat *status, const char *path, char *error, size_t size)
 {
     if (!S_ISREG(status->st_mode))
-        return ax_sentence(error, size, "the secret file %s is not a regular file", path);
+        return ax_error_format(error, size, "the secret file %s is not a regular file", path);
     return ax_file_check_private(status, "the secret file", path, error, size);
 }
 
@@ -48,12 +48,12 @@ static int take(struct ax_secret *secret, const unsigned char *bytes, size_t got
     size_t size = without_line_ends(bytes, got);
 
     if (size > AX_SECRET_MAX || got == ROOM)
-        return ax_sentence(error, error_size, "the secret file %s is too long: a secret has at most %d bytes", path,
-                           AX_SECRET_MAX);
+        return ax_error_format(error, error_size, "the secret file %s is too long: a secret has at most %d bytes", path,
+                               AX_SECRET_MAX);
     if (size < AX_SECRET_MIN)
-        return ax_sentence(error, error_size,
-                           "the secret file %s is too short: a secret has at least %d bytes, better 32 random ones",
-                           path, AX_SECRET_MIN);
+        return ax_error_format(error, error_size,
+                               "the secret file %s is too short: a secret has at least %d bytes, better 32 random ones",
+                               path, AX_SECRET_MIN);
     memcpy(secret->bytes, bytes, size);
     secret->size = size;
     return 0;
@@ -67,12 +67,12 @@ static int read_open(struct ax_secret *secret, int fd, const char *path, char *e
     int result;
 
     if (fstat(fd, &status) < 0)
-        return ax_sentence(error, error_size, "cannot look at the secret file %s: %s", path, strerror(errno));
+        return ax_error_format(error, error_size, "cannot look at the secret file %s: %s", path, strerror(errno));
     if (check_file(&status, path, error, error_size) < 0)
         return -1;
     got = ax_file_read(fd, bytes, sizeof bytes);
     if (got < 0)
-        result = ax_sentence(error, error_size, "cannot read the secret file %s: %s", path, strerror(errno));
+        result = ax_error_format(error, error_size, "cannot read the secret file %s: %s", path, strerror(errno));
     else
         result = take(secret, bytes, (size_t)got, path, error, error_size);
     explicit_bzero(bytes, sizeof bytes);
@@ -85,12 +85,12 @@ struct ax_secret *ax_secret_read(const char *path, char *error, size_t error_siz
     struct ax_secret *secret;
 
     if (fd < 0) {
-        ax_sentence(error, error_size, "cannot open the secret file %s: %s", path, strerror(errno));
+        ax_error_format(error, error_size, "cannot open the secret file %s: %s", path, strerror(errno));
         return NULL;
     }
     secret = calloc(1, sizeof *secret);
     if (secret == NULL) {
-        ax_sentence(error, error_size, "out of memory");
+        ax_error_format(error, error_size, "out of memory");
     } else if (read_open(secret, fd, path, error, error_size) < 0 ||
                (secret->crypto = ax_crypto_load(error, error_size)) == NULL) {
         ax_secret_free(secret);

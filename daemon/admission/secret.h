@@ -6,8 +6,8 @@
  * another exchange, nor to somebody who sends a peer's own proof back to it. docs/access.md has it byte by byte.
  * Used in a process's only thread; reading a file may wait for a disk.
  */
-#ifndef AX_DAEMON_SECRET_H
-#define AX_DAEMON_SECRET_H
+#ifndef AX_DAEMON_ADMISSION_SECRET_H
+#define AX_DAEMON_ADMISSION_SECRET_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,8 +5,8 @@
  * It reads and writes its socket itself, which is non-blocking and not its own, and never waits: what cannot go on says
  * what to wait for. Used in one thread.
  */
-#ifndef AX_DAEMON_TLS_H
-#define AX_DAEMON_TLS_H
+#ifndef AX_DAEMON_ADMISSION_TLS_H
+#define AX_DAEMON_ADMISSION_TLS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -71,7 +71,7 @@ struct ax_tls_text {
     size_t size;
 };
 
-struct ax_tls_texts {
+struct ax_tls_strings {
     struct ax_tls_text certificate; /* and what leads from it to its authority */
     struct ax_tls_text key;
     struct ax_tls_text client_ca; /* authorities, and lists of what they have revoked */

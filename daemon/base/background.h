@@ -8,8 +8,8 @@
  *
  * Functions are called in the loop's thread but for `work`.
  */
-#ifndef AX_DAEMON_BACKGROUND_H
-#define AX_DAEMON_BACKGROUND_H
+#ifndef AX_DAEMON_BASE_BACKGROUND_H
+#define AX_DAEMON_BASE_BACKGROUND_H
 
 #include <stdbool.h>
 

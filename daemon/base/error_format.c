@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int ax_sentence(char *text, size_t size, const char *format, ...)
+int ax_error_format(char *text, size_t size, const char *format, ...)
 {
     va_list values;
 

@@ -34,10 +34,10 @@ int ax_file_check_private(const struct stat *status, const char *what, const cha
     mode_t wrong = status->st_uid == 0 && own != 0 ? S_IWGRP | S_IXGRP | S_IRWXO : S_IRWXG | S_IRWXO;
 
     if (status->st_uid != own && status->st_uid != 0)
-        return ax_sentence(error, error_size, "%s %s belongs to user %lu, and must belong to user %lu or root", what,
-                           path, (unsigned long)status->st_uid, (unsigned long)own);
+        return ax_error_format(error, error_size, "%s %s belongs to user %lu, and must belong to user %lu or root",
+                               what, path, (unsigned long)status->st_uid, (unsigned long)own);
     if ((status->st_mode & wrong) != 0)
-        return ax_sentence(error, error_size, "%s %s is open to others, with mode %03o: chmod %s %s", what, path,
-                           (unsigned)(status->st_mode & 0777), wrong & S_IRGRP ? "600" : "640", path);
+        return ax_error_format(error, error_size, "%s %s is open to others, with mode %03o: chmod %s %s", what, path,
+                               (unsigned)(status->st_mode & 0777), wrong & S_IRGRP ? "600" : "640", path);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading files that settings name, which may turn out to be something else. Any thread; reading may wait for a disk. */
-#ifndef AX_DAEMON_FILE_H
-#define AX_DAEMON_FILE_H
+#ifndef AX_DAEMON_BASE_FILE_H
+#define AX_DAEMON_BASE_FILE_H
 
 #include <stddef.h>
 #include <sys/stat.h>

@@ -12,8 +12,8 @@
  * takes a lock of the C library, which such a child may find locked for ever. acrossd itself forks while it has one
  * thread.
  */
-#ifndef AX_DAEMON_LOG_H
-#define AX_DAEMON_LOG_H
+#ifndef AX_DAEMON_BASE_LOG_H
+#define AX_DAEMON_BASE_LOG_H
 
 #include <stdarg.h>
 #include <stdint.h>

@@ -10,7 +10,7 @@
 
 #include "daemon/base/error_format.h"
 
-char *ax_place_join(const char *folder, const char *name)
+char *ax_paths_join(const char *folder, const char *name)
 {
     size_t size = strlen(folder) + strlen(name) + 2;
     char *path = malloc(size);
@@ -20,9 +20,9 @@ char *ax_place_join(const char *folder, const char *name)
     return path;
 }
 
-bool ax_place_has(const char *folder, const char *name)
+bool ax_paths_has(const char *folder, const char *name)
 {
-    char *path = ax_place_join(folder, name);
+    char *path = ax_paths_join(folder, name);
     bool result = path != NULL && access(path, F_OK) == 0;
 
     free(path);
@@ -44,25 +44,25 @@ static int executable_folder(char folder[PATH_MAX])
     return 0;
 }
 
-char *ax_place_find(const char *built, const char *installed, const char *name, const char *what, char *error,
+char *ax_paths_find(const char *built, const char *installed, const char *name, const char *what, char *error,
                     size_t error_size)
 {
     const char *const places[] = {built, installed};
     char folder[PATH_MAX];
 
     if (executable_folder(folder) < 0) {
-        ax_sentence(error, error_size, "cannot tell where acrossd is installed (is /proc mounted?): %s",
-                    strerror(errno));
+        ax_error_format(error, error_size, "cannot tell where acrossd is installed (is /proc mounted?): %s",
+                        strerror(errno));
         return NULL;
     }
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        char *place = ax_place_join(folder, places[i]);
+        char *place = ax_paths_join(folder, places[i]);
 
-        if (place != NULL && ax_place_has(place, name))
+        if (place != NULL && ax_paths_has(place, name))
             return place;
         free(place);
     }
-    ax_sentence(error, error_size, "%s is neither in %s/%s nor in %s/%s: install acrossd again", what, folder, built,
-                folder, installed);
+    ax_error_format(error, error_size, "%s is neither in %s/%s nor in %s/%s: install acrossd again", what, folder,
+                    built, folder, installed);
     return NULL;
 }

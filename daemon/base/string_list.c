@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int ax_texts_add(struct ax_texts *texts, const char *text)
+int ax_string_list_add(struct ax_string_list *texts, const char *text)
 {
     char **items = realloc(texts->items, (texts->count + 2) * sizeof *items);
 
@@ -18,10 +18,10 @@ int ax_texts_add(struct ax_texts *texts, const char *text)
     return 0;
 }
 
-void ax_texts_fini(struct ax_texts *texts)
+void ax_string_list_fini(struct ax_string_list *texts)
 {
     for (size_t i = 0; i < texts->count; i++)
         free(texts->items[i]);
     free(texts->items);
-    *texts = (struct ax_texts){0};
+    *texts = (struct ax_string_list){0};
 }

@@ -55,7 +55,7 @@ static int read_line(struct ax_options *layer, char *line, unsigned number, char
     if (name[0] == '\0' || name[0] == '#')
         return 0;
     if (equals == NULL || equals == name)
-        return ax_sentence(error, size, "\"%s\" is no setting: write NAME = VALUE", name);
+        return ax_error_format(error, size, "\"%s\" is no setting: write NAME = VALUE", name);
     *equals = '\0';
     return ax_options_set(layer, strip(name), unquote(strip(equals + 1)), source, error, size);
 }
@@ -64,9 +64,9 @@ static int read_line(struct ax_options *layer, char *line, unsigned number, char
 static int copy_line(char line[AX_CONFIG_LINE_MAX + 1], const char *text, size_t length, char *error, size_t size)
 {
     if (length > AX_CONFIG_LINE_MAX)
-        return ax_sentence(error, size, "the line has more than %d bytes: write a shorter one", AX_CONFIG_LINE_MAX);
+        return ax_error_format(error, size, "the line has more than %d bytes: write a shorter one", AX_CONFIG_LINE_MAX);
     if (memchr(text, '\0', length) != NULL)
-        return ax_sentence(error, size, "the line has a NUL byte in it: leave that out");
+        return ax_error_format(error, size, "the line has a NUL byte in it: leave that out");
     memcpy(line, text, length);
     if (length > 0 && line[length - 1] == '\r')
         length--;
@@ -79,7 +79,7 @@ int ax_config_read(struct ax_options *layer, const char *file, const char *text,
 {
     static const char mark[] = "\xEF\xBB\xBF"; /* what some editors put before UTF-8 */
     char line[AX_CONFIG_LINE_MAX + 1];
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     const char *end = text + size;
     unsigned number = 0;
 
@@ -92,7 +92,7 @@ int ax_config_read(struct ax_options *layer, const char *file, const char *text,
         number++;
         if (copy_line(line, text, length, reason, sizeof reason) < 0 ||
             read_line(layer, line, number, reason, sizeof reason) < 0)
-            return ax_sentence(error, error_size, "%s:%u: %s", file, number, reason);
+            return ax_error_format(error, error_size, "%s:%u: %s", file, number, reason);
         text += newline != NULL ? length + 1 : length;
     }
     return 0;
@@ -126,10 +126,11 @@ static int read_open_file(struct ax_options *layer, const char *file, int fd, ch
     int result;
 
     if (length < 0)
-        result = ax_sentence(error, size, "the configuration file %s cannot be read: %s", file, strerror((int)-length));
+        result =
+            ax_error_format(error, size, "the configuration file %s cannot be read: %s", file, strerror((int)-length));
     else if (length > AX_CONFIG_FILE_MAX)
-        result = ax_sentence(error, size, "the configuration file %s has more than %d bytes: that is another file",
-                             file, AX_CONFIG_FILE_MAX);
+        result = ax_error_format(error, size, "the configuration file %s has more than %d bytes: that is another file",
+                                 file, AX_CONFIG_FILE_MAX);
     else
         result = ax_config_read(layer, file, text, (size_t)length, error, size);
     free(text);
@@ -149,12 +150,13 @@ static int read_file(struct ax_options *layer, const char *file, bool must_exist
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR) && !must_exist)
         return 0;
     if (fd < 0)
-        return ax_sentence(error, size, "the configuration file %s cannot be read: %s: name another one with --config",
-                           file, strerror(errno));
+        return ax_error_format(error, size,
+                               "the configuration file %s cannot be read: %s: name another one with --config", file,
+                               strerror(errno));
     if (fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISCHR(status.st_mode)))
         result = read_open_file(layer, file, fd, error, size);
     else
-        result = ax_sentence(error, size, "the configuration file %s is no file", file);
+        result = ax_error_format(error, size, "the configuration file %s is no file", file);
     close(fd);
     return result < 0 ? -1 : 1;
 }
@@ -184,7 +186,7 @@ static int read_variable(struct ax_options *layer, const char *variable, char *e
         return 0;
     name = strndup(variable, length);
     if (name == NULL)
-        return ax_sentence(error, size, "out of memory");
+        return ax_error_format(error, size, "out of memory");
     result = ax_options_set(layer, name, variable + length + 1, source, error, size);
     free(name);
     return result;
@@ -253,7 +255,7 @@ static int read_named_file(struct layers *layers, char *const *environment, char
     int result;
 
     if (find_name(name, given, environment) < 0)
-        return ax_sentence(error, size, "out of memory");
+        return ax_error_format(error, size, "out of memory");
     if (*name == NULL)
         return 0;
     result = read_file(&layers->file, *name, given != NULL, error, size);

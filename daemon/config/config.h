@@ -13,8 +13,8 @@
  *
  * Called by main(), and again by the supervisor when it is told to reload; may be called in any thread.
  */
-#ifndef AX_DAEMON_CONFIG_H
-#define AX_DAEMON_CONFIG_H
+#ifndef AX_DAEMON_CONFIG_CONFIG_H
+#define AX_DAEMON_CONFIG_CONFIG_H
 
 #include <stdbool.h>
 #include <stddef.h>

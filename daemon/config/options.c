@@ -115,7 +115,7 @@ static const void *value_of(const struct ax_options *options, size_t index)
 
 void ax_options_init(struct ax_options *options)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
 
     memset(options, 0, sizeof *options);
     for (size_t i = 0; i < TABLE_SIZE; i++)
@@ -217,8 +217,8 @@ static int fail_unknown(const char *word, size_t length, enum ax_level level, ch
         }
     }
     if (nearest[0] != '\0')
-        return ax_sentence(error, size, "there is no %s %.*s: did you mean %s?", what, (int)length, word, nearest);
-    return ax_sentence(error, size, "there is no %s %.*s: acrossd --help lists them", what, (int)length, word);
+        return ax_error_format(error, size, "there is no %s %.*s: did you mean %s?", what, (int)length, word, nearest);
+    return ax_error_format(error, size, "there is no %s %.*s: acrossd --help lists them", what, (int)length, word);
 }
 
 /* ---- setting them ---- */
@@ -233,7 +233,7 @@ static int set_words(void *place, enum ax_value_kind kind, const char *name, con
     int result = 0;
 
     if (words == NULL)
-        return ax_sentence(error, size, "out of memory");
+        return ax_error_format(error, size, "out of memory");
     for (char *word = strtok_r(words, blanks, &rest); word != NULL && result == 0; word = strtok_r(NULL, blanks, &rest))
         result = ax_value_set(place, kind, name, word, error, size);
     free(words);
@@ -251,7 +251,7 @@ static int set(struct ax_options *layer, size_t index, const char *value, struct
 
     spell(name, index, source.level);
     if (source.level == AX_LEVEL_FILE && before->level == AX_LEVEL_FILE && !ax_value_is_list(kind))
-        return ax_sentence(error, size, "%s is set on line %u already: leave one of them out", name, before->line);
+        return ax_error_format(error, size, "%s is set on line %u already: leave one of them out", name, before->line);
     if (source.level == AX_LEVEL_ENVIRONMENT && ax_value_is_list(kind))
         result = set_words(place, kind, name, value, error, size);
     else
@@ -276,11 +276,11 @@ int ax_options_set(struct ax_options *layer, const char *name, const char *value
 static int fail_positional(const char *word, char *error, size_t size)
 {
     struct ax_address ignored;
-    char unused[AX_SENTENCE_SIZE];
+    char unused[AX_ERROR_TEXT_SIZE];
 
     if (ax_address_parse(&ignored, word, unused, sizeof unused) == 0)
-        return ax_sentence(error, size, "an address needs its option: write --listen %s", word);
-    return ax_sentence(error, size, "\"%s\" is no option: acrossd --help lists them", word);
+        return ax_error_format(error, size, "an address needs its option: write --listen %s", word);
+    return ax_error_format(error, size, "\"%s\" is no option: acrossd --help lists them", word);
 }
 
 /* Handles argv[index]. Returns how many words it used, or -1. */
@@ -303,7 +303,7 @@ static int read_word(struct ax_options *layer, char *const *argv, int index, cha
         return set(layer, (size_t)row, "yes", source, error, size) < 0 ? -1 : 1;
     /* A value that starts with two hyphens is written --name=value. */
     if (next == NULL || strncmp(next, "--", 2) == 0)
-        return ax_sentence(error, size, "%s has no value: write %s %s", word, word, table[row].value_name);
+        return ax_error_format(error, size, "%s has no value: write %s %s", word, word, table[row].value_name);
     return set(layer, (size_t)row, next, source, error, size) < 0 ? -1 : 2;
 }
 
@@ -348,15 +348,15 @@ static bool names_users(const struct ax_options *options)
 static int check_stdio(const struct ax_options *options, char *error, size_t size)
 {
     if (options->listen.count > 0)
-        return ax_sentence(error, size, "--stdio serves one connection and --listen many: write one of them");
+        return ax_error_format(error, size, "--stdio serves one connection and --listen many: write one of them");
     if (names_users(options))
-        return ax_sentence(error, size,
-                           "--allow-uid and --allow-gid are for unix sockets, and --stdio serves whoever "
-                           "started acrossd: leave them out");
+        return ax_error_format(error, size,
+                               "--allow-uid and --allow-gid are for unix sockets, and --stdio serves whoever "
+                               "started acrossd: leave them out");
     if (options->run_as_peer)
-        return ax_sentence(error, size,
-                           "--run-as-peer is for unix sockets, and --stdio serves whoever started acrossd: "
-                           "leave it out");
+        return ax_error_format(error, size,
+                               "--run-as-peer is for unix sockets, and --stdio serves whoever started acrossd: "
+                               "leave it out");
     return 0;
 }
 
@@ -364,7 +364,7 @@ static int check_stdio(const struct ax_options *options, char *error, size_t siz
 static size_t count_addresses(const struct ax_options *options, enum ax_address_kind kind)
 {
     struct ax_address address;
-    char unused[AX_SENTENCE_SIZE];
+    char unused[AX_ERROR_TEXT_SIZE];
     size_t count = 0;
 
     for (size_t i = 0; i < options->listen.count; i++)
@@ -379,14 +379,14 @@ static int check_tls(const struct ax_options *options, bool has_sockets, char *e
     bool is_used = count_addresses(options, AX_ADDRESS_TLS) > 0;
 
     if (is_used && (options->tls_cert == NULL || options->tls_key == NULL || options->tls_client_ca == NULL))
-        return ax_sentence(error, size, "a tls: address needs %s FILE: docs/tls.md tells how to make one",
-                           options->tls_cert == NULL  ? "--tls-cert"
-                           : options->tls_key == NULL ? "--tls-key"
-                                                      : "--tls-client-ca");
+        return ax_error_format(error, size, "a tls: address needs %s FILE: docs/tls.md tells how to make one",
+                               options->tls_cert == NULL  ? "--tls-cert"
+                               : options->tls_key == NULL ? "--tls-key"
+                                                          : "--tls-client-ca");
     if (!is_used && !has_sockets && options->tls_allow_name.count > 0)
-        return ax_sentence(error, size,
-                           "--tls-allow-name is for tls: addresses, and there is none: write --listen "
-                           "tls:HOST:PORT, or leave it out");
+        return ax_error_format(error, size,
+                               "--tls-allow-name is for tls: addresses, and there is none: write --listen "
+                               "tls:HOST:PORT, or leave it out");
     return 0;
 }
 
@@ -394,14 +394,15 @@ static int check_tls(const struct ax_options *options, bool has_sockets, char *e
 static int check_host(const struct ax_options *options, const char *address, char *error, size_t size)
 {
     if (options->run_as_peer)
-        return ax_sentence(error, size,
-                           "--run-as-peer is for unix sockets, and %s does not tell its users: leave out one of them",
-                           address);
+        return ax_error_format(
+            error, size, "--run-as-peer is for unix sockets, and %s does not tell its users: leave out one of them",
+            address);
     if (names_users(options))
-        return ax_sentence(error, size,
-                           "--allow-uid and --allow-gid are for unix sockets, and %s does not tell its users: leave "
-                           "out one of them",
-                           address);
+        return ax_error_format(
+            error, size,
+            "--allow-uid and --allow-gid are for unix sockets, and %s does not tell its users: leave "
+            "out one of them",
+            address);
     return 0;
 }
 
@@ -420,9 +421,9 @@ static int check_addresses(const struct ax_options *options, bool has_sockets, c
             return -1;
     }
     if (options->secret_file != NULL && !has_tcp && !options->print_config)
-        return ax_sentence(error, size,
-                           "--secret-file guards TCP addresses, and there is none: unix sockets are guarded by "
-                           "--socket-mode; leave it out, or add --listen tcp:HOST:PORT");
+        return ax_error_format(error, size,
+                               "--secret-file guards TCP addresses, and there is none: unix sockets are guarded by "
+                               "--socket-mode; leave it out, or add --listen tcp:HOST:PORT");
     return 0;
 }
 
@@ -430,13 +431,14 @@ static int check_addresses(const struct ax_options *options, bool has_sockets, c
 static int check_run_as_peer(const struct ax_options *options, char *error, size_t size)
 {
     if (options->isolation == AX_ISOLATION_SHARED)
-        return ax_sentence(error, size,
-                           "--run-as-peer needs a worker for each connection, and --isolation shared has one for all: "
-                           "leave out one of them");
+        return ax_error_format(
+            error, size,
+            "--run-as-peer needs a worker for each connection, and --isolation shared has one for all: "
+            "leave out one of them");
     if (options->user != NULL)
-        return ax_sentence(error, size,
-                           "--run-as-peer runs calls as whoever connects, and --user as %s: leave out one of them",
-                           options->user);
+        return ax_error_format(error, size,
+                               "--run-as-peer runs calls as whoever connects, and --user as %s: leave out one of them",
+                               options->user);
     return 0;
 }
 
@@ -447,8 +449,8 @@ int ax_options_check(const struct ax_options *options, bool has_sockets, char *e
     if (options->use_stdio)
         return check_stdio(options, error, error_size);
     if (options->listen.count == 0 && !has_sockets && !options->print_config)
-        return ax_sentence(error, error_size,
-                           "nowhere to listen: write --listen unix:PATH, --listen tcp:HOST:PORT or --stdio");
+        return ax_error_format(error, error_size,
+                               "nowhere to listen: write --listen unix:PATH, --listen tcp:HOST:PORT or --stdio");
     if (check_tls(options, has_sockets, error, error_size) < 0 ||
         (options->run_as_peer && check_run_as_peer(options, error, error_size) < 0))
         return -1;
@@ -457,7 +459,7 @@ int ax_options_check(const struct ax_options *options, bool has_sockets, char *e
 
 /* ---- as text ---- */
 
-static int add_argument(struct ax_texts *arguments, const char *name, const char *value)
+static int add_argument(struct ax_string_list *arguments, const char *name, const char *value)
 {
     size_t size = strlen(name) + strlen(value) + 4;
     char *text = malloc(size);
@@ -466,12 +468,12 @@ static int add_argument(struct ax_texts *arguments, const char *name, const char
     if (text == NULL)
         return -1;
     snprintf(text, size, "--%s=%s", name, value);
-    result = ax_texts_add(arguments, text);
+    result = ax_string_list_add(arguments, text);
     free(text);
     return result;
 }
 
-static int add_texts(struct ax_texts *arguments, const char *name, const struct ax_texts *texts)
+static int add_texts(struct ax_string_list *arguments, const char *name, const struct ax_string_list *texts)
 {
     for (size_t i = 0; i < texts->count; i++)
         if (add_argument(arguments, name, texts->items[i]) < 0)
@@ -479,7 +481,7 @@ static int add_texts(struct ax_texts *arguments, const char *name, const struct 
     return 0;
 }
 
-int ax_options_to_arguments(const struct ax_options *options, unsigned who, struct ax_texts *arguments)
+int ax_options_to_arguments(const struct ax_options *options, unsigned who, struct ax_string_list *arguments)
 {
     for (size_t i = 0; i < TABLE_SIZE; i++) {
         const void *value = value_of(options, i);
@@ -534,7 +536,7 @@ static void print_option(const struct ax_options *options, size_t index, FILE *s
     const struct option *option = &table[index];
     const void *value = value_of(options, index);
     bool is_list = ax_value_is_list(option->kind);
-    const struct ax_texts *list = is_list ? value : NULL;
+    const struct ax_string_list *list = is_list ? value : NULL;
     char buffer[AX_VALUE_TEXT_SIZE];
     const char *text = is_list ? NULL : ax_value_format(value, option->kind, buffer);
 

@@ -8,8 +8,8 @@
  * of each other with ax_options_override(). A process that acrossd starts is told its settings by the text that
  * ax_options_to_arguments() makes of them.
  */
-#ifndef AX_DAEMON_OPTIONS_H
-#define AX_DAEMON_OPTIONS_H
+#ifndef AX_DAEMON_CONFIG_OPTIONS_H
+#define AX_DAEMON_CONFIG_OPTIONS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,12 +43,12 @@ struct ax_source {
 
 /* All zero is an empty layer. */
 struct ax_options {
-    struct ax_texts listen;
+    struct ax_string_list listen;
     bool use_stdio;
     enum ax_isolation isolation;
     uint32_t spare_workers;
-    uint32_t max_connections; /* 0: as many as suit the isolation */
-    uint32_t max_handshakes;  /* at least 1 */
+    uint32_t max_connections;            /* 0: as many as suit the isolation */
+    uint32_t max_handshakes;             /* at least 1 */
     uint32_t max_connections_per_source; /* 0: no limit but the one of all */
     uint32_t max_handshakes_per_source;  /* 0: all but an eighth */
     uint32_t grace_ms;
@@ -58,8 +58,8 @@ struct ax_options {
     uint64_t max_message;          /* bytes; 0: the engine's default */
     uint64_t worker_memory;        /* bytes; 0: no limit */
     uint32_t worker_tasks;         /* processes and threads; 0: no limit */
-    struct ax_texts allow_uid;     /* names or numbers of users; empty: everyone whom the socket's mode lets in */
-    struct ax_texts allow_gid;     /* the same of groups */
+    struct ax_string_list allow_uid; /* names or numbers of users; empty: everyone whom the socket's mode lets in */
+    struct ax_string_list allow_gid; /* the same of groups */
     bool run_as_peer;
     bool no_new_privileges; /* of workers; where nobody says so: as run_as_peer */
     mode_t socket_mode;
@@ -69,9 +69,9 @@ struct ax_options {
     char *tls_cert; /* owned, as are the others: names of files; NULL: none */
     char *tls_key;
     char *tls_client_ca;
-    struct ax_texts tls_allow_name; /* empty: whomever the authorities vouch for */
-    char *venv;                     /* owned; NULL: none */
-    struct ax_texts preload;
+    struct ax_string_list tls_allow_name; /* empty: whomever the authorities vouch for */
+    char *venv;                           /* owned; NULL: none */
+    struct ax_string_list preload;
     char *chdir; /* owned; NULL: none */
     char *user;  /* owned: a name or number; NULL: whoever started acrossd */
     bool verbose;
@@ -127,7 +127,7 @@ int ax_options_check(const struct ax_options *options, bool has_sockets, char *e
  * The settings that `who` needs as a command line that ax_options_read_arguments() understands, from index 0 of
  * `arguments` on. 0, or -1 when there is no memory.
  */
-int ax_options_to_arguments(const struct ax_options *options, unsigned who, struct ax_texts *arguments);
+int ax_options_to_arguments(const struct ax_options *options, unsigned who, struct ax_string_list *arguments);
 
 /* Prints all settings as a file that --config takes, with comments that say where each comes from. */
 void ax_options_print(const struct ax_options *options, FILE *stream);

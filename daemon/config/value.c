@@ -22,8 +22,8 @@ static const char *const roles[] = {[AX_PROCESS_ZYGOTE] = "zygote"}; /* nobody s
 static const size_t sizes[] = {
     [AX_VALUE_FLAG] = sizeof(bool),
     [AX_VALUE_TEXT] = sizeof(char *),
-    [AX_VALUE_TEXTS] = sizeof(struct ax_texts),
-    [AX_VALUE_ADDRESSES] = sizeof(struct ax_texts),
+    [AX_VALUE_TEXTS] = sizeof(struct ax_string_list),
+    [AX_VALUE_ADDRESSES] = sizeof(struct ax_string_list),
     [AX_VALUE_DURATION] = sizeof(uint32_t),
     [AX_VALUE_LIMIT] = sizeof(uint32_t),
     [AX_VALUE_SIZE] = sizeof(uint64_t),
@@ -75,8 +75,8 @@ static int set_duration(uint32_t *place, struct subject what, const char *text, 
     if (may_be_none && strcmp(text, "none") == 0)
         milliseconds = AX_DURATION_NONE;
     else if (read_seconds(text, &milliseconds) < 0)
-        return ax_sentence(error, size, "%s %s is no time: write seconds up to one day (86400), like 10 or 0.5%s",
-                           what.name, text, may_be_none ? ", or none" : "");
+        return ax_error_format(error, size, "%s %s is no time: write seconds up to one day (86400), like 10 or 0.5%s",
+                               what.name, text, may_be_none ? ", or none" : "");
     *place = milliseconds;
     return 0;
 }
@@ -107,8 +107,8 @@ static int set_size(uint64_t *place, struct subject what, const char *text, char
     uint64_t bytes = is_none ? 0 : read_size(text);
 
     if (bytes == 0 && !is_none)
-        return ax_sentence(error, size, "%s %s is no size: write bytes, or a number with K, M or G, like 64M%s",
-                           what.name, text, may_be_none ? ", or none" : "");
+        return ax_error_format(error, size, "%s %s is no size: write bytes, or a number with K, M or G, like 64M%s",
+                               what.name, text, may_be_none ? ", or none" : "");
     *place = bytes;
     return 0;
 }
@@ -117,8 +117,8 @@ static int set_mode(mode_t *place, struct subject what, const char *text, char *
 {
     if (text[0] == '\0' || strlen(text) > 4 || strspn(text, "01234567") != strlen(text) ||
         strtoul(text, NULL, 8) > 0777)
-        return ax_sentence(error, size, "%s %s is no file mode: write three octal digits, like 600 or 660", what.name,
-                           text);
+        return ax_error_format(error, size, "%s %s is no file mode: write three octal digits, like 600 or 660",
+                               what.name, text);
     *place = (mode_t)strtoul(text, NULL, 8);
     return 0;
 }
@@ -130,14 +130,14 @@ static int set_isolation(enum ax_isolation *place, struct subject what, const ch
     else if (strcmp(text, isolations[AX_ISOLATION_SHARED]) == 0)
         *place = AX_ISOLATION_SHARED;
     else
-        return ax_sentence(error, size, "%s %s is not known: write process or shared", what.name, text);
+        return ax_error_format(error, size, "%s %s is not known: write process or shared", what.name, text);
     return 0;
 }
 
 static int set_role(enum ax_process *place, struct subject what, const char *text, char *error, size_t size)
 {
     if (strcmp(text, roles[AX_PROCESS_ZYGOTE]) != 0)
-        return ax_sentence(error, size, "%s is for acrossd's own use: leave it out", what.name);
+        return ax_error_format(error, size, "%s is for acrossd's own use: leave it out", what.name);
     *place = AX_PROCESS_ZYGOTE;
     return 0;
 }
@@ -149,8 +149,8 @@ static int set_number(uint32_t *place, struct subject what, const char *text, ch
     unsigned long number = strtoul(text, NULL, 10); /* one that does not fit is the largest there is */
 
     if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text) || number < least || number > most)
-        return ax_sentence(error, size, "%s %s will not do: write a number from %lu to %lu", what.name, text, least,
-                           most);
+        return ax_error_format(error, size, "%s %s will not do: write a number from %lu to %lu", what.name, text, least,
+                               most);
     *place = (uint32_t)number;
     return 0;
 }
@@ -160,7 +160,7 @@ static int set_flag(bool *place, struct subject what, const char *text, char *er
     bool yes = strcmp(text, "yes") == 0;
 
     if (!yes && strcmp(text, "no") != 0)
-        return ax_sentence(error, size, "%s takes no value but yes or no", what.name);
+        return ax_error_format(error, size, "%s takes no value but yes or no", what.name);
     *place = yes;
     return 0;
 }
@@ -169,10 +169,10 @@ static int set_flag(bool *place, struct subject what, const char *text, char *er
 static int check_text(struct subject what, const char *text, char *error, size_t size)
 {
     if (text[0] == '\0')
-        return ax_sentence(error, size, "%s is empty: give it a value, or leave it out", what.name);
+        return ax_error_format(error, size, "%s is empty: give it a value, or leave it out", what.name);
     for (const char *c = text; *c != '\0'; c++)
         if (iscntrl((unsigned char)*c))
-            return ax_sentence(error, size, "%s has a control character in its value: leave that out", what.name);
+            return ax_error_format(error, size, "%s has a control character in its value: leave that out", what.name);
     return 0;
 }
 
@@ -184,13 +184,13 @@ static int set_text(char **place, struct subject what, const char *text, char *e
         return -1;
     copy = strdup(text);
     if (copy == NULL)
-        return ax_sentence(error, size, "out of memory");
+        return ax_error_format(error, size, "out of memory");
     free(*place);
     *place = copy;
     return 0;
 }
 
-static int add_text(struct ax_texts *place, struct subject what, const char *text, char *error, size_t size)
+static int add_text(struct ax_string_list *place, struct subject what, const char *text, char *error, size_t size)
 {
     struct ax_address ignored;
 
@@ -198,7 +198,7 @@ static int add_text(struct ax_texts *place, struct subject what, const char *tex
         return -1;
     if (what.kind == AX_VALUE_ADDRESSES && ax_address_parse(&ignored, text, error, size) < 0)
         return -1;
-    return ax_texts_add(place, text) < 0 ? ax_sentence(error, size, "out of memory") : 0;
+    return ax_string_list_add(place, text) < 0 ? ax_error_format(error, size, "out of memory") : 0;
 }
 
 int ax_value_set(void *place, enum ax_value_kind kind, const char *name, const char *text, char *error,
@@ -304,7 +304,7 @@ void ax_value_move(void *to, void *from, enum ax_value_kind kind)
 void ax_value_fini(void *place, enum ax_value_kind kind)
 {
     if (ax_value_is_list(kind))
-        ax_texts_fini(place);
+        ax_string_list_fini(place);
     else if (kind == AX_VALUE_TEXT)
         free(*(char **)place);
     memset(place, 0, sizes[kind]);

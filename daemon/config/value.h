@@ -4,8 +4,8 @@
  *
  * Knows nothing of which settings there are: options.c does. All zero is a value of each kind.
  */
-#ifndef AX_DAEMON_VALUE_H
-#define AX_DAEMON_VALUE_H
+#ifndef AX_DAEMON_CONFIG_VALUE_H
+#define AX_DAEMON_CONFIG_VALUE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,8 +17,8 @@
 enum ax_value_kind {
     AX_VALUE_FLAG,      /* bool */
     AX_VALUE_TEXT,      /* char *: owned; not empty, without control characters; NULL: none */
-    AX_VALUE_TEXTS,     /* struct ax_texts of such texts */
-    AX_VALUE_ADDRESSES, /* struct ax_texts, each an address */
+    AX_VALUE_TEXTS,     /* struct ax_string_list of such texts */
+    AX_VALUE_ADDRESSES, /* struct ax_string_list, each an address */
     AX_VALUE_DURATION,  /* uint32_t: milliseconds; seconds in text */
     AX_VALUE_LIMIT,     /* the same, where `none` and 0 mean that there is no limit */
     AX_VALUE_SIZE,      /* uint64_t: bytes; K, M, G in text; 0: none was given */
@@ -46,7 +46,7 @@ int ax_value_set(void *place, enum ax_value_kind kind, const char *name, const c
  */
 const char *ax_value_format(const void *place, enum ax_value_kind kind, char buffer[AX_VALUE_TEXT_SIZE]);
 
-/* Whether its place is a struct ax_texts. */
+/* Whether its place is a struct ax_string_list. */
 bool ax_value_is_list(enum ax_value_kind kind);
 
 /* Replaces a value by another one of its kind, which becomes zero. */

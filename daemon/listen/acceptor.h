@@ -6,8 +6,8 @@
  * kernel's queue, and nothing spins. It looks again when told to, and by itself a moment after a shortage.
  * Used in the loop's thread.
  */
-#ifndef AX_DAEMON_ACCEPTOR_H
-#define AX_DAEMON_ACCEPTOR_H
+#ifndef AX_DAEMON_LISTEN_ACCEPTOR_H
+#define AX_DAEMON_LISTEN_ACCEPTOR_H
 
 #include <stdbool.h>
 #include <stddef.h>

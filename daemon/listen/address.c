@@ -20,16 +20,17 @@ static_assert(AX_HOST_SIZE > UNIX_NAME_MAX, "a name of every kind fits");
 static int parse_unix(struct ax_address *address, const char *path, char *error, size_t size)
 {
     if (path[0] == '\0' || strcmp(path, "@") == 0)
-        return ax_sentence(error, size, "unix:%s names no socket: write unix:PATH, or unix:@NAME for an abstract one",
-                           path);
+        return ax_error_format(error, size,
+                               "unix:%s names no socket: write unix:PATH, or unix:@NAME for an abstract one", path);
     if (path[0] == '@' && strlen(path) > UNIX_NAME_MAX)
-        return ax_sentence(error, size, "an abstract name has at most %zu bytes, this one has %zu: unix:%s",
-                           UNIX_NAME_MAX - 1, strlen(path) - 1, path);
+        return ax_error_format(error, size, "an abstract name has at most %zu bytes, this one has %zu: unix:%s",
+                               UNIX_NAME_MAX - 1, strlen(path) - 1, path);
     if (path[0] != '@' && strlen(path) > UNIX_PATH_MAX)
-        return ax_sentence(error, size,
-                           "the path of a unix socket has at most %zu bytes, this one has %zu: write a shorter one, "
-                           "relative if need be: unix:%s",
-                           UNIX_PATH_MAX, strlen(path), path);
+        return ax_error_format(
+            error, size,
+            "the path of a unix socket has at most %zu bytes, this one has %zu: write a shorter one, "
+            "relative if need be: unix:%s",
+            UNIX_PATH_MAX, strlen(path), path);
     address->kind = AX_ADDRESS_UNIX;
     memcpy(address->name, path, strlen(path) + 1);
     return 0;
@@ -82,22 +83,22 @@ static int parse_host(struct ax_address *address, const char *scheme, const char
     const char *start, *end, *port;
 
     if (split_host(text, &start, &end, &port) < 0)
-        return ax_sentence(error, size, "%s:%s has no port: write %s:HOST:PORT, or %s:[ADDRESS]:PORT for IPv6", scheme,
-                           text, scheme, scheme);
+        return ax_error_format(error, size, "%s:%s has no port: write %s:HOST:PORT, or %s:[ADDRESS]:PORT for IPv6",
+                               scheme, text, scheme, scheme);
     if ((size_t)(end - start) >= AX_HOST_SIZE)
-        return ax_sentence(error, size, "the host in %s:HOST:PORT has more than %d characters", scheme,
-                           AX_HOST_SIZE - 1);
+        return ax_error_format(error, size, "the host in %s:HOST:PORT has more than %d characters", scheme,
+                               AX_HOST_SIZE - 1);
     memcpy(address->name, start, (size_t)(end - start));
     address->name[end - start] = '\0';
     if (text[0] != '[' && strchr(address->name, ':') != NULL)
-        return ax_sentence(error, size, "an IPv6 address stands in brackets: write %s:[%s]:%s", scheme, address->name,
-                           port);
+        return ax_error_format(error, size, "an IPv6 address stands in brackets: write %s:[%s]:%s", scheme,
+                               address->name, port);
     if (text[0] == '[' && !is_ipv6(address->name))
-        return ax_sentence(error, size, "[%s] is no IPv6 address: only those stand in brackets", address->name);
+        return ax_error_format(error, size, "[%s] is no IPv6 address: only those stand in brackets", address->name);
     if (parse_port(&address->port, port) < 0)
-        return ax_sentence(error, size,
-                           "\"%s\" in %s:%s is no port: write a number up to 65535, or 0 to have one chosen", port,
-                           scheme, text);
+        return ax_error_format(error, size,
+                               "\"%s\" in %s:%s is no port: write a number up to 65535, or 0 to have one chosen", port,
+                               scheme, text);
     return 0;
 }
 
@@ -120,10 +121,10 @@ int ax_address_parse(struct ax_address *address, const char *text, char *error, 
         return parse_host(address, "tls", text + 4, error, error_size);
     }
     if (text[0] == '/' || text[0] == '.')
-        return ax_sentence(error, error_size, "%s is no address: write unix:%s", text, text);
+        return ax_error_format(error, error_size, "%s is no address: write unix:%s", text, text);
     if (strchr(text, ':') != NULL)
-        return ax_sentence(error, error_size, "%s is no address: write unix:PATH, or tcp:%s", text, text);
-    return ax_sentence(error, error_size, "\"%s\" is no address: write unix:PATH or tcp:HOST:PORT", text);
+        return ax_error_format(error, error_size, "%s is no address: write unix:PATH, or tcp:%s", text, text);
+    return ax_error_format(error, error_size, "\"%s\" is no address: write unix:PATH or tcp:HOST:PORT", text);
 }
 
 void ax_address_format(char text[AX_ADDRESS_TEXT], const struct ax_address *address, uint16_t port)
@@ -171,8 +172,8 @@ static int resolve_tcp(const struct ax_address *address, struct ax_sockaddr *res
     snprintf(port, sizeof port, "%u", address->port);
     code = getaddrinfo(address->name[0] ? address->name : NULL, port, &hints, &found);
     if (code != 0)
-        return ax_sentence(error, size, "the host %s of an address is not known: %s", address->name,
-                           code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code));
+        return ax_error_format(error, size, "the host %s of an address is not known: %s", address->name,
+                               code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code));
     for (struct addrinfo *info = found; info != NULL && count < AX_ADDRESS_RESOLVED_MAX; info = info->ai_next) {
         if ((info->ai_family != AF_INET && info->ai_family != AF_INET6) || contains(resolved, count, info))
             continue;
@@ -181,7 +182,7 @@ static int resolve_tcp(const struct ax_address *address, struct ax_sockaddr *res
         resolved[count++].size = info->ai_addrlen;
     }
     freeaddrinfo(found);
-    return count > 0 ? count : ax_sentence(error, size, "the host %s has no IPv4 or IPv6 address", address->name);
+    return count > 0 ? count : ax_error_format(error, size, "the host %s has no IPv4 or IPv6 address", address->name);
 }
 
 /* `localhost` means this host, both its addresses, whichever of them the hosts file happens to name. */

@@ -29,16 +29,16 @@ static int take_fds(struct ax_inherited *inherited, const char *fds, char *error
     long count = parse_number(fds);
 
     if (count < 0)
-        return ax_sentence(error, size, "LISTEN_FDS=%s is no number of descriptors", fds);
+        return ax_error_format(error, size, "LISTEN_FDS=%s is no number of descriptors", fds);
     if (count > AX_INHERITED_MAX)
-        return ax_sentence(error, size, "LISTEN_FDS=%s is too many: acrossd takes over at most %d sockets", fds,
-                           AX_INHERITED_MAX);
+        return ax_error_format(error, size, "LISTEN_FDS=%s is too many: acrossd takes over at most %d sockets", fds,
+                               AX_INHERITED_MAX);
     for (long i = 0; i < count; i++) {
         int fd = AX_INHERITED_FIRST_FD + (int)i;
 
         if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-            return ax_sentence(error, size, "LISTEN_FDS=%s tells of descriptor %d, which cannot be used: %s", fds, fd,
-                               strerror(errno));
+            return ax_error_format(error, size, "LISTEN_FDS=%s tells of descriptor %d, which cannot be used: %s", fds,
+                                   fd, strerror(errno));
         inherited->items[i].fd = fd;
         inherited->items[i].name = "unknown";
     }
@@ -55,13 +55,13 @@ static int take_names(struct ax_inherited *inherited, const char *names, char *e
         return 0;
     inherited->names = rest = strdup(names);
     if (rest == NULL)
-        return ax_sentence(error, size, "out of memory");
+        return ax_error_format(error, size, "out of memory");
     for (char *name; (name = strsep(&rest, ":")) != NULL; count++)
         if (count < inherited->count)
             inherited->items[count].name = name;
     if (count != inherited->count)
-        return ax_sentence(error, size, "LISTEN_FDNAMES=%s has %zu names for %zu descriptors", names, count,
-                           inherited->count);
+        return ax_error_format(error, size, "LISTEN_FDNAMES=%s has %zu names for %zu descriptors", names, count,
+                               inherited->count);
     return 0;
 }
 

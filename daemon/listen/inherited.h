@@ -4,8 +4,8 @@
  *
  * Called once by the supervisor, before any thread or process is started.
  */
-#ifndef AX_DAEMON_INHERITED_H
-#define AX_DAEMON_INHERITED_H
+#ifndef AX_DAEMON_LISTEN_INHERITED_H
+#define AX_DAEMON_LISTEN_INHERITED_H
 
 #include <stddef.h>
 

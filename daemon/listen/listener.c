@@ -35,7 +35,7 @@ void ax_listener_format(char text[AX_ADDRESS_TEXT], const struct ax_listener *li
  */
 struct lock {
     char path[AX_HOST_SIZE + sizeof LOCK_SUFFIX];
-    int fd; /* -1: there is none */
+    int fd;              /* -1: there is none */
     bool is_unsupported; /* files cannot be locked there */
 };
 
@@ -84,8 +84,7 @@ static int try_to_lock(struct lock *lock)
         lock->is_unsupported = code != -EAGAIN;
         if (lock->is_unsupported)
             unlink(lock->path); /* nobody can hold it */
-    }
-    else if (!is_still_there(lock))
+    } else if (!is_still_there(lock))
         code = -EAGAIN;
     if (code == 0)
         return 0;
@@ -109,8 +108,8 @@ static int take_lock(struct lock *lock, const char *path, char *error, size_t si
         code = try_to_lock(lock);
     }
     if (code == -EAGAIN)
-        return ax_sentence(error, size, "another acrossd is being started on unix:%s, and has locked %s", path,
-                           lock->path);
+        return ax_error_format(error, size, "another acrossd is being started on unix:%s, and has locked %s", path,
+                               lock->path);
     /* Else a socket cannot be made there, either, which will show. */
     if (code < 0 && (lock->is_unsupported || lstat(lock->path, &status) == 0))
         ax_log(AX_LOG_WARNING, "%s cannot be used as a lock (%s): no other acrossd must be started on unix:%s now",
@@ -161,16 +160,16 @@ static int remove_stale(const struct ax_listener *listener, char *error, size_t 
     int served;
 
     if (lstat(path, &status) < 0)
-        return errno == ENOENT ? 0 : ax_sentence(error, size, "cannot look at %s: %s", path, strerror(errno));
+        return errno == ENOENT ? 0 : ax_error_format(error, size, "cannot look at %s: %s", path, strerror(errno));
     if (!S_ISSOCK(status.st_mode))
-        return ax_sentence(error, size, "%s exists and is not a socket: remove it, or write another path", path);
+        return ax_error_format(error, size, "%s exists and is not a socket: remove it, or write another path", path);
     served = is_served(&listener->bound);
     if (served > 0)
-        return ax_sentence(error, size, "unix:%s is in use by another server", path);
+        return ax_error_format(error, size, "unix:%s is in use by another server", path);
     if (served < 0)
-        return ax_sentence(error, size, "cannot tell whether unix:%s is in use: %s", path, strerror(-served));
+        return ax_error_format(error, size, "cannot tell whether unix:%s is in use: %s", path, strerror(-served));
     if (unlink(path) < 0 && errno != ENOENT)
-        return ax_sentence(error, size, "cannot replace the unused socket %s: %s", path, strerror(errno));
+        return ax_error_format(error, size, "cannot replace the unused socket %s: %s", path, strerror(errno));
     return 0;
 }
 
@@ -224,12 +223,12 @@ static int open_unix_locked(struct ax_listener *listener, mode_t mode, gid_t gro
     if (code == 0 && group != AX_LISTENER_OWN_GROUP) {
         code = set_group(listener, group);
         if (code < 0)
-            return ax_sentence(error, size, "cannot give unix:%s to group %lu: %s", path, (unsigned long)group,
-                               strerror(-code));
+            return ax_error_format(error, size, "cannot give unix:%s to group %lu: %s", path, (unsigned long)group,
+                                   strerror(-code));
     }
     if (code == 0 && listen(listener->fd, SOMAXCONN) < 0)
         code = -errno;
-    return code == 0 ? 0 : ax_sentence(error, size, "cannot listen on unix:%s: %s", path, strerror(-code));
+    return code == 0 ? 0 : ax_error_format(error, size, "cannot listen on unix:%s: %s", path, strerror(-code));
 }
 
 /* 0, or -1 with a sentence: no file can be made in the folder of this path. */
@@ -243,7 +242,7 @@ static int check_folder(const char *path, char *error, size_t size)
     folder[length] = '\0';
     if (access(length > 0 ? folder : ".", X_OK) == 0)
         return 0;
-    return ax_sentence(error, size, "cannot use the folder of unix:%s: %s", path, strerror(errno));
+    return ax_error_format(error, size, "cannot use the folder of unix:%s: %s", path, strerror(errno));
 }
 
 static int open_unix(struct ax_listener *listener, mode_t mode, gid_t group, char *error, size_t size)
@@ -266,8 +265,8 @@ static int open_abstract(struct ax_listener *listener, char *error, size_t size)
     if (bind(listener->fd, &listener->bound.of.any, listener->bound.size) == 0 && listen(listener->fd, SOMAXCONN) == 0)
         return 0;
     if (errno == EADDRINUSE)
-        return ax_sentence(error, size, "unix:%s is in use by another server", listener->address.name);
-    return ax_sentence(error, size, "cannot listen on unix:%s: %s", listener->address.name, strerror(errno));
+        return ax_error_format(error, size, "unix:%s is in use by another server", listener->address.name);
+    return ax_error_format(error, size, "cannot listen on unix:%s: %s", listener->address.name, strerror(errno));
 }
 
 /* ---- TCP ---- */
@@ -292,8 +291,8 @@ static int fail_tcp(const struct ax_listener *listener, int code, char *error, s
 
     ax_address_format(text, &listener->address, listener->address.port);
     if (code == -EADDRINUSE)
-        return ax_sentence(error, size, "%s is in use by another server", text);
-    return ax_sentence(error, size, "cannot listen on %s: %s", text, strerror(-code));
+        return ax_error_format(error, size, "%s is in use by another server", text);
+    return ax_error_format(error, size, "cannot listen on %s: %s", text, strerror(-code));
 }
 
 static int open_socket(struct ax_listener *listener)
@@ -373,11 +372,12 @@ static int check_is_local(const struct ax_address *address, const struct ax_sock
         if (ax_sockaddr_is_local(&resolved[i]))
             continue;
         ax_address_format(text, address, address->port);
-        return ax_sentence(error, size,
-                           "%s can be reached from other hosts, and whoever connects may run anything: write "
-                           "tls:%s, tcp:localhost:%u or unix:PATH, or add --insecure if everyone who can reach it may "
-                           "do so",
-                           text, text + strlen("tcp:"), address->port);
+        return ax_error_format(
+            error, size,
+            "%s can be reached from other hosts, and whoever connects may run anything: write "
+            "tls:%s, tcp:localhost:%u or unix:PATH, or add --insecure if everyone who can reach it may "
+            "do so",
+            text, text + strlen("tcp:"), address->port);
     }
     return 0;
 }
@@ -402,7 +402,7 @@ enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENE
     listeners[0] = (struct ax_listener){.address = *address, .bound = resolved[0], .fd = -1};
     result = open_socket(&listeners[0]);
     if (result < 0)
-        ax_sentence(error, error_size, "cannot make a socket: %s", strerror(-result));
+        ax_error_format(error, error_size, "cannot make a socket: %s", strerror(-result));
     else if (ax_address_is_abstract(address))
         result = open_abstract(&listeners[0], error, error_size);
     else
@@ -431,21 +431,21 @@ static int check_kind(int fd, char *error, size_t size)
     int family = socket_option(fd, SO_DOMAIN);
 
     if (family < 0)
-        return ax_sentence(error, size, "the inherited descriptor %d is no socket: %s", fd, strerror(errno));
+        return ax_error_format(error, size, "the inherited descriptor %d is no socket: %s", fd, strerror(errno));
     if (family != AF_UNIX && family != AF_INET && family != AF_INET6)
-        return ax_sentence(error, size, "the inherited descriptor %d is neither a unix nor a TCP socket", fd);
+        return ax_error_format(error, size, "the inherited descriptor %d is neither a unix nor a TCP socket", fd);
     if (socket_option(fd, SO_TYPE) != SOCK_STREAM)
-        return ax_sentence(error, size,
-                           "the inherited descriptor %d is no stream socket: a unit has to name it with "
-                           "ListenStream=",
-                           fd);
+        return ax_error_format(error, size,
+                               "the inherited descriptor %d is no stream socket: a unit has to name it with "
+                               "ListenStream=",
+                               fd);
     if (family != AF_UNIX && socket_option(fd, SO_PROTOCOL) != IPPROTO_TCP)
-        return ax_sentence(error, size, "the inherited descriptor %d is no TCP socket", fd);
+        return ax_error_format(error, size, "the inherited descriptor %d is no TCP socket", fd);
     if (socket_option(fd, SO_ACCEPTCONN) != 1)
-        return ax_sentence(error, size,
-                           "the inherited descriptor %d is no listening socket: a unit needs Accept=no, or "
-                           "a service that starts acrossd --stdio",
-                           fd);
+        return ax_error_format(error, size,
+                               "the inherited descriptor %d is no listening socket: a unit needs Accept=no, or "
+                               "a service that starts acrossd --stdio",
+                               fd);
     return 0;
 }
 
@@ -498,14 +498,14 @@ enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, 
     if (check_kind(fd, error, error_size) < 0)
         return AX_LISTENER_REFUSED;
     if (name_socket(listener, fd) < 0) {
-        ax_sentence(error, error_size, "cannot tell the address of the inherited socket %d", fd);
+        ax_error_format(error, error_size, "cannot tell the address of the inherited socket %d", fd);
         return AX_LISTENER_FAILED;
     }
     if (is_tls && listener->address.kind == AX_ADDRESS_TCP)
         listener->address.kind = AX_ADDRESS_TLS;
     if (listener->address.kind == AX_ADDRESS_TCP && !insecure && !ax_sockaddr_is_local(&listener->bound)) {
         ax_listener_format(text, listener);
-        ax_sentence(
+        ax_error_format(
             error, error_size,
             "the inherited socket %s can be reached from other hosts, and whoever connects may run anything: "
             "name another address in its unit, or FileDescriptorName=tls for TLS, or add --insecure if everyone "
@@ -514,7 +514,7 @@ enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, 
         return AX_LISTENER_REFUSED;
     }
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
-        ax_sentence(error, error_size, "cannot use the inherited socket %d: %s", fd, strerror(errno));
+        ax_error_format(error, error_size, "cannot use the inherited socket %d: %s", fd, strerror(errno));
         return AX_LISTENER_FAILED;
     }
     if (listener->address.kind == AX_ADDRESS_UNIX)

@@ -11,8 +11,8 @@
  * Called by the supervisor in its only thread. Opening is for the time before its loop runs: it may wait for a disk, and
  * two seconds for that lock. Closing does not wait.
  */
-#ifndef AX_DAEMON_LISTENER_H
-#define AX_DAEMON_LISTENER_H
+#ifndef AX_DAEMON_LISTEN_LISTENER_H
+#define AX_DAEMON_LISTEN_LISTENER_H
 
 #include <stdbool.h>
 #include <stddef.h>

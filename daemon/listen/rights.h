@@ -5,8 +5,8 @@
  * Who receives them cannot but close them, which may take as long as their sender likes: the last one to close a TCP
  * socket with SO_LINGER waits for its peer. So the supervisor has them refused before they are sent.
  */
-#ifndef AX_DAEMON_RIGHTS_H
-#define AX_DAEMON_RIGHTS_H
+#ifndef AX_DAEMON_LISTEN_RIGHTS_H
+#define AX_DAEMON_LISTEN_RIGHTS_H
 
 #include <stdbool.h>
 

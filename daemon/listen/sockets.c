@@ -16,7 +16,7 @@
 struct sockets {
     struct ax_listener *listeners;
     size_t count;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
 };
 
 /* What a service manager opens has an address of no kind: its name (FileDescriptorName=) tells that TLS is spoken there. */
@@ -26,10 +26,10 @@ static enum ax_listener_result adopt(struct sockets *sockets, const struct ax_op
     bool is_tls = strcmp(name, TLS_NAME) == 0;
 
     if (is_tls && !ax_identity_is_set(options)) {
-        ax_sentence(sockets->error, sizeof sockets->error,
-                    "the inherited socket %d is named " TLS_NAME ", which needs --tls-cert, --tls-key and "
-                    "--tls-client-ca",
-                    fd);
+        ax_error_format(sockets->error, sizeof sockets->error,
+                        "the inherited socket %d is named " TLS_NAME ", which needs --tls-cert, --tls-key and "
+                        "--tls-client-ca",
+                        fd);
         return AX_LISTENER_REFUSED;
     }
     return ax_listener_adopt(&sockets->listeners[sockets->count], fd, is_tls, options->insecure, sockets->error,
@@ -45,10 +45,11 @@ static enum ax_listener_result check_adopted(struct sockets *sockets, const stru
     if (!options->run_as_peer || listener->address.kind == AX_ADDRESS_UNIX)
         return AX_LISTENER_OK;
     ax_listener_format(text, listener);
-    ax_sentence(sockets->error, sizeof sockets->error,
-                "--run-as-peer is for unix sockets, and the inherited socket %s does not tell its users: leave out one "
-                "of them",
-                text);
+    ax_error_format(
+        sockets->error, sizeof sockets->error,
+        "--run-as-peer is for unix sockets, and the inherited socket %s does not tell its users: leave out one "
+        "of them",
+        text);
     return AX_LISTENER_REFUSED;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* All sockets that a supervisor listens on: those of --listen, and those that the service manager has opened. */
-#ifndef AX_DAEMON_SOCKETS_H
-#define AX_DAEMON_SOCKETS_H
+#ifndef AX_DAEMON_LISTEN_SOCKETS_H
+#define AX_DAEMON_LISTEN_SOCKETS_H
 
 #include <stddef.h>
 

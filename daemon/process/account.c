@@ -113,7 +113,7 @@ static int look_up(struct entry *entry, look_up_fn *ask, const char *kind, const
         free(entry->texts);
         entry->texts = malloc(room);
         if (entry->texts == NULL)
-            return ax_sentence(error, size, "out of memory");
+            return ax_error_format(error, size, "out of memory");
         code = ask(entry, room, text, &found);
     }
     if (found)
@@ -122,8 +122,8 @@ static int look_up(struct entry *entry, look_up_fn *ask, const char *kind, const
     entry->texts = NULL;
     *is_unknown = means_unknown(code);
     if (*is_unknown)
-        return ax_sentence(error, size, "this system has no %s \"%s\"", kind, text);
-    return ax_sentence(error, size, "cannot look up the %s \"%s\": %s", kind, text, strerror(code));
+        return ax_error_format(error, size, "this system has no %s \"%s\"", kind, text);
+    return ax_error_format(error, size, "cannot look up the %s \"%s\": %s", kind, text, strerror(code));
 }
 
 /* ---- finding ---- */
@@ -131,7 +131,7 @@ static int look_up(struct entry *entry, look_up_fn *ask, const char *kind, const
 static int find_number(uint32_t *number, const char *kind, const char *text, char *error, size_t size)
 {
     if (read_number(number, text) < 0)
-        return ax_sentence(error, size, "%s is no number of a %s: the largest one is %u", text, kind, NUMBER_MAX);
+        return ax_error_format(error, size, "%s is no number of a %s: the largest one is %u", text, kind, NUMBER_MAX);
     return 0;
 }
 
@@ -183,13 +183,13 @@ static bool is_group(gid_t gid)
 static int change(uid_t uid, gid_t gid, const char *name, char *error, size_t size)
 {
     if (setresgid(gid, gid, gid) < 0)
-        return ax_sentence(error, size, "cannot become group %lu of user %s: %s", (unsigned long)gid, name,
-                           strerror(errno));
+        return ax_error_format(error, size, "cannot become group %lu of user %s: %s", (unsigned long)gid, name,
+                               strerror(errno));
     if (setresuid(uid, uid, uid) < 0)
-        return ax_sentence(error, size, "cannot become user %s: %s", name, strerror(errno));
+        return ax_error_format(error, size, "cannot become user %s: %s", name, strerror(errno));
     /* A process with odd capabilities could go back, and so could the code that it is going to run. */
     if (!is_group(gid) || !is_user(uid) || (uid != 0 && setresuid((uid_t)-1, 0, (uid_t)-1) == 0))
-        return ax_sentence(error, size, "cannot become user %s for good: root's rights remain", name);
+        return ax_error_format(error, size, "cannot become user %s for good: root's rights remain", name);
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     return 0;
 }
@@ -203,7 +203,7 @@ static int tell_environment(const struct passwd *user, char *error, size_t size)
 {
     if (setenv("HOME", user->pw_dir, 1) < 0 || setenv("USER", user->pw_name, 1) < 0 ||
         setenv("LOGNAME", user->pw_name, 1) < 0 || setenv("SHELL", shell_of(user), 1) < 0)
-        return ax_sentence(error, size, "out of memory");
+        return ax_error_format(error, size, "out of memory");
     return 0;
 }
 
@@ -211,8 +211,8 @@ static int check(const struct passwd *user, char *error, size_t size)
 {
     if (is_user(user->pw_uid) || geteuid() == 0)
         return 0;
-    return ax_sentence(error, size, "only root may become user %s, and acrossd runs as user %lu", user->pw_name,
-                       (unsigned long)geteuid());
+    return ax_error_format(error, size, "only root may become user %s, and acrossd runs as user %lu", user->pw_name,
+                           (unsigned long)geteuid());
 }
 
 static int become(const struct passwd *user, char *error, size_t size)
@@ -222,7 +222,7 @@ static int become(const struct passwd *user, char *error, size_t size)
     if (check(user, error, size) < 0)
         return -1;
     if (initgroups(user->pw_name, user->pw_gid) < 0)
-        return ax_sentence(error, size, "cannot get the groups of user %s: %s", user->pw_name, strerror(errno));
+        return ax_error_format(error, size, "cannot get the groups of user %s: %s", user->pw_name, strerror(errno));
     if (change(user->pw_uid, user->pw_gid, user->pw_name, error, size) < 0)
         return -1;
     return tell_environment(user, error, size);
@@ -258,7 +258,7 @@ int ax_account_become_exactly(uid_t uid, gid_t gid, const gid_t *groups, size_t 
 
     snprintf(number, sizeof number, "%lu", (unsigned long)uid);
     if (setgroups(count, groups) < 0)
-        return ax_sentence(error, error_size, "cannot have the groups of user %s: %s", number, strerror(errno));
+        return ax_error_format(error, error_size, "cannot have the groups of user %s: %s", number, strerror(errno));
     return change(uid, gid, number, error, error_size);
 }
 
@@ -271,7 +271,7 @@ static int describe(struct ax_account *account, const char *name, const char *ho
     if (account->name != NULL && account->home != NULL && account->shell != NULL)
         return 0;
     ax_account_fini(account);
-    return ax_sentence(error, size, "out of memory");
+    return ax_error_format(error, size, "out of memory");
 }
 
 int ax_account_describe(struct ax_account *account, uid_t uid, char *error, size_t error_size)

@@ -6,8 +6,8 @@
  * leaf each worker has a group, whose name has the supervisor's process id in it. Every function here may wait for
  * the kernel, which has one lock for all groups: not in a loop, but for ax_cgroup_limit().
  */
-#ifndef AX_DAEMON_CGROUP_H
-#define AX_DAEMON_CGROUP_H
+#ifndef AX_DAEMON_PROCESS_CGROUP_H
+#define AX_DAEMON_PROCESS_CGROUP_H
 
 #include <limits.h>
 #include <stdbool.h>

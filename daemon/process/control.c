@@ -40,7 +40,7 @@ void ax_control_set_text(struct ax_control *message, const void *text, size_t si
     message->text[message->size] = '\0';
 }
 
-void ax_control_set_sentence(struct ax_control *message, const char *text)
+void ax_control_set_reason(struct ax_control *message, const char *text)
 {
     ax_control_set_text(message, text, strlen(text));
 }

@@ -27,8 +27,8 @@
  * The end of the stream means that the other process is gone. For a worker's socket, which user code can close, keep open or write
  * anything to, it is the end of its keeper that counts (child.h).
  */
-#ifndef AX_DAEMON_CONTROL_H
-#define AX_DAEMON_CONTROL_H
+#ifndef AX_DAEMON_PROCESS_CONTROL_H
+#define AX_DAEMON_PROCESS_CONTROL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -76,7 +76,7 @@ int ax_control_pair(int fds[2]);
 void ax_control_set_text(struct ax_control *message, const void *text, size_t size);
 
 /* Sets the text from a sentence. */
-void ax_control_set_sentence(struct ax_control *message, const char *text);
+void ax_control_set_reason(struct ax_control *message, const char *text);
 
 /*
  * Sends a message, and duplicates of these descriptors with it (NULL: none; -1 in it ends the list): the caller keeps its

@@ -10,8 +10,8 @@
  *   4. kills it.
  * No clock, no I/O: the owner has a timer.
  */
-#ifndef AX_DAEMON_ENDING_H
-#define AX_DAEMON_ENDING_H
+#ifndef AX_DAEMON_PROCESS_ENDING_H
+#define AX_DAEMON_PROCESS_ENDING_H
 
 #include <stdbool.h>
 #include <stdint.h>

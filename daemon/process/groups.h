@@ -6,8 +6,8 @@
  * Used in the loop's thread. Where acrossd has no group of its own (ax_groups_exist() is false), or no more can be
  * made, workers have none.
  */
-#ifndef AX_DAEMON_GROUPS_H
-#define AX_DAEMON_GROUPS_H
+#ifndef AX_DAEMON_PROCESS_GROUPS_H
+#define AX_DAEMON_PROCESS_GROUPS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -39,7 +39,7 @@ static const char *value_of(const char *line, const char *key)
 /* Reads major.minor of a pyvenv.cfg; "" when it has none. */
 static int read_version(const char *folder, char *version, size_t size)
 {
-    char *path = ax_place_join(folder, "pyvenv.cfg");
+    char *path = ax_paths_join(folder, "pyvenv.cfg");
     FILE *file = path != NULL ? fopen(path, "re") : NULL;
     char line[512];
     unsigned major, minor;
@@ -64,13 +64,15 @@ int ax_interpreter_check_venv(const char *folder, const char *wanted, char *erro
 {
     char version[32];
 
-    if (read_version(folder, version, sizeof version) < 0 || !ax_place_has(folder, "bin/python"))
-        return ax_sentence(error, error_size, "--venv %s is no virtual environment: make one with python%s -m venv %s",
-                           folder, wanted, folder);
+    if (read_version(folder, version, sizeof version) < 0 || !ax_paths_has(folder, "bin/python"))
+        return ax_error_format(error, error_size,
+                               "--venv %s is no virtual environment: make one with python%s -m venv %s", folder, wanted,
+                               folder);
     if (version[0] != '\0' && strcmp(version, wanted) != 0)
-        return ax_sentence(error, error_size,
-                           "--venv %s is of Python %s, and this acrossd runs Python %s: make one with python%s -m venv",
-                           folder, version, wanted, wanted);
+        return ax_error_format(
+            error, error_size,
+            "--venv %s is of Python %s, and this acrossd runs Python %s: make one with python%s -m venv", folder,
+            version, wanted, wanted);
     return 0;
 }
 
@@ -86,7 +88,7 @@ static char *find_python(const struct ax_options *options, char *error, size_t s
         return NULL;
     folder =
         realpath(options->venv, NULL); /* of the folder only: bin/python is a link that says which environment it is */
-    python = folder != NULL ? ax_place_join(folder, "bin/python") : NULL;
+    python = folder != NULL ? ax_paths_join(folder, "bin/python") : NULL;
     free(folder);
     return python;
 }
@@ -98,23 +100,24 @@ static int check_chdir(const struct ax_options *options, char *error, size_t siz
     if (options->chdir == NULL)
         return 0;
     if (stat(options->chdir, &status) < 0)
-        return ax_sentence(error, size, "--chdir %s: %s: write the name of a folder", options->chdir, strerror(errno));
+        return ax_error_format(error, size, "--chdir %s: %s: write the name of a folder", options->chdir,
+                               strerror(errno));
     if (!S_ISDIR(status.st_mode))
-        return ax_sentence(error, size, "--chdir %s is no folder: write the name of one", options->chdir);
+        return ax_error_format(error, size, "--chdir %s is no folder: write the name of one", options->chdir);
     return 0;
 }
 
 enum ax_interpreter_result ax_interpreter_find(struct ax_interpreter *interpreter, const struct ax_options *options,
                                                char *error, size_t error_size)
 {
-    ax_sentence(error, error_size, "out of memory");
+    ax_error_format(error, error_size, "out of memory");
     *interpreter = (struct ax_interpreter){0};
     if (check_chdir(options, error, error_size) < 0)
         return AX_INTERPRETER_REFUSED;
     interpreter->python = find_python(options, error, error_size);
     if (interpreter->python == NULL)
         return AX_INTERPRETER_REFUSED;
-    interpreter->package_dir = ax_place_find("python", "../lib/acrossd/python", "across/__init__.py",
+    interpreter->package_dir = ax_paths_find("python", "../lib/acrossd/python", "across/__init__.py",
                                              "the Python package across", error, error_size);
     if (interpreter->package_dir == NULL) {
         ax_interpreter_fini(interpreter);

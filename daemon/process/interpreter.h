@@ -4,8 +4,8 @@
  *
  * Looks at files and starts nothing: the supervisor checks with it at the start what its workers will do.
  */
-#ifndef AX_DAEMON_INTERPRETER_H
-#define AX_DAEMON_INTERPRETER_H
+#ifndef AX_DAEMON_PROCESS_INTERPRETER_H
+#define AX_DAEMON_PROCESS_INTERPRETER_H
 
 #include <stddef.h>
 

@@ -102,8 +102,8 @@ static int become(const struct ax_peer *peer, char *error, size_t size)
     if (ax_account_become_exactly(peer->uid, peer->gid, peer->groups, peer->group_count, error, size) < 0)
         return -1;
     if (peer->uid != 0 && has_any_capability())
-        return ax_sentence(error, size, "cannot become user %lu for good: capabilities remain",
-                           (unsigned long)peer->uid);
+        return ax_error_format(error, size, "cannot become user %lu for good: capabilities remain",
+                               (unsigned long)peer->uid);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* which the kernel has forgotten */
     if (getppid() != keeper)
         _exit(1); /* it ended before that call */

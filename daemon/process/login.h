@@ -6,8 +6,8 @@
  * arrives, and has run nobody's code, either. Then it becomes the peer, once and for good, before a byte of the connection
  * is looked at. docs/access.md tells what the user gets, and what of acrossd's own things he can reach.
  */
-#ifndef AX_DAEMON_LOGIN_H
-#define AX_DAEMON_LOGIN_H
+#ifndef AX_DAEMON_PROCESS_LOGIN_H
+#define AX_DAEMON_PROCESS_LOGIN_H
 
 #include <stddef.h>
 

@@ -4,8 +4,8 @@
  *
  * Values are borrowed. All zero is an empty index. For one thread.
  */
-#ifndef AX_DAEMON_PIDS_H
-#define AX_DAEMON_PIDS_H
+#ifndef AX_DAEMON_PROCESS_PIDS_H
+#define AX_DAEMON_PROCESS_PIDS_H
 
 #include <stddef.h>
 #include <sys/types.h>

@@ -36,7 +36,7 @@
 
 static void fill(struct ax_pool *pool);
 static void finish_if_empty(struct ax_pool *pool);
-static void sweep_soon(struct ax_pool *pool);
+static void kill_orphans_soon(struct ax_pool *pool);
 static bool is_ours(void *arg, pid_t pid);
 
 static bool is_shared(const struct ax_pool *pool)
@@ -71,81 +71,81 @@ static void cannot_start_worker(struct ax_pool *pool, const char *why)
 
 /* ---- workers ---- */
 
-static void enlist(struct ax_pool *pool, struct ax_child *child, enum ax_pool_role role)
+static void enlist(struct ax_pool *pool, struct ax_worker_handle *worker, enum ax_pool_role role)
 {
     struct ax_pool_list *list = &pool->lists[role];
 
-    child->role = role;
-    child->next = NULL;
-    child->previous = list->last;
+    worker->role = role;
+    worker->next = NULL;
+    worker->previous = list->last;
     if (list->last != NULL)
-        list->last->next = child;
+        list->last->next = worker;
     else
-        list->first = child;
-    list->last = child;
+        list->first = worker;
+    list->last = worker;
     list->count++;
 }
 
-static void delist(struct ax_pool *pool, struct ax_child *child)
+static void delist(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
-    struct ax_pool_list *list = &pool->lists[child->role];
+    struct ax_pool_list *list = &pool->lists[worker->role];
 
-    if (child->previous != NULL)
-        child->previous->next = child->next;
+    if (worker->previous != NULL)
+        worker->previous->next = worker->next;
     else
-        list->first = child->next;
-    if (child->next != NULL)
-        child->next->previous = child->previous;
+        list->first = worker->next;
+    if (worker->next != NULL)
+        worker->next->previous = worker->previous;
     else
-        list->last = child->previous;
+        list->last = worker->previous;
     list->count--;
 }
 
-static bool is_current(const struct ax_pool *pool, const struct ax_child *child)
+static bool is_current(const struct ax_pool *pool, const struct ax_worker_handle *worker)
 {
-    return child->generation == pool->generation;
+    return worker->generation == pool->generation;
 }
 
-static enum ax_pool_role role_of(const struct ax_pool *pool, const struct ax_child *child)
+static enum ax_pool_role role_of(const struct ax_pool *pool, const struct ax_worker_handle *worker)
 {
-    if (child->state == AX_CHILD_STARTING)
-        return is_current(pool, child) ? AX_POOL_ORDERED : AX_POOL_OUTDATED;
-    if (child->state == AX_CHILD_READY && is_current(pool, child) && (is_shared(pool) || child->given == 0))
+    if (worker->state == AX_WORKER_STARTING)
+        return is_current(pool, worker) ? AX_POOL_ORDERED : AX_POOL_OUTDATED;
+    if (worker->state == AX_WORKER_READY && is_current(pool, worker) && (is_shared(pool) || worker->given == 0))
         return AX_POOL_OPEN;
     return AX_POOL_OTHER;
 }
 
 /* After each change of what its role depends on. */
-static void update_role(struct ax_pool *pool, struct ax_child *child)
+static void update_role(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
-    enum ax_pool_role role = role_of(pool, child);
+    enum ax_pool_role role = role_of(pool, worker);
 
-    if (role == child->role)
+    if (role == worker->role)
         return;
-    delist(pool, child);
-    enlist(pool, child, role);
+    delist(pool, worker);
+    enlist(pool, worker, role);
 }
 
-static void forget_child(struct ax_pool *pool, struct ax_child *child)
+static void forget_worker(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
-    delist(pool, child);
+    delist(pool, worker);
     pool->count--;
-    if (ax_pids_find(&pool->keepers, child->keeper) == child)
-        ax_pids_remove(&pool->keepers, child->keeper);
+    if (ax_pids_find(&pool->keepers, worker->keeper) == worker)
+        ax_pids_remove(&pool->keepers, worker->keeper);
 }
 
-const struct ax_child *ax_pool_next(const struct ax_pool *pool, const struct ax_child *child)
+const struct ax_worker_handle *ax_pool_next(const struct ax_pool *pool, const struct ax_worker_handle *worker)
 {
-    const struct ax_child *next = child->next;
+    const struct ax_worker_handle *next = worker->next;
 
-    for (unsigned role = child->role + 1; next == NULL && role < AX_POOL_ROLES; role++)
+    for (unsigned role = worker->role + 1; next == NULL && role < AX_POOL_ROLES; role++)
         next = pool->lists[role].first;
     return next;
 }
 
-const struct ax_child *ax_pool_first(const struct ax_pool *pool)
+const struct ax_worker_handle *ax_pool_first(const struct ax_pool *pool)
 {
-    const struct ax_child *first = NULL;
+    const struct ax_worker_handle *first = NULL;
 
     for (unsigned role = 0; first == NULL && role < AX_POOL_ROLES; role++)
         first = pool->lists[role].first;
@@ -153,133 +153,135 @@ const struct ax_child *ax_pool_first(const struct ax_pool *pool)
 }
 
 /* Those of one role, each of which may leave its list in `act`. */
-static void for_each(struct ax_pool *pool, enum ax_pool_role role, void (*act)(struct ax_pool *, struct ax_child *))
+static void for_each(struct ax_pool *pool, enum ax_pool_role role,
+                     void (*act)(struct ax_pool *, struct ax_worker_handle *))
 {
-    struct ax_child *next;
+    struct ax_worker_handle *next;
 
-    for (struct ax_child *child = pool->lists[role].first; child != NULL; child = next) {
-        next = child->next;
+    for (struct ax_worker_handle *worker = pool->lists[role].first; worker != NULL; worker = next) {
+        next = worker->next;
         pool->steps++;
-        act(pool, child);
+        act(pool, worker);
     }
 }
 
-static void for_all(struct ax_pool *pool, void (*act)(struct ax_pool *, struct ax_child *))
+static void for_all(struct ax_pool *pool, void (*act)(struct ax_pool *, struct ax_worker_handle *))
 {
     for (int role = 0; role < AX_POOL_ROLES; role++)
         for_each(pool, (enum ax_pool_role)role, act);
 }
 
 /* One that nobody needs any more: of an old zygote, and without a connection. */
-static bool is_left_over(const struct ax_pool *pool, const struct ax_child *child)
+static bool is_left_over(const struct ax_pool *pool, const struct ax_worker_handle *worker)
 {
-    return child->state == AX_CHILD_READY && !is_current(pool, child) && child->connections == 0;
+    return worker->state == AX_WORKER_READY && !is_current(pool, worker) && worker->connections == 0;
 }
 
-static void retire(struct ax_pool *pool, struct ax_child *child)
+static void retire(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
-    if (child->given == 0) {
-        ax_child_kill(child);
+    if (worker->given == 0) {
+        ax_worker_handle_kill(worker);
         return;
     }
-    ax_child_stop(child, pool->options->grace_ms, "The server has reloaded");
-    ax_child_end_after(child, pool->options->grace_ms);
+    ax_worker_handle_stop(worker, pool->options->grace_ms, "The server has reloaded");
+    ax_worker_handle_end_after(worker, pool->options->grace_ms);
 }
 
 /* Without its keeper in the index, it would be taken for something that a worker has left behind. */
-static void on_child_started(struct ax_child *child)
+static void on_worker_started(struct ax_worker_handle *worker)
 {
-    struct ax_pool *pool = child->owner;
+    struct ax_pool *pool = worker->owner;
 
-    pool->forked_at = child->started_at;
-    if (ax_pids_add(&pool->keepers, child->keeper, child) < 0)
-        ax_child_kill(child);
+    pool->forked_at = worker->started_at;
+    if (ax_pids_add(&pool->keepers, worker->keeper, worker) < 0)
+        ax_worker_handle_kill(worker);
 }
 
-static void on_child_ready(struct ax_child *child)
+static void on_worker_ready(struct ax_worker_handle *worker)
 {
-    struct ax_pool *pool = child->owner;
+    struct ax_pool *pool = worker->owner;
 
-    update_role(pool, child);
+    update_role(pool, worker);
     if (pool->state == AX_POOL_STOPPING) {
-        ax_child_kill(child);
+        ax_worker_handle_kill(worker);
         return;
     }
     pool->failures = 0;
-    if (is_left_over(pool, child))
-        retire(pool, child);
+    if (is_left_over(pool, worker))
+        retire(pool, worker);
     else
         pool->events->room(pool);
     fill(pool);
 }
 
-static void on_child_ended(struct ax_child *child, uint64_t id, const char *reason)
+static void on_worker_ended(struct ax_worker_handle *worker, uint64_t id, const char *reason)
 {
-    struct ax_pool *pool = child->owner;
+    struct ax_pool *pool = worker->owner;
 
-    pool->events->ended(pool, child, id, reason);
+    pool->events->ended(pool, worker, id, reason);
     if (!is_shared(pool)) {
-        child->state = AX_CHILD_STOPPING;
-        update_role(pool, child);
-        ax_child_end_after(child, pool->options->grace_ms);
-    } else if (is_left_over(pool, child)) {
-        retire(pool, child);
+        worker->state = AX_WORKER_STOPPING;
+        update_role(pool, worker);
+        ax_worker_handle_end_after(worker, pool->options->grace_ms);
+    } else if (is_left_over(pool, worker)) {
+        retire(pool, worker);
     }
 }
 
 /* Its worker hears of it, too, and ends by itself if it can. */
-static void on_child_abandoned(struct ax_child *child)
+static void on_worker_abandoned(struct ax_worker_handle *worker)
 {
-    struct ax_pool *pool = child->owner;
+    struct ax_pool *pool = worker->owner;
 
-    ax_child_end_after(child, pool->options->grace_ms);
+    ax_worker_handle_end_after(worker, pool->options->grace_ms);
 }
 
-static void on_child_writable(struct ax_child *child)
+static void on_worker_writable(struct ax_worker_handle *worker)
 {
-    struct ax_pool *pool = child->owner;
+    struct ax_pool *pool = worker->owner;
 
     pool->events->room(pool);
 }
 
-static void on_child_died(struct ax_child *child, enum ax_child_state before, bool in_order, const char *how)
+static void on_worker_died(struct ax_worker_handle *worker, enum ax_worker_handle_state before, bool in_order,
+                           const char *how)
 {
-    struct ax_pool *pool = child->owner;
-    char reason[AX_SENTENCE_SIZE];
+    struct ax_pool *pool = worker->owner;
+    char reason[AX_ERROR_TEXT_SIZE];
     size_t lost;
 
-    update_role(pool, child);
-    ax_sentence(reason, sizeof reason, "The worker, process %ld, %s", (long)child->pid, how);
-    lost = pool->events->lost(pool, child, reason);
-    if (before == AX_CHILD_STARTING) {
-        cannot_start_worker(pool, child->was_killed ? "it did not answer in time" : how);
-    } else if (in_order ? lost > 0 && !child->was_abandoned : lost > 0 || !child->was_killed) {
-        ax_log(AX_LOG_WARNING, "the worker, process %ld, %s; connections lost: %zu", (long)child->pid, how, lost);
+    update_role(pool, worker);
+    ax_error_format(reason, sizeof reason, "The worker, process %ld, %s", (long)worker->pid, how);
+    lost = pool->events->lost(pool, worker, reason);
+    if (before == AX_WORKER_STARTING) {
+        cannot_start_worker(pool, worker->was_killed ? "it did not answer in time" : how);
+    } else if (in_order ? lost > 0 && !worker->was_abandoned : lost > 0 || !worker->was_killed) {
+        ax_log(AX_LOG_WARNING, "the worker, process %ld, %s; connections lost: %zu", (long)worker->pid, how, lost);
     }
-    if (before == AX_CHILD_READY && child->given == 0 && !child->was_killed)
+    if (before == AX_WORKER_READY && worker->given == 0 && !worker->was_killed)
         try_later(pool); /* a spare one that ends by itself: its successor may do the same */
 }
 
-static void on_child_gone(struct ax_child *child)
+static void on_worker_gone(struct ax_worker_handle *worker)
 {
-    struct ax_pool *pool = child->owner;
+    struct ax_pool *pool = worker->owner;
 
-    forget_child(pool, child);
+    forget_worker(pool, worker);
     if (pool->groups != NULL)
-        ax_groups_end(pool->groups, child->group);
-    sweep_soon(pool); /* its keeper may have been killed, and what was below it is our child now */
+        ax_groups_end(pool->groups, worker->group);
+    kill_orphans_soon(pool); /* its keeper may have been killed, and what was below it is our worker now */
     fill(pool);
     finish_if_empty(pool);
 }
 
-static const struct ax_child_events child_events = {
-    .started = on_child_started,
-    .ready = on_child_ready,
-    .ended = on_child_ended,
-    .abandoned = on_child_abandoned,
-    .writable = on_child_writable,
-    .died = on_child_died,
-    .gone = on_child_gone,
+static const struct ax_worker_handle_events worker_events = {
+    .started = on_worker_started,
+    .ready = on_worker_ready,
+    .ended = on_worker_ended,
+    .abandoned = on_worker_abandoned,
+    .writable = on_worker_writable,
+    .died = on_worker_died,
+    .gone = on_worker_gone,
 };
 
 bool ax_pool_has_open(const struct ax_pool *pool)
@@ -287,21 +289,21 @@ bool ax_pool_has_open(const struct ax_pool *pool)
     return pool->lists[AX_POOL_OPEN].first != NULL;
 }
 
-struct ax_child *ax_pool_give(struct ax_pool *pool, struct ax_client *client, uint32_t handshake_ms, int *code)
+struct ax_worker_handle *ax_pool_give(struct ax_pool *pool, struct ax_client *client, uint32_t handshake_ms, int *code)
 {
     *code = 0;
-    for (struct ax_child *child = pool->lists[AX_POOL_OPEN].first; child != NULL; child = child->next) {
+    for (struct ax_worker_handle *worker = pool->lists[AX_POOL_OPEN].first; worker != NULL; worker = worker->next) {
         pool->steps++;
-        if (child->wants_to_write || child->free_count == 0)
+        if (worker->wants_to_write || worker->free_count == 0)
             continue;
-        *code = ax_child_give(child, client, handshake_ms);
+        *code = ax_worker_handle_give(worker, client, handshake_ms);
         if (*code == 0 && !is_shared(pool))
-            ax_child_watch_client(child, client);
+            ax_worker_handle_watch_client(worker, client);
         if (*code == 0) {
-            update_role(pool, child);
+            update_role(pool, worker);
             if (pool->lists[AX_POOL_OPEN].count < pool->least_open)
                 pool->least_open = pool->lists[AX_POOL_OPEN].count;
-            return child;
+            return worker;
         }
         if (*code != -EAGAIN && *code != -EPIPE) /* -EPIPE: it is dying, of which we shall hear */
             return NULL;
@@ -334,11 +336,11 @@ static size_t missing(const struct ax_pool *pool)
 }
 
 /* It has no connection, and is not to get one. */
-static void dismiss(struct ax_pool *pool, struct ax_child *child)
+static void dismiss(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
-    ax_child_kill(child);
-    child->state = AX_CHILD_STOPPING;
-    update_role(pool, child);
+    ax_worker_handle_kill(worker);
+    worker->state = AX_WORKER_STOPPING;
+    update_role(pool, worker);
 }
 
 static void on_demand_timer(uv_timer_t *timer)
@@ -377,7 +379,7 @@ static void note_shortage(struct ax_pool *pool, size_t more)
 
 static bool ask(struct ax_pool *pool)
 {
-    struct ax_child *child;
+    struct ax_worker_handle *worker;
     uint32_t slots = is_shared(pool) ? (uint32_t)pool->limit : 1;
     bool is_grouped = pool->groups != NULL && pool->groups->exist;
     struct ax_group *group =
@@ -386,12 +388,12 @@ static bool ask(struct ax_pool *pool)
 
     if (is_grouped && group == NULL)
         return false; /* ax_pool_grouped() goes on */
-    code = ax_child_ask(&child, pool->loop, pool->nursery, slots, group, &child_events, pool);
+    code = ax_worker_handle_ask(&worker, pool->loop, pool->zygote, slots, group, &worker_events, pool);
     if (code < 0 && group != NULL)
         ax_groups_end(pool->groups, group);
     if (code == 0) {
-        child->generation = pool->generation;
-        enlist(pool, child, AX_POOL_ORDERED);
+        worker->generation = pool->generation;
+        enlist(pool, worker, AX_POOL_ORDERED);
         pool->count++;
     } else if (code != -EAGAIN && code != -EPIPE) {
         cannot_start_worker(pool, strerror(-code));
@@ -405,22 +407,22 @@ static void watch_silence(struct ax_pool *pool);
  * Since when a worker that was asked for is waited for. The zygote forks one after the other, so each that comes shows that
  * it is not stuck, however long a busy machine takes for all of them.
  */
-static uint64_t silent_since(const struct ax_pool *pool, const struct ax_child *child)
+static uint64_t silent_since(const struct ax_pool *pool, const struct ax_worker_handle *worker)
 {
-    uint64_t sign = child->pid != 0 ? child->started_at : pool->forked_at;
+    uint64_t sign = worker->pid != 0 ? worker->started_at : pool->forked_at;
 
-    return sign > child->asked_at ? sign : child->asked_at;
+    return sign > worker->asked_at ? sign : worker->asked_at;
 }
 
-static void end_if_silent(struct ax_pool *pool, struct ax_child *child)
+static void end_if_silent(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
-    if (child->was_killed || silent_since(pool, child) + SILENCE_MS > uv_now(pool->loop))
+    if (worker->was_killed || silent_since(pool, worker) + SILENCE_MS > uv_now(pool->loop))
         return;
-    if (child->pid == 0 && is_current(pool, child) && pool->nursery != NULL && !pool->nursery->was_dismissed) {
-        ax_log(AX_LOG_WARNING, "the zygote, process %ld, does not answer, and is killed", (long)pool->nursery->pid);
-        ax_nursery_kill(pool->nursery);
+    if (worker->pid == 0 && is_current(pool, worker) && pool->zygote != NULL && !pool->zygote->was_dismissed) {
+        ax_log(AX_LOG_WARNING, "the zygote, process %ld, does not answer, and is killed", (long)pool->zygote->pid);
+        ax_zygote_handle_kill(pool->zygote);
     }
-    ax_child_kill(child);
+    ax_worker_handle_kill(worker);
 }
 
 /*
@@ -437,16 +439,16 @@ static void on_silence(uv_timer_t *timer)
 }
 
 /* The oldest request that is not answered; NULL: there is none. */
-static const struct ax_child *oldest_request(const struct ax_pool *pool)
+static const struct ax_worker_handle *oldest_request(const struct ax_pool *pool)
 {
-    const struct ax_child *outdated = pool->lists[AX_POOL_OUTDATED].first; /* older than those that are not */
+    const struct ax_worker_handle *outdated = pool->lists[AX_POOL_OUTDATED].first; /* older than those that are not */
 
     return outdated != NULL ? outdated : pool->lists[AX_POOL_ORDERED].first;
 }
 
 static void watch_silence(struct ax_pool *pool)
 {
-    const struct ax_child *oldest = oldest_request(pool);
+    const struct ax_worker_handle *oldest = oldest_request(pool);
     uint64_t now = uv_now(pool->loop);
     uint64_t due = oldest != NULL ? silent_since(pool, oldest) + SILENCE_MS : 0;
 
@@ -456,7 +458,7 @@ static void watch_silence(struct ax_pool *pool)
         uv_timer_start(&pool->silence_timer, on_silence, due > now ? due - now : SILENCE_MS, 0);
 }
 
-static int start_nursery(struct ax_pool *pool, struct ax_nursery **nursery, const struct ax_texts *arguments);
+static int start_zygote(struct ax_pool *pool, struct ax_zygote_handle **zygote, const struct ax_string_list *arguments);
 
 /* Gets what is missing, as far as that is possible now. */
 static void fill(struct ax_pool *pool)
@@ -465,14 +467,14 @@ static void fill(struct ax_pool *pool)
 
     if (pool->state != AX_POOL_RUNNING || uv_is_active((uv_handle_t *)&pool->retry_timer))
         return;
-    if (pool->nursery == NULL) {
-        int code = start_nursery(pool, &pool->nursery, &pool->arguments);
+    if (pool->zygote == NULL) {
+        int code = start_zygote(pool, &pool->zygote, &pool->arguments);
 
         if (code < 0)
             cannot_start_worker(pool, strerror(-code));
         return;
     }
-    more = pool->nursery->is_ready ? missing(pool) : 0;
+    more = pool->zygote->is_ready ? missing(pool) : 0;
     while (more > 0 && pool->lists[AX_POOL_ORDERED].count + pool->lists[AX_POOL_OUTDATED].count < STARTING_MAX &&
            ask(pool))
         more--;
@@ -503,37 +505,37 @@ void ax_pool_grouped(struct ax_pool *pool)
 /* ---- zygotes ---- */
 
 /* There is another zygote now. */
-static void outdate(struct ax_pool *pool, struct ax_child *child)
+static void outdate(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
-    update_role(pool, child);
-    if (is_left_over(pool, child))
-        retire(pool, child);
+    update_role(pool, worker);
+    if (is_left_over(pool, worker))
+        retire(pool, worker);
 }
 
-static void replace_nursery(struct ax_pool *pool)
+static void replace_zygote(struct ax_pool *pool)
 {
-    struct ax_nursery *old = pool->nursery;
-    struct ax_texts arguments = pool->arguments;
+    struct ax_zygote_handle *old = pool->zygote;
+    struct ax_string_list arguments = pool->arguments;
 
-    pool->nursery = pool->reload;
+    pool->zygote = pool->reload;
     pool->reload = NULL;
     pool->arguments = pool->reload_arguments;
-    pool->reload_arguments = (struct ax_texts){0};
+    pool->reload_arguments = (struct ax_string_list){0};
     pool->options = pool->reload_options;
     pool->generation++;
-    ax_texts_fini(&arguments);
+    ax_string_list_fini(&arguments);
     if (old != NULL)
-        ax_nursery_kill(old);
+        ax_zygote_handle_kill(old);
     for_all(pool, outdate);
     pool->events->reloaded(pool, true);
 }
 
-static void on_nursery_ready(struct ax_nursery *nursery)
+static void on_zygote_ready(struct ax_zygote_handle *zygote)
 {
-    struct ax_pool *pool = nursery->owner;
+    struct ax_pool *pool = zygote->owner;
 
-    if (nursery == pool->reload)
-        replace_nursery(pool);
+    if (zygote == pool->reload)
+        replace_zygote(pool);
     if (pool->state == AX_POOL_STARTING) {
         pool->state = AX_POOL_RUNNING;
         pool->events->started(pool);
@@ -541,24 +543,24 @@ static void on_nursery_ready(struct ax_nursery *nursery)
     fill(pool);
 }
 
-static void on_nursery_pong(struct ax_nursery *nursery)
+static void on_zygote_pong(struct ax_zygote_handle *zygote)
 {
-    struct ax_pool *pool = nursery->owner;
+    struct ax_pool *pool = zygote->owner;
 
-    if (nursery == pool->nursery)
+    if (zygote == pool->zygote)
         pool->events->pong(pool);
 }
 
 static void end_reload(struct ax_pool *pool)
 {
     pool->reload = NULL;
-    ax_texts_fini(&pool->reload_arguments);
+    ax_string_list_fini(&pool->reload_arguments);
     if (pool->state == AX_POOL_RUNNING)
         pool->events->reloaded(pool, false);
 }
 
 /* At once, if the one that died was of some use: else its successor may be of none, either. */
-static void replace_dead_nursery(struct ax_pool *pool, bool was_ready)
+static void replace_dead_zygote(struct ax_pool *pool, bool was_ready)
 {
     if (!was_ready || pool->failures > 0) {
         try_later(pool);
@@ -568,33 +570,33 @@ static void replace_dead_nursery(struct ax_pool *pool, bool was_ready)
     fill(pool);
 }
 
-static void on_nursery_died(struct ax_nursery *nursery, const char *how)
+static void on_zygote_died(struct ax_zygote_handle *zygote, const char *how)
 {
-    struct ax_pool *pool = nursery->owner;
-    bool was_current = nursery == pool->nursery;
+    struct ax_pool *pool = zygote->owner;
+    bool was_current = zygote == pool->zygote;
 
-    if (pool->state != AX_POOL_STOPPING && (was_current || nursery == pool->reload) && !nursery->has_explained)
+    if (pool->state != AX_POOL_STOPPING && (was_current || zygote == pool->reload) && !zygote->has_explained)
         ax_log(pool->state == AX_POOL_STARTING ? AX_LOG_ERROR : AX_LOG_WARNING, "the zygote, process %ld, %s",
-               (long)nursery->pid, how);
-    if (nursery == pool->reload) {
+               (long)zygote->pid, how);
+    if (zygote == pool->reload) {
         end_reload(pool);
         finish_if_empty(pool);
         return;
     }
     if (!was_current)
         return;
-    pool->nursery = NULL;
+    pool->zygote = NULL;
     if (pool->state == AX_POOL_STARTING)
         pool->events->failed(pool);
     else
-        replace_dead_nursery(pool, nursery->is_ready);
+        replace_dead_zygote(pool, zygote->is_ready);
     finish_if_empty(pool);
 }
 
-static int start_nursery(struct ax_pool *pool, struct ax_nursery **nursery, const struct ax_texts *arguments)
+static int start_zygote(struct ax_pool *pool, struct ax_zygote_handle **zygote, const struct ax_string_list *arguments)
 {
-    static const struct ax_nursery_events events = {
-        .ready = on_nursery_ready, .pong = on_nursery_pong, .died = on_nursery_died};
+    static const struct ax_zygote_handle_events events = {
+        .ready = on_zygote_ready, .pong = on_zygote_pong, .died = on_zygote_died};
     char **environment = NULL;
     int code;
 
@@ -603,18 +605,19 @@ static int start_nursery(struct ax_pool *pool, struct ax_nursery **nursery, cons
         if (environment == NULL)
             return -ENOMEM;
     }
-    code = ax_nursery_start(nursery, pool->loop, arguments, environment != NULL ? environment : environ, &events, pool);
+    code = ax_zygote_handle_start(zygote, pool->loop, arguments, environment != NULL ? environment : environ, &events,
+                                  pool);
     free(environment);
     return code;
 }
 
-static int make_arguments(const struct ax_options *options, struct ax_texts *arguments)
+static int make_arguments(const struct ax_options *options, struct ax_string_list *arguments)
 {
     struct ax_options zygote = *options; /* borrows its texts */
 
     zygote.role = AX_PROCESS_ZYGOTE;
     zygote.control_fd = AX_PROCESS_CONTROL_FD;
-    if (ax_texts_add(arguments, "acrossd") < 0)
+    if (ax_string_list_add(arguments, "acrossd") < 0)
         return -1;
     return ax_options_to_arguments(&zygote, AX_OPTION_WORKER, arguments);
 }
@@ -624,13 +627,13 @@ void ax_pool_reload(struct ax_pool *pool, const struct ax_options *options)
     int code;
 
     if (pool->reload != NULL) /* a reload of a reload: the newest counts */
-        ax_nursery_kill(pool->reload);
+        ax_zygote_handle_kill(pool->reload);
     pool->reload = NULL;
-    ax_texts_fini(&pool->reload_arguments);
+    ax_string_list_fini(&pool->reload_arguments);
     pool->reload_options = options;
     code = make_arguments(options, &pool->reload_arguments) < 0
                ? -ENOMEM
-               : start_nursery(pool, &pool->reload, &pool->reload_arguments);
+               : start_zygote(pool, &pool->reload, &pool->reload_arguments);
     if (code < 0) {
         ax_log(AX_LOG_ERROR, "cannot start a zygote: %s", strerror(-code));
         end_reload(pool);
@@ -639,8 +642,8 @@ void ax_pool_reload(struct ax_pool *pool, const struct ax_options *options)
 
 void ax_pool_ping(struct ax_pool *pool)
 {
-    if (pool->nursery != NULL && pool->nursery->is_ready)
-        ax_nursery_ping(pool->nursery);
+    if (pool->zygote != NULL && pool->zygote->is_ready)
+        ax_zygote_handle_ping(pool->zygote);
 }
 
 /* ---- what is left behind ---- */
@@ -648,36 +651,36 @@ void ax_pool_ping(struct ax_pool *pool)
 static bool is_ours(void *arg, pid_t pid)
 {
     const struct ax_pool *pool = arg;
-    const struct ax_child *child;
+    const struct ax_worker_handle *worker;
 
-    if ((pool->nursery != NULL && pool->nursery->pid == pid) || (pool->reload != NULL && pool->reload->pid == pid))
+    if ((pool->zygote != NULL && pool->zygote->pid == pid) || (pool->reload != NULL && pool->reload->pid == pid))
         return true;
-    child = ax_pids_find(&pool->keepers, pid);
-    return child != NULL && !child->was_killed;
+    worker = ax_pids_find(&pool->keepers, pid);
+    return worker != NULL && !worker->was_killed;
 }
 
 static void sweep(struct ax_pool *pool)
 {
-    uv_timer_stop(&pool->sweep_timer);
+    uv_timer_stop(&pool->orphans_timer);
     pool->swept_at = uv_now(pool->loop);
-    ax_tree_sweep(is_ours, pool);
+    ax_tree_kill_orphans(is_ours, pool);
 }
 
-static void on_sweep_timer(uv_timer_t *timer)
+static void on_orphans_timer(uv_timer_t *timer)
 {
     sweep(timer->data);
 }
 
 /* Now, or when some time has passed since the last one. */
-static void sweep_soon(struct ax_pool *pool)
+static void kill_orphans_soon(struct ax_pool *pool)
 {
     uint64_t due = pool->swept_at + SWEEP_MS;
     uint64_t now = uv_now(pool->loop);
 
     if (now >= due)
         sweep(pool);
-    else if (!uv_is_active((uv_handle_t *)&pool->sweep_timer))
-        uv_timer_start(&pool->sweep_timer, on_sweep_timer, due - now, 0);
+    else if (!uv_is_active((uv_handle_t *)&pool->orphans_timer))
+        uv_timer_start(&pool->orphans_timer, on_orphans_timer, due - now, 0);
 }
 
 /* A zygote; a keeper, once its zygote has ended; or something that was left behind, and may have left more behind. */
@@ -689,9 +692,9 @@ static void on_sigchld(uv_signal_t *handle, int number)
 
     (void)number;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        if (!ax_nursery_bury(pool->nursery, pid, status))
-            ax_nursery_bury(pool->reload, pid, status);
-    sweep_soon(pool);
+        if (!ax_zygote_handle_reap(pool->zygote, pid, status))
+            ax_zygote_handle_reap(pool->reload, pid, status);
+    kill_orphans_soon(pool);
     finish_if_empty(pool);
 }
 
@@ -706,9 +709,9 @@ int ax_pool_init(struct ax_pool *pool, uv_loop_t *loop, const struct ax_options 
     uv_timer_init(loop, &pool->silence_timer);
     uv_timer_init(loop, &pool->stop_timer);
     uv_timer_init(loop, &pool->demand_timer);
-    uv_timer_init(loop, &pool->sweep_timer);
+    uv_timer_init(loop, &pool->orphans_timer);
     pool->retry_timer.data = pool->silence_timer.data = pool->stop_timer.data = pool->demand_timer.data =
-        pool->sweep_timer.data = pool->sigchld.data = pool;
+        pool->orphans_timer.data = pool->sigchld.data = pool;
     if (make_arguments(options, &pool->arguments) < 0)
         return -ENOMEM;
     int code = uv_signal_init(loop, &pool->sigchld);
@@ -718,7 +721,7 @@ int ax_pool_init(struct ax_pool *pool, uv_loop_t *loop, const struct ax_options 
 
 void ax_pool_start(struct ax_pool *pool)
 {
-    int code = start_nursery(pool, &pool->nursery, &pool->arguments);
+    int code = start_zygote(pool, &pool->zygote, &pool->arguments);
 
     if (code == 0)
         return;
@@ -728,23 +731,23 @@ void ax_pool_start(struct ax_pool *pool)
 
 static void on_kill_overdue(uv_timer_t *timer);
 
-static void kill_child(struct ax_pool *pool, struct ax_child *child)
+static void kill_worker(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
     (void)pool;
-    ax_child_kill(child);
+    ax_worker_handle_kill(worker);
 }
 
 void ax_pool_kill(struct ax_pool *pool)
 {
-    for_all(pool, kill_child);
+    for_all(pool, kill_worker);
     if (pool->state == AX_POOL_STOPPING)
         uv_timer_start(&pool->stop_timer, on_kill_overdue, KILL_MS, 0);
 }
 
-static void give_up_child(struct ax_pool *pool, struct ax_child *child)
+static void give_up_worker(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
     (void)pool;
-    ax_child_give_up(child);
+    ax_worker_handle_give_up(worker);
 }
 
 static void on_kill_overdue(uv_timer_t *timer)
@@ -753,7 +756,7 @@ static void on_kill_overdue(uv_timer_t *timer)
 
     ax_log(AX_LOG_WARNING, "processes that were killed are still there");
     pool->state = AX_POOL_EMPTY;
-    for_all(pool, give_up_child);
+    for_all(pool, give_up_worker);
     pool->events->empty(pool);
 }
 
@@ -769,8 +772,8 @@ static void on_stop_overdue(uv_timer_t *timer)
 
 static void finish_if_empty(struct ax_pool *pool)
 {
-    if (pool->state != AX_POOL_STOPPING || pool->nursery != NULL || pool->reload != NULL || pool->count > 0 ||
-        ax_tree_sweep(is_ours, pool) > 0)
+    if (pool->state != AX_POOL_STOPPING || pool->zygote != NULL || pool->reload != NULL || pool->count > 0 ||
+        ax_tree_kill_orphans(is_ours, pool) > 0)
         return;
     pool->state = AX_POOL_EMPTY;
     pool->events->empty(pool);
@@ -782,16 +785,16 @@ void ax_pool_stop(struct ax_pool *pool, uint32_t grace_ms, const char *reason)
     uv_timer_stop(&pool->retry_timer);
     uv_timer_stop(&pool->silence_timer);
     uv_timer_stop(&pool->demand_timer);
-    if (pool->nursery != NULL)
-        ax_nursery_kill(pool->nursery);
+    if (pool->zygote != NULL)
+        ax_zygote_handle_kill(pool->zygote);
     if (pool->reload != NULL)
-        ax_nursery_kill(pool->reload);
+        ax_zygote_handle_kill(pool->reload);
     for (int role = 0; role < AX_POOL_ROLES; role++)
-        for (struct ax_child *child = pool->lists[role].first; child != NULL; child = child->next) {
-            if (child->given == 0)
-                ax_child_kill(child);
+        for (struct ax_worker_handle *worker = pool->lists[role].first; worker != NULL; worker = worker->next) {
+            if (worker->given == 0)
+                ax_worker_handle_kill(worker);
             else
-                ax_child_stop(child, grace_ms, reason);
+                ax_worker_handle_stop(worker, grace_ms, reason);
         }
     uv_timer_start(&pool->stop_timer, on_stop_overdue, (uint64_t)grace_ms + AX_ENDING_MS, 0);
     finish_if_empty(pool);
@@ -803,13 +806,13 @@ void ax_pool_close(struct ax_pool *pool)
     uv_close((uv_handle_t *)&pool->silence_timer, NULL);
     uv_close((uv_handle_t *)&pool->stop_timer, NULL);
     uv_close((uv_handle_t *)&pool->demand_timer, NULL);
-    uv_close((uv_handle_t *)&pool->sweep_timer, NULL);
+    uv_close((uv_handle_t *)&pool->orphans_timer, NULL);
     uv_close((uv_handle_t *)&pool->sigchld, NULL);
 }
 
 void ax_pool_free_memory(struct ax_pool *pool)
 {
-    ax_texts_fini(&pool->arguments);
-    ax_texts_fini(&pool->reload_arguments);
+    ax_string_list_fini(&pool->arguments);
+    ax_string_list_fini(&pool->reload_arguments);
     ax_pids_fini(&pool->keepers);
 }

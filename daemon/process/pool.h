@@ -8,8 +8,8 @@
  *
  * Used in the supervisor's only thread, which hears of events by the functions of struct ax_pool_events.
  */
-#ifndef AX_DAEMON_POOL_H
-#define AX_DAEMON_POOL_H
+#ifndef AX_DAEMON_PROCESS_POOL_H
+#define AX_DAEMON_PROCESS_POOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,10 +36,10 @@ struct ax_pool_events {
     /* ax_pool_give() may find a worker now. */
     void (*room)(struct ax_pool *pool);
     /* A connection has ended; reason NULL: in order. */
-    void (*ended)(struct ax_pool *pool, struct ax_child *child, uint64_t id, const char *reason);
+    void (*ended)(struct ax_pool *pool, struct ax_worker_handle *worker, uint64_t id, const char *reason);
     /* A worker is dead, and so are connections that it had touched; `reason` is a sentence for the log and for peers.
      * Returns how many these were. */
-    size_t (*lost)(struct ax_pool *pool, struct ax_child *child, const char *reason);
+    size_t (*lost)(struct ax_pool *pool, struct ax_worker_handle *worker, const char *reason);
     /* The zygote answered ax_pool_ping(). */
     void (*pong)(struct ax_pool *pool);
     /* A reload is done, or has failed and changed nothing. */
@@ -67,8 +67,8 @@ enum ax_pool_role {
 
 /* Those first who came into it first. */
 struct ax_pool_list {
-    struct ax_child *first;
-    struct ax_child *last;
+    struct ax_worker_handle *first;
+    struct ax_worker_handle *last;
     size_t count;
 };
 
@@ -80,14 +80,14 @@ struct ax_pool {
     void *owner;
     /* borrowed: control groups of workers; NULL: there are none. Set after ax_pool_init() */
     struct ax_groups *groups;
-    size_t limit;               /* connections at a time; bounds the workers, too */
-    size_t waiting;             /* connections that wait for a worker */
-    struct ax_texts arguments;  /* of the present zygote and its successors */
-    struct ax_nursery *nursery; /* the zygote that forks; NULL: there is none at present */
-    struct ax_nursery *reload;  /* the one of a reload, until it is ready; or NULL */
-    struct ax_texts reload_arguments;
+    size_t limit;                    /* connections at a time; bounds the workers, too */
+    size_t waiting;                  /* connections that wait for a worker */
+    struct ax_string_list arguments; /* of the present zygote and its successors */
+    struct ax_zygote_handle *zygote; /* the zygote that forks; NULL: there is none at present */
+    struct ax_zygote_handle *reload; /* the one of a reload, until it is ready; or NULL */
+    struct ax_string_list reload_arguments;
     const struct ax_options *reload_options;  /* borrowed */
-    uint32_t generation;                      /* of `nursery`; counts reloads */
+    uint32_t generation;                      /* of `zygote`; counts reloads */
     struct ax_pool_list lists[AX_POOL_ROLES]; /* of workers that are not gone */
     size_t count;                             /* in all lists */
     struct ax_pids keepers;                   /* their keepers, as far as they have been forked */
@@ -99,10 +99,10 @@ struct ax_pool {
     uv_timer_t retry_timer;                   /* after a failure */
     uv_timer_t silence_timer;                 /* while workers are being forked */
     uv_timer_t stop_timer;
-    uv_timer_t demand_timer; /* extra_spares > 0 */
-    uv_timer_t sweep_timer;  /* it is soon time for a sweep */
-    uint64_t swept_at;       /* on the loop's clock */
-    uint64_t forked_at;      /* the same: when the zygote last gave us a worker; 0: not yet */
+    uv_timer_t demand_timer;  /* extra_spares > 0 */
+    uv_timer_t orphans_timer; /* it is soon time for a sweep */
+    uint64_t swept_at;        /* on the loop's clock */
+    uint64_t forked_at;       /* the same: when the zygote last gave us a worker; 0: not yet */
     uv_signal_t sigchld;
 };
 
@@ -126,7 +126,7 @@ void ax_pool_demand(struct ax_pool *pool, size_t waiting);
 bool ax_pool_has_open(const struct ax_pool *pool);
 
 /* Hands a client to a worker. NULL: none can take it now; *code is 0, or an errno when it is the client's fault. */
-struct ax_child *ax_pool_give(struct ax_pool *pool, struct ax_client *client, uint32_t handshake_ms, int *code);
+struct ax_worker_handle *ax_pool_give(struct ax_pool *pool, struct ax_client *client, uint32_t handshake_ms, int *code);
 
 /* Starts a reload with these options, borrowed for ever if it is done. Ends in events->reloaded. */
 void ax_pool_reload(struct ax_pool *pool, const struct ax_options *options);
@@ -134,8 +134,8 @@ void ax_pool_reload(struct ax_pool *pool, const struct ax_options *options);
 void ax_pool_ping(struct ax_pool *pool);
 
 /* The first worker of all lists, and the one after another; NULL: there is none. */
-const struct ax_child *ax_pool_first(const struct ax_pool *pool);
-const struct ax_child *ax_pool_next(const struct ax_pool *pool, const struct ax_child *child);
+const struct ax_worker_handle *ax_pool_first(const struct ax_pool *pool);
+const struct ax_worker_handle *ax_pool_next(const struct ax_pool *pool, const struct ax_worker_handle *worker);
 
 /* Running calls get a grace period, then all processes end. Ends in events->empty. */
 void ax_pool_stop(struct ax_pool *pool, uint32_t grace_ms, const char *reason);

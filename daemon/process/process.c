@@ -95,7 +95,7 @@ static int place_fds(int control_fd)
     return 0;
 }
 
-static void run_child(const struct ax_texts *arguments, char *const *environment, int control_fd)
+static void run_child(const struct ax_string_list *arguments, char *const *environment, int control_fd)
 {
     ax_process_reset_signals();
     setsid();
@@ -125,7 +125,7 @@ static pid_t fork_quietly(void)
     return pid;
 }
 
-pid_t ax_process_start(const struct ax_texts *arguments, char *const *environment, int control_fd, int *pidfd)
+pid_t ax_process_start(const struct ax_string_list *arguments, char *const *environment, int control_fd, int *pidfd)
 {
     pid_t pid = fork_quietly();
 

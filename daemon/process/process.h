@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Starting a process of acrossd from another one, and what each does first. */
-#ifndef AX_DAEMON_PROCESS_H
-#define AX_DAEMON_PROCESS_H
+#ifndef AX_DAEMON_PROCESS_PROCESS_H
+#define AX_DAEMON_PROCESS_PROCESS_H
 
 #include <sys/types.h>
 
@@ -19,7 +19,7 @@ unsigned ax_process_raise_file_limit(void);
  * terminal's Ctrl-C does not reach it, and has default signal dispositions and an empty signal mask. The child's process id, or a negative errno. *pidfd is a descriptor of it, close-on-exec;
  * kill and wait by it.
  */
-pid_t ax_process_start(const struct ax_texts *arguments, char *const *environment, int control_fd, int *pidfd);
+pid_t ax_process_start(const struct ax_string_list *arguments, char *const *environment, int control_fd, int *pidfd);
 
 #define AX_PROCESS_CONTROL_FD 3
 

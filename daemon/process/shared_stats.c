@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static size_t board_size(uint32_t slots)
+static size_t stats_size(uint32_t slots)
 {
-    return sizeof(struct ax_board) + slots * sizeof(ax_wire_state);
+    return sizeof(struct ax_shared_stats) + slots * sizeof(ax_wire_state);
 }
 
-static struct ax_board *map(int fd, size_t size)
+static struct ax_shared_stats *map(int fd, size_t size)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
@@ -23,10 +23,10 @@ static struct ax_board *map(int fd, size_t size)
  * Sealed, so that nobody can make it smaller under the other side's feet. What the system may lack is shared memory:
  * then a touch would be a SIGBUS, so it is had before.
  */
-struct ax_board *ax_board_new(uint32_t slots, int *fd)
+struct ax_shared_stats *ax_shared_stats_new(uint32_t slots, int *fd)
 {
-    size_t size = board_size(slots);
-    struct ax_board *board = NULL;
+    size_t size = stats_size(slots);
+    struct ax_shared_stats *stats = NULL;
     int error;
 
     *fd = memfd_create("acrossd-board", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -34,10 +34,10 @@ struct ax_board *ax_board_new(uint32_t slots, int *fd)
         return NULL;
     error = posix_fallocate(*fd, 0, (off_t)size);
     if (error == 0 && fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-        board = map(*fd, size);
+        stats = map(*fd, size);
     else if (error == 0)
         error = errno;
-    if (board == NULL) {
+    if (stats == NULL) {
         int code = error != 0 ? error : errno;
 
         close(*fd);
@@ -45,11 +45,11 @@ struct ax_board *ax_board_new(uint32_t slots, int *fd)
         errno = code;
         return NULL;
     }
-    board->slots = slots;
-    return board;
+    stats->slots = slots;
+    return stats;
 }
 
-struct ax_board *ax_board_map(int fd)
+struct ax_shared_stats *ax_shared_stats_map(int fd)
 {
     struct stat status;
 
@@ -58,7 +58,7 @@ struct ax_board *ax_board_map(int fd)
     return map(fd, (size_t)status.st_size);
 }
 
-void ax_board_free(struct ax_board *board, uint32_t slots)
+void ax_shared_stats_free(struct ax_shared_stats *stats, uint32_t slots)
 {
-    munmap(board, board_size(slots));
+    munmap(stats, stats_size(slots));
 }

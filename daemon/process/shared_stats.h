@@ -7,26 +7,26 @@
  * request; each side maps it. User code in a worker can write to it, too: what stands there is only ever shown, or
  * compared.
  */
-#ifndef AX_DAEMON_BOARD_H
-#define AX_DAEMON_BOARD_H
+#ifndef AX_DAEMON_PROCESS_SHARED_STATS_H
+#define AX_DAEMON_PROCESS_SHARED_STATS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include "embed/tally.h"
 
-struct ax_board {
-    struct ax_tally tally;
+struct ax_shared_stats {
+    struct ax_call_stats calls;
     uint32_t slots;        /* set by the supervisor */
     ax_wire_state wires[]; /* one for each connection */
 };
 
 /* A new board. Returns it, mapped; *fd is a descriptor for the worker. NULL, with errno. */
-struct ax_board *ax_board_new(uint32_t slots, int *fd);
+struct ax_shared_stats *ax_shared_stats_new(uint32_t slots, int *fd);
 
 /* The board behind a descriptor, mapped, or NULL with errno. The descriptor stays the caller's. */
-struct ax_board *ax_board_map(int fd);
+struct ax_shared_stats *ax_shared_stats_map(int fd);
 
-void ax_board_free(struct ax_board *board, uint32_t slots);
+void ax_shared_stats_free(struct ax_shared_stats *stats, uint32_t slots);
 
 #endif

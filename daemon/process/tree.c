@@ -22,14 +22,14 @@ static FILE *open_children(void)
 }
 
 /* Returns whether it was alive. */
-static bool end_child(pid_t pid)
+static bool end_worker(pid_t pid)
 {
     if (waitpid(pid, NULL, WNOHANG) == pid)
         return false;
     return kill(pid, SIGKILL) == 0;
 }
 
-int ax_tree_sweep(bool (*spare)(void *arg, pid_t pid), void *arg)
+int ax_tree_kill_orphans(bool (*spare)(void *arg, pid_t pid), void *arg)
 {
     FILE *children = open_children();
     int killed = 0;
@@ -38,13 +38,13 @@ int ax_tree_sweep(bool (*spare)(void *arg, pid_t pid), void *arg)
     if (children == NULL)
         return -1;
     while (fscanf(children, "%ld", &pid) == 1)
-        if ((spare == NULL || !spare(arg, (pid_t)pid)) && end_child((pid_t)pid))
+        if ((spare == NULL || !spare(arg, (pid_t)pid)) && end_worker((pid_t)pid))
             killed++;
     fclose(children);
     return killed;
 }
 
-bool ax_tree_bury(pid_t pid, int *how)
+bool ax_tree_reap(pid_t pid, int *how)
 {
     bool was_there = false;
     pid_t dead;
@@ -61,6 +61,6 @@ bool ax_tree_bury(pid_t pid, int *how)
 void ax_tree_end(void)
 {
     /* A list that changes while it is read may lack a child, but each death is waited for and leads to a new list. */
-    while (ax_tree_sweep(NULL, NULL) >= 0 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR))
+    while (ax_tree_kill_orphans(NULL, NULL) >= 0 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR))
         continue;
 }

@@ -15,21 +15,21 @@
 
 static void take_message(void *arg, const struct ax_control *message, struct ax_control_fds *fds)
 {
-    struct ax_nursery *nursery = arg;
+    struct ax_zygote_handle *zygote = arg;
 
     (void)fds;
     switch (message->type) {
     case AX_CONTROL_READY:
-        if (nursery->is_ready)
+        if (zygote->is_ready)
             break;
-        nursery->is_ready = true;
-        nursery->events->ready(nursery);
+        zygote->is_ready = true;
+        zygote->events->ready(zygote);
         break;
     case AX_CONTROL_PONG:
-        nursery->events->pong(nursery);
+        zygote->events->pong(zygote);
         break;
     case AX_CONTROL_FAILED: /* its process ends by itself */
-        nursery->has_explained = true;
+        zygote->has_explained = true;
         break;
     default:
         break;
@@ -38,144 +38,144 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
 
 static void on_control(uv_poll_t *poll, int status, int events)
 {
-    struct ax_nursery *nursery = poll->data;
+    struct ax_zygote_handle *zygote = poll->data;
 
     (void)events;
-    if (status == 0 && ax_control_take_all(nursery->control_fd, take_message, nursery))
+    if (status == 0 && ax_control_take_all(zygote->control_fd, take_message, zygote))
         return;
     /* It is ending, which its exit will tell; or a preloaded module has closed its socket, and it is of no use. */
     uv_poll_stop(poll);
-    ax_nursery_kill(nursery);
+    ax_zygote_handle_kill(zygote);
 }
 
-int ax_nursery_fork(struct ax_nursery *nursery, int control_fd, int board_fd, bool has_group)
+int ax_zygote_handle_fork(struct ax_zygote_handle *zygote, int control_fd, int stats_fd, bool has_group)
 {
     const struct ax_control message = {.type = AX_CONTROL_FORK, .value = has_group};
-    const struct ax_control_fds fds = {{control_fd, board_fd}};
+    const struct ax_control_fds fds = {{control_fd, stats_fd}};
 
-    return ax_control_send(nursery->control_fd, &message, &fds);
+    return ax_control_send(zygote->control_fd, &message, &fds);
 }
 
-void ax_nursery_ping(struct ax_nursery *nursery)
+void ax_zygote_handle_ping(struct ax_zygote_handle *zygote)
 {
     const struct ax_control message = {.type = AX_CONTROL_PING};
 
-    ax_control_send(nursery->control_fd, &message, NULL);
+    ax_control_send(zygote->control_fd, &message, NULL);
 }
 
-void ax_nursery_kill(struct ax_nursery *nursery)
+void ax_zygote_handle_kill(struct ax_zygote_handle *zygote)
 {
-    nursery->was_dismissed = true;
-    ax_process_signal(nursery->pidfd, SIGKILL);
+    zygote->was_dismissed = true;
+    ax_process_signal(zygote->pidfd, SIGKILL);
 }
 
 /* ---- its end ---- */
 
-bool ax_nursery_bury(struct ax_nursery *nursery, pid_t pid, int status)
+bool ax_zygote_handle_reap(struct ax_zygote_handle *zygote, pid_t pid, int status)
 {
-    if (nursery == NULL || nursery->is_buried || nursery->pid != pid)
+    if (zygote == NULL || zygote->is_reaped || zygote->pid != pid)
         return false;
-    nursery->is_buried = true;
-    nursery->status = status;
+    zygote->is_reaped = true;
+    zygote->status = status;
     return true;
 }
 
 static void on_closed(uv_handle_t *handle)
 {
-    struct ax_nursery *nursery = handle->data;
+    struct ax_zygote_handle *zygote = handle->data;
 
-    if (--nursery->open_handles == 0)
-        free(nursery);
+    if (--zygote->open_handles == 0)
+        free(zygote);
 }
 
 static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
 {
-    struct ax_nursery *nursery = poll->data;
-    char how[AX_SENTENCE_SIZE] = "is gone";
+    struct ax_zygote_handle *zygote = poll->data;
+    char how[AX_ERROR_TEXT_SIZE] = "is gone";
 
     (void)poll_status;
     (void)events;
-    uv_poll_stop(&nursery->control_poll);
-    ax_control_take_all(nursery->control_fd, take_message, nursery); /* what it said last */
+    uv_poll_stop(&zygote->control_poll);
+    ax_control_take_all(zygote->control_fd, take_message, zygote); /* what it said last */
     /* A debugger may have it first. */
-    if (!nursery->is_buried && waitpid(nursery->pid, &nursery->status, WNOHANG) == nursery->pid)
-        nursery->is_buried = true;
-    if (nursery->is_buried)
-        ax_process_describe_end(nursery->status, how, sizeof how);
-    uv_close((uv_handle_t *)&nursery->exit_poll, on_closed);
-    uv_close((uv_handle_t *)&nursery->control_poll, on_closed);
-    close(nursery->pidfd);
-    close(nursery->control_fd);
-    nursery->events->died(nursery, how);
+    if (!zygote->is_reaped && waitpid(zygote->pid, &zygote->status, WNOHANG) == zygote->pid)
+        zygote->is_reaped = true;
+    if (zygote->is_reaped)
+        ax_process_describe_end(zygote->status, how, sizeof how);
+    uv_close((uv_handle_t *)&zygote->exit_poll, on_closed);
+    uv_close((uv_handle_t *)&zygote->control_poll, on_closed);
+    close(zygote->pidfd);
+    close(zygote->control_fd);
+    zygote->events->died(zygote, how);
 }
 
 /* ---- its start ---- */
 
 /* Starts to watch; on an error the process is nobody's, and has to go. */
-static int watch(struct ax_nursery *nursery, uv_loop_t *loop)
+static int watch(struct ax_zygote_handle *zygote, uv_loop_t *loop)
 {
-    int code = uv_poll_init(loop, &nursery->exit_poll, nursery->pidfd);
+    int code = uv_poll_init(loop, &zygote->exit_poll, zygote->pidfd);
 
-    nursery->exit_poll.data = nursery;
-    nursery->control_poll.data = nursery;
+    zygote->exit_poll.data = zygote;
+    zygote->control_poll.data = zygote;
     if (code == 0) {
-        nursery->open_handles++;
-        code = uv_poll_init(loop, &nursery->control_poll, nursery->control_fd);
+        zygote->open_handles++;
+        code = uv_poll_init(loop, &zygote->control_poll, zygote->control_fd);
     }
     if (code == 0) {
-        nursery->open_handles++;
-        code = uv_poll_start(&nursery->exit_poll, UV_READABLE, on_exit_readable);
+        zygote->open_handles++;
+        code = uv_poll_start(&zygote->exit_poll, UV_READABLE, on_exit_readable);
     }
     if (code == 0)
-        code = uv_poll_start(&nursery->control_poll, UV_READABLE, on_control);
+        code = uv_poll_start(&zygote->control_poll, UV_READABLE, on_control);
     return code;
 }
 
-static void abandon(struct ax_nursery *nursery)
+static void abandon(struct ax_zygote_handle *zygote)
 {
-    ax_nursery_kill(nursery); /* it is buried with what else has ended */
-    close(nursery->pidfd);
-    close(nursery->control_fd);
-    if (nursery->open_handles == 0) {
-        free(nursery);
+    ax_zygote_handle_kill(zygote); /* it is buried with what else has ended */
+    close(zygote->pidfd);
+    close(zygote->control_fd);
+    if (zygote->open_handles == 0) {
+        free(zygote);
         return;
     }
-    if (nursery->open_handles == 2)
-        uv_close((uv_handle_t *)&nursery->control_poll, on_closed);
-    uv_close((uv_handle_t *)&nursery->exit_poll, on_closed);
+    if (zygote->open_handles == 2)
+        uv_close((uv_handle_t *)&zygote->control_poll, on_closed);
+    uv_close((uv_handle_t *)&zygote->exit_poll, on_closed);
 }
 
-int ax_nursery_start(struct ax_nursery **result, uv_loop_t *loop, const struct ax_texts *arguments,
-                     char *const *environment, const struct ax_nursery_events *events, void *owner)
+int ax_zygote_handle_start(struct ax_zygote_handle **result, uv_loop_t *loop, const struct ax_string_list *arguments,
+                           char *const *environment, const struct ax_zygote_handle_events *events, void *owner)
 {
-    struct ax_nursery *nursery = calloc(1, sizeof *nursery);
+    struct ax_zygote_handle *zygote = calloc(1, sizeof *zygote);
     int pair[2];
     int code;
 
-    if (nursery == NULL)
+    if (zygote == NULL)
         return -ENOMEM;
     code = ax_control_pair(pair);
     if (code < 0) {
-        free(nursery);
+        free(zygote);
         return code;
     }
-    nursery->events = events;
-    nursery->owner = owner;
-    nursery->started_at = uv_now(loop);
-    nursery->control_fd = pair[0];
-    nursery->pid = ax_process_start(arguments, environment, pair[1], &nursery->pidfd);
+    zygote->events = events;
+    zygote->owner = owner;
+    zygote->started_at = uv_now(loop);
+    zygote->control_fd = pair[0];
+    zygote->pid = ax_process_start(arguments, environment, pair[1], &zygote->pidfd);
     close(pair[1]);
-    if (nursery->pid < 0) {
-        code = nursery->pid;
+    if (zygote->pid < 0) {
+        code = zygote->pid;
         close(pair[0]);
-        free(nursery);
+        free(zygote);
         return code;
     }
-    code = watch(nursery, loop);
+    code = watch(zygote, loop);
     if (code < 0) {
-        abandon(nursery);
+        abandon(zygote);
         return code;
     }
-    *result = nursery;
+    *result = zygote;
     return 0;
 }

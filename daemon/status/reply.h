@@ -2,8 +2,8 @@
 /*
  * Sends a text to a peer as fast as it reads, and closes the connection. Used in the loop's thread.
  */
-#ifndef AX_DAEMON_REPLY_H
-#define AX_DAEMON_REPLY_H
+#ifndef AX_DAEMON_STATUS_REPLY_H
+#define AX_DAEMON_STATUS_REPLY_H
 
 #include <stdbool.h>
 #include <stddef.h>

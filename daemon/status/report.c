@@ -23,13 +23,14 @@ struct ax_report_memory {
 struct ax_report_memory *ax_report_memory_new(const struct ax_pool *pool)
 {
     struct ax_report_memory *memory = calloc(1, sizeof *memory);
-    const struct ax_child *child = ax_pool_first(pool);
+    const struct ax_worker_handle *worker = ax_pool_first(pool);
 
-    for (; memory != NULL && child != NULL && memory->count < AX_STATUS_ROWS_MAX; child = ax_pool_next(pool, child)) {
-        if (child->pid <= 0)
+    for (; memory != NULL && worker != NULL && memory->count < AX_STATUS_ROWS_MAX;
+         worker = ax_pool_next(pool, worker)) {
+        if (worker->pid <= 0)
             continue;
-        memory->figures[memory->count].pid = child->pid;
-        if (ax_pids_add(&memory->index, child->pid, &memory->figures[memory->count].bytes) < 0)
+        memory->figures[memory->count].pid = worker->pid;
+        if (ax_pids_add(&memory->index, worker->pid, &memory->figures[memory->count].bytes) < 0)
             break;
         memory->count++;
     }
@@ -91,16 +92,16 @@ static int add_addresses(struct report *report, const struct ax_acceptor *accept
     return 0;
 }
 
-static const char *state_of(const struct ax_child *child)
+static const char *state_of(const struct ax_worker_handle *worker)
 {
-    switch (child->state) {
-    case AX_CHILD_STARTING:
+    switch (worker->state) {
+    case AX_WORKER_STARTING:
         return "starting";
-    case AX_CHILD_READY:
-        return child->given == 0 ? "spare" : "serving";
-    case AX_CHILD_STOPPING:
-        return child->connections > 0 ? "stopping" : "finishing";
-    case AX_CHILD_DEAD:
+    case AX_WORKER_READY:
+        return worker->given == 0 ? "spare" : "serving";
+    case AX_WORKER_STOPPING:
+        return worker->connections > 0 ? "stopping" : "finishing";
+    case AX_WORKER_DEAD:
         return "dead";
     }
     return "unknown";
@@ -114,23 +115,23 @@ static int add_workers(struct report *report, const struct ax_report_source *sou
     report->workers = calloc(AX_STATUS_ROWS_MAX, sizeof *report->workers);
     if (report->workers == NULL)
         return -1;
-    for (const struct ax_child *child = ax_pool_first(source->pool); child != NULL;
-         child = ax_pool_next(source->pool, child)) {
-        const struct ax_tally *tally = &child->board->tally;
+    for (const struct ax_worker_handle *worker = ax_pool_first(source->pool); worker != NULL;
+         worker = ax_pool_next(source->pool, worker)) {
+        const struct ax_call_stats *calls = &worker->stats->calls;
 
-        status->calls_running += tally->calls_running;
-        if (child->state != AX_CHILD_DEAD)
-            status->calls_done += tally->calls_done;
+        status->calls_running += calls->calls_running;
+        if (worker->state != AX_WORKER_DEAD)
+            status->calls_done += calls->calls_done;
         if (count++ >= AX_STATUS_ROWS_MAX)
             continue;
         report->workers[count - 1] = (struct ax_status_worker){
-            .pid = child->pid,
-            .state = state_of(child),
-            .age_ms = source->now - child->asked_at,
-            .memory = memory_of(source->memory, child->pid),
-            .connections = child->connections,
-            .calls_running = tally->calls_running,
-            .calls_done = tally->calls_done,
+            .pid = worker->pid,
+            .state = state_of(worker),
+            .age_ms = source->now - worker->asked_at,
+            .memory = memory_of(source->memory, worker->pid),
+            .connections = worker->connections,
+            .calls_running = calls->calls_running,
+            .calls_done = calls->calls_done,
         };
     }
     status->workers = report->workers;
@@ -157,7 +158,7 @@ static int add_connections(struct report *report, const struct ax_report_source 
                 .peer = client->peer,
                 .state = states[state],
                 .age_ms = source->now - client->since,
-                .worker = client->child != NULL ? client->child->pid : 0,
+                .worker = client->worker != NULL ? client->worker->pid : 0,
             };
         }
     status->connection_rows = report->connections;
@@ -172,7 +173,7 @@ static int add_connections(struct report *report, const struct ax_report_source 
 
 static void add_facts(struct report *report, const struct ax_report_source *source)
 {
-    const struct ax_nursery *nursery = source->pool->nursery;
+    const struct ax_zygote_handle *zygote = source->pool->zygote;
     const struct ax_groups *groups = source->pool->groups;
     struct ax_status *status = &report->status;
     struct timespec now;
@@ -194,9 +195,9 @@ static void add_facts(struct report *report, const struct ax_report_source *sour
     status->has_groups = groups != NULL && groups->exist;
     status->calls_done = source->calls_done;
     status->log_lines_lost = ax_log_lost();
-    if (nursery != NULL) {
-        status->zygote = nursery->pid;
-        status->zygote_age_ms = source->now - nursery->started_at;
+    if (zygote != NULL) {
+        status->zygote = zygote->pid;
+        status->zygote_age_ms = source->now - zygote->started_at;
     }
 }
 

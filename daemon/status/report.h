@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a supervisor tells of itself: gathers what status.h formats. Asks no worker, so none can keep it waiting. */
-#ifndef AX_DAEMON_REPORT_H
-#define AX_DAEMON_REPORT_H
+#ifndef AX_DAEMON_STATUS_REPORT_H
+#define AX_DAEMON_STATUS_REPORT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -8,8 +8,8 @@
  *
  * Used in the loop's thread.
  */
-#ifndef AX_DAEMON_REPORTER_H
-#define AX_DAEMON_REPORTER_H
+#ifndef AX_DAEMON_STATUS_REPORTER_H
+#define AX_DAEMON_STATUS_REPORTER_H
 
 #include <stdbool.h>
 #include <stddef.h>

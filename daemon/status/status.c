@@ -33,11 +33,11 @@ int ax_status_request_decode(enum ax_status_format *format, const unsigned char 
                              size_t reason_size)
 {
     if (!ax_status_is_request(in, AX_SUPERBLOCK_SIZE))
-        return ax_sentence(reason, reason_size, "Invalid magic: 0x%x", ax_get_u32(in));
+        return ax_error_format(reason, reason_size, "Invalid magic: 0x%x", ax_get_u32(in));
     if (in[VERSION_AT] != AX_STATUS_REQUEST_VERSION)
-        return ax_sentence(reason, reason_size, "Unknown version of a request for the status: %u", in[VERSION_AT]);
+        return ax_error_format(reason, reason_size, "Unknown version of a request for the status: %u", in[VERSION_AT]);
     if (in[FORMAT_AT] != AX_STATUS_TEXT && in[FORMAT_AT] != AX_STATUS_JSON)
-        return ax_sentence(reason, reason_size, "Unknown format of the status: %u", in[FORMAT_AT]);
+        return ax_error_format(reason, reason_size, "Unknown format of the status: %u", in[FORMAT_AT]);
     *format = (enum ax_status_format)in[FORMAT_AT];
     return 0;
 }

@@ -7,8 +7,8 @@
  *
  * Functions of their arguments but for ax_status_memory(), so they may be called in any thread.
  */
-#ifndef AX_DAEMON_STATUS_H
-#define AX_DAEMON_STATUS_H
+#ifndef AX_DAEMON_STATUS_STATUS_H
+#define AX_DAEMON_STATUS_STATUS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -100,7 +100,7 @@ struct ax_status {
         bool memory_by_group;   /* for a worker with all its processes; else for each of them */
         uint64_t worker_tasks;
     } limits;
-    bool has_groups; /* each worker has a control group */
+    bool has_groups;        /* each worker has a control group */
     uint64_t calls_running; /* in all workers */
     uint64_t calls_done;    /* since the start, by workers that are gone, too */
     uint64_t log_lines_lost;

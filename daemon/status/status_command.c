@@ -53,8 +53,8 @@ static int parse_timeout(uint32_t *timeout_ms, const char *text, char *error, si
     double seconds = strtod(text, &end);
 
     if (end == text || *end != '\0' || !isfinite(seconds) || seconds < 0.001 || seconds > TIMEOUT_MAX_S)
-        return ax_sentence(error, size, "--timeout takes a number of seconds, 0.001 to %.0f, not \"%s\"", TIMEOUT_MAX_S,
-                           text);
+        return ax_error_format(error, size, "--timeout takes a number of seconds, 0.001 to %.0f, not \"%s\"",
+                               TIMEOUT_MAX_S, text);
     *timeout_ms = (uint32_t)(seconds * 1000);
     return 0;
 }
@@ -73,13 +73,13 @@ static int parse_word(struct arguments *arguments, int *index, int argc, char **
     else if ((value = value_of("--secret-file", index, argc, argv)) != NULL)
         arguments->secret_file = value;
     else if (strcmp(word, "--timeout") == 0)
-        return ax_sentence(error, size, "--timeout needs a value: write --timeout SECONDS");
+        return ax_error_format(error, size, "--timeout needs a value: write --timeout SECONDS");
     else if (strcmp(word, "--secret-file") == 0)
-        return ax_sentence(error, size, "--secret-file needs a value: write --secret-file FILE");
+        return ax_error_format(error, size, "--secret-file needs a value: write --secret-file FILE");
     else if (word[0] == '-')
-        return ax_sentence(error, size, "status has no option %s: write " USAGE, word);
+        return ax_error_format(error, size, "status has no option %s: write " USAGE, word);
     else if (arguments->address != NULL)
-        return ax_sentence(error, size, "status asks one address, and %s is a second one", word);
+        return ax_error_format(error, size, "status asks one address, and %s is a second one", word);
     else
         arguments->address = word;
     return 0;
@@ -93,7 +93,7 @@ static int parse(struct arguments *arguments, int argc, char **argv, char *error
         if (parse_word(arguments, &i, argc, argv, error, size) < 0)
             return -1;
     if (arguments->address == NULL && !arguments->help)
-        return ax_sentence(error, size, "status needs the address to ask: write " USAGE);
+        return ax_error_format(error, size, "status needs the address to ask: write " USAGE);
     return 0;
 }
 
@@ -104,12 +104,13 @@ static int parse_address(struct ax_address *address, const struct arguments *arg
     if (ax_address_parse(address, text, error, size) < 0)
         return -1;
     if (address->kind == AX_ADDRESS_TLS)
-        return ax_sentence(error, size,
-                           "status does not speak TLS: have acrossd listen on a unix socket as well, and ask that");
+        return ax_error_format(error, size,
+                               "status does not speak TLS: have acrossd listen on a unix socket as well, and ask that");
     if (address->kind == AX_ADDRESS_TCP && address->port == 0)
-        return ax_sentence(error, size, "%s names no port: write the one that acrossd says it listens on", text);
+        return ax_error_format(error, size, "%s names no port: write the one that acrossd says it listens on", text);
     if (address->kind != AX_ADDRESS_TCP && arguments->secret_file != NULL)
-        return ax_sentence(error, size, "--secret-file is for tcp:HOST:PORT, and %s asks for none: leave it out", text);
+        return ax_error_format(error, size, "--secret-file is for tcp:HOST:PORT, and %s asks for none: leave it out",
+                               text);
     return 0;
 }
 
@@ -183,20 +184,21 @@ static int connect_to_any(const struct ax_address *address, const char *text, ui
             return code;
     }
     if (means_too_late(-code))
-        return ax_sentence(error, size, "nobody answers at %s in time", text);
+        return ax_error_format(error, size, "nobody answers at %s in time", text);
     if (code == -ECONNREFUSED || code == -ENOENT)
-        return ax_sentence(error, size, "nobody listens on %s", text);
-    return ax_sentence(error, size, "cannot connect to %s: %s", text, strerror(-code));
+        return ax_error_format(error, size, "nobody listens on %s", text);
+    return ax_error_format(error, size, "cannot connect to %s: %s", text, strerror(-code));
 }
 
 /* ---- asking ---- */
 
 static int no_answer(const char *text, char *error, size_t size)
 {
-    return ax_sentence(error, size,
-                       "%s gave no status: it is no acrossd, one of an older version, or does not allow this user to "
-                       "connect",
-                       text);
+    return ax_error_format(
+        error, size,
+        "%s gave no status: it is no acrossd, one of an older version, or does not allow this user to "
+        "connect",
+        text);
 }
 
 /* 0, or a negative errno. */
@@ -321,14 +323,14 @@ static int prove(int fd, const struct ax_secret *secret, const char *text, uint6
     int code = ask_for_challenge(fd, &nonces, deadline);
 
     if (code == -EPROTO || code == -ECONNRESET)
-        return ax_sentence(error, size, "%s asks for no secret: leave --secret-file out", text);
+        return ax_error_format(error, size, "%s asks for no secret: leave --secret-file out", text);
     if (code == 0)
         code = exchange_proofs(fd, secret, &nonces, deadline);
     if (code == -EACCES)
-        return ax_sentence(error, size, "%s has another secret", text);
+        return ax_error_format(error, size, "%s has another secret", text);
     if (code < 0 && means_too_late(-code))
-        return ax_sentence(error, size, "%s did not answer in time", text);
-    return code < 0 ? ax_sentence(error, size, "%s broke off the exchange that proves the secret", text) : 0;
+        return ax_error_format(error, size, "%s did not answer in time", text);
+    return code < 0 ? ax_error_format(error, size, "%s broke off the exchange that proves the secret", text) : 0;
 }
 
 /* ---- the answer ---- */
@@ -349,11 +351,11 @@ static int check_answer(const struct ax_buffer *answer, enum ax_status_format fo
     bool is_json = format == AX_STATUS_JSON;
 
     if (ax_exchange_is_begun(answer->data, answer->size))
-        return ax_sentence(error, size, "%s demands a shared secret: write --secret-file FILE", text);
+        return ax_error_format(error, size, "%s demands a shared secret: write --secret-file FILE", text);
     if (!starts_with(answer, is_json ? AX_STATUS_JSON_START : AX_STATUS_TEXT_START))
         return no_answer(text, error, size);
     if (!ends_with(answer, is_json ? "}\n" : "\n"))
-        return ax_sentence(error, size, "the answer from %s is cut short", text);
+        return ax_error_format(error, size, "the answer from %s is cut short", text);
     return 0;
 }
 
@@ -366,8 +368,8 @@ static int ask(int fd, struct ax_writer *answer, const struct arguments *argumen
     if (code == 0)
         code = read_answer(fd, answer, deadline);
     if (code < 0 && means_too_late(-code))
-        return ax_sentence(error, size, "%s did not answer within %g s", arguments->address,
-                           arguments->timeout_ms / 1000.0);
+        return ax_error_format(error, size, "%s did not answer within %g s", arguments->address,
+                               arguments->timeout_ms / 1000.0);
     return code < 0 ? no_answer(arguments->address, error, size)
                     : check_answer(&answer->text, arguments->format, arguments->address, error, size);
 }
@@ -376,7 +378,7 @@ static int print_answer(const struct ax_buffer *answer, char *error, size_t size
 {
     if (fwrite(answer->data, 1, answer->size, stdout) == answer->size && fflush(stdout) == 0)
         return 0;
-    return ax_sentence(error, size, "cannot write to standard output: %s", strerror(errno));
+    return ax_error_format(error, size, "cannot write to standard output: %s", strerror(errno));
 }
 
 /* ---- the command ---- */
@@ -442,7 +444,7 @@ static int print_help(char *error, size_t size)
 int ax_status_command(int argc, char **argv)
 {
     struct arguments arguments;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     int status = 2;
 
     signal(SIGPIPE, SIG_IGN);

@@ -5,8 +5,8 @@
  * Called by main() instead of everything else; needs no log and no loop. It waits for the answer, at most as long as
  * `--timeout` says.
  */
-#ifndef AX_DAEMON_STATUS_COMMAND_H
-#define AX_DAEMON_STATUS_COMMAND_H
+#ifndef AX_DAEMON_STATUS_STATUS_COMMAND_H
+#define AX_DAEMON_STATUS_STATUS_COMMAND_H
 
 #define AX_STATUS_COMMAND "status" /* what argv[1] is */
 

@@ -104,9 +104,9 @@ static void write_limits(struct ax_writer *writer, const struct ax_status *statu
     ax_writer_print(writer, ", \"worker_memory_bytes\": ");
     write_number_or_null(writer, status->limits.worker_memory);
     ax_writer_print(writer, ", \"worker_memory_scope\": %s, \"worker_tasks\": ",
-                    status->limits.worker_memory == 0     ? "null"
-                    : status->limits.memory_by_group ? "\"worker\""
-                                                         : "\"process\"");
+                    status->limits.worker_memory == 0 ? "null"
+                    : status->limits.memory_by_group  ? "\"worker\""
+                                                      : "\"process\"");
     write_number_or_null(writer, status->limits.worker_tasks);
     ax_writer_print(writer, "},\n \"worker_groups\": %s", status->has_groups ? "true" : "false");
 }

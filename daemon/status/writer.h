@@ -5,8 +5,8 @@
  * A failure latches: what is written after it is ignored, so that only the end has to be looked at. Used by one thread
  * at a time.
  */
-#ifndef AX_DAEMON_WRITER_H
-#define AX_DAEMON_WRITER_H
+#ifndef AX_DAEMON_STATUS_WRITER_H
+#define AX_DAEMON_STATUS_WRITER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The orderly end of a process that serves connections. */
-#ifndef AX_DAEMON_DRAIN_H
-#define AX_DAEMON_DRAIN_H
+#ifndef AX_DAEMON_WORKER_DRAIN_H
+#define AX_DAEMON_WORKER_DRAIN_H
 
 #include <stdbool.h>
 #include <stdint.h>

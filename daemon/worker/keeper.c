@@ -61,7 +61,7 @@ void ax_keeper_explain(int control_fd, int error)
 {
     struct ax_control message = {.type = AX_CONTROL_FAILED};
 
-    ax_control_set_sentence(&message, strerror(error));
+    ax_control_set_reason(&message, strerror(error));
     ax_control_send(control_fd, &message, NULL);
 }
 
@@ -79,7 +79,7 @@ _Noreturn static void keep(const struct keeper *keeper)
     for (;;) {
         poll(items, 2, -1);
         (void)!read(keeper->child_fd, &ignored, sizeof ignored);
-        if (ax_tree_bury(keeper->worker, &status)) {
+        if (ax_tree_reap(keeper->worker, &status)) {
             tell_died(keeper, status);
             break;
         }
@@ -120,7 +120,7 @@ static void begin_worker(pid_t keeper)
         enter_group(group_socket);
 }
 
-_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int board_fd, bool has_group)
+_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int stats_fd, bool has_group)
 {
     struct keeper keeper = {.control_fd = control_fd};
 
@@ -140,9 +140,9 @@ _Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, i
     }
     if (keeper.worker == 0) {
         close(keeper.child_fd);
-        ax_worker_run(options, control_fd, board_fd);
+        ax_worker_run(options, control_fd, stats_fd);
     }
-    close(board_fd);
+    close(stats_fd);
     tell_started(&keeper);
     keep(&keeper);
 }

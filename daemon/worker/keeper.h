@@ -6,8 +6,8 @@
  * subreaper. When the worker has died, the keeper tells the supervisor how, and kills the rest. When the supervisor has
  * died, it kills them all. It runs none of the user's code, and sleeps otherwise.
  */
-#ifndef AX_DAEMON_KEEPER_H
-#define AX_DAEMON_KEEPER_H
+#ifndef AX_DAEMON_WORKER_KEEPER_H
+#define AX_DAEMON_WORKER_KEEPER_H
 
 #include <stdbool.h>
 
@@ -17,7 +17,7 @@
  * Turns the calling process, just forked by the zygote, into a keeper: forks the worker, and keeps it. `control_fd` is
  * shared with the worker, `board_fd` is for it, and so is the GROUP that is in the socket if there is one.
  */
-_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int board_fd, bool has_group);
+_Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int stats_fd, bool has_group);
 
 /* Tells the supervisor on the socket of a worker that could not be made, why: an errno. */
 void ax_keeper_explain(int control_fd, int error);

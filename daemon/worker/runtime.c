@@ -20,7 +20,7 @@ int ax_runtime_start(const struct ax_options *options, int control_fd, void (*ou
 {
     static struct ax_interpreter interpreter; /* the host borrows its paths for as long as the process lives */
     struct ax_host_config config;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     enum ax_interpreter_result result;
     int code;
 

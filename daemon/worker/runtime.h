@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The start of a process with an interpreter: a zygote, or the one process of --stdio. */
-#ifndef AX_DAEMON_RUNTIME_H
-#define AX_DAEMON_RUNTIME_H
+#ifndef AX_DAEMON_WORKER_RUNTIME_H
+#define AX_DAEMON_WORKER_RUNTIME_H
 
 #include "daemon/config/options.h"
 

@@ -40,8 +40,8 @@ struct served {
 struct worker {
     const struct ax_options *options; /* borrowed */
     int control_fd;
-    struct ax_board *board; /* mapped as long as the process lives */
-    int wake_fd;            /* an eventfd: there are reports */
+    struct ax_shared_stats *stats; /* mapped as long as the process lives */
+    int wake_fd;                   /* an eventfd: there are reports */
     /* Reports for the supervisor, oldest first. Threads of the engine add to them, the main thread sends them. */
     pthread_mutex_t lock;
     struct served *first; /* guarded by lock */
@@ -108,7 +108,7 @@ static bool send_report(struct worker *worker, uint64_t id, const char *reason)
     struct ax_control message = {.type = AX_CONTROL_ENDED, .connection = id};
 
     if (reason != NULL)
-        ax_control_set_sentence(&message, reason);
+        ax_control_set_reason(&message, reason);
     if (ax_control_is_full(ax_control_send(worker->control_fd, &message, NULL)))
         return false;
     worker->has_reported = true;
@@ -145,19 +145,19 @@ static int become_user(struct worker *worker, const struct ax_control *message, 
     int code = -1;
 
     if (worker->has_user)
-        ax_sentence(reason, size, "This worker is somebody else's already");
+        ax_error_format(reason, size, "This worker is somebody else's already");
     else
         code = ax_login_as_peer(worker->options, fd, reason, size);
     worker->has_user = true;
     if (code < 0)
-        ax_farewell_refuse(fd, message->text, message->size, reason);
+        ax_goodbye_refuse(fd, message->text, message->size, reason);
     return code;
 }
 
 static void serve(struct worker *worker, const struct ax_control *message, struct ax_control_fds *fds)
 {
     struct served *served = calloc(1, sizeof *served);
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     int code = -EMFILE; /* a descriptor that does not arrive was one too many for this process */
 
     if (served == NULL) {
@@ -180,7 +180,7 @@ static void serve(struct worker *worker, const struct ax_control *message, struc
             .received = message->text,
             .size = message->size,
             .handshake_ms = message->value,
-            .wire = &worker->board->wires[message->slot],
+            .wire = &worker->stats->wires[message->slot],
             .ended = on_ended,
             .arg = served,
         });
@@ -270,7 +270,7 @@ void ax_worker_out_of_memory(void)
 {
     struct ax_control message = {.type = AX_CONTROL_DYING};
 
-    ax_control_set_sentence(&message, "ran out of the memory that --worker-memory allows");
+    ax_control_set_reason(&message, "ran out of the memory that --worker-memory allows");
     if (getpid() == dying_pid)
         ax_control_send(dying_fd, &message, NULL);
     _exit(1);
@@ -284,20 +284,20 @@ static int tell_ready(const struct worker *worker)
     return ax_control_send(worker->control_fd, &message, NULL);
 }
 
-_Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, int board_fd)
+_Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, int stats_fd)
 {
     struct worker worker = {.options = options, .control_fd = control_fd, .lock = PTHREAD_MUTEX_INITIALIZER};
 
     become_ordinary(options);
-    worker.board = ax_board_map(board_fd);
+    worker.stats = ax_shared_stats_map(stats_fd);
     worker.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (worker.board != NULL)
-        ax_host_set_tally(&worker.board->tally);
-    if (worker.board == NULL || worker.wake_fd < 0 || ax_host_warm_up() < 0) {
+    if (worker.stats != NULL)
+        ax_host_set_stats(&worker.stats->calls);
+    if (worker.stats == NULL || worker.wake_fd < 0 || ax_host_warm_up() < 0) {
         ax_keeper_explain(control_fd, errno);
         _exit(1);
     }
-    close(board_fd);
+    close(stats_fd);
     ax_host_keep_private(control_fd);
     ax_host_keep_private(worker.wake_fd);
     dying_fd = control_fd;

@@ -6,13 +6,13 @@
  * Its main thread waits for messages on the control socket and never needs the GIL, so that a worker takes
  * connections and stops in time while every call is stuck. Its keeper kills what it leaves behind.
  */
-#ifndef AX_DAEMON_WORKER_H
-#define AX_DAEMON_WORKER_H
+#ifndef AX_DAEMON_WORKER_WORKER_H
+#define AX_DAEMON_WORKER_WORKER_H
 
 #include "daemon/config/options.h"
 
 /* Serves, in a process whose interpreter has started, and that has one thread. `board_fd` is its part of a board (board.h). */
-_Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, int board_fd);
+_Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, int stats_fd);
 
 /* A call has run out of memory: tells the supervisor, and ends the process. Any thread of a worker. */
 void ax_worker_out_of_memory(void);

@@ -6,8 +6,8 @@
  * supervisor's requests (control.h). Workers share its memory until they write to it. It dies with its supervisor, and
  * its workers do not die with it.
  */
-#ifndef AX_DAEMON_ZYGOTE_H
-#define AX_DAEMON_ZYGOTE_H
+#ifndef AX_DAEMON_WORKER_ZYGOTE_H
+#define AX_DAEMON_WORKER_ZYGOTE_H
 
 #include "daemon/config/options.h"
 

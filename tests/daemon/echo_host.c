@@ -40,7 +40,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct connection *connections; /* guarded by lock */
 static struct ax_host_counts counts;   /* guarded by lock */
 static int closing[2] = {-1, -1};      /* a pipe that becomes readable when all are to be closed */
-static struct ax_tally *tally;         /* NULL: nobody looks */
+static struct ax_call_stats *calls;    /* NULL: nobody looks */
 static void (*out_of_memory)(void);
 
 int ax_host_init(const struct ax_host_config *config)
@@ -71,9 +71,9 @@ pid_t ax_host_fork(void (*first)(pid_t parent))
     return pid;
 }
 
-void ax_host_set_tally(struct ax_tally *new_tally)
+void ax_host_set_stats(struct ax_call_stats *new_stats)
 {
-    tally = new_tally;
+    calls = new_stats;
 }
 
 void ax_host_keep_private(int fd)
@@ -117,8 +117,8 @@ static void count_call(int change)
 {
     pthread_mutex_lock(&lock);
     counts.calls_running = (uint32_t)((int)counts.calls_running + change);
-    if (tally != NULL)
-        tally->calls_running = counts.calls_running;
+    if (calls != NULL)
+        calls->calls_running = counts.calls_running;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
 }

@@ -34,7 +34,7 @@ static uv_idle_t idle; /* a reload does not keep the loop alive */
 static struct ax_reload reload;
 static unsigned read_count, loaded_count;
 static char secret[100]; /* of the one that was read last; "" for none */
-static char error[AX_SENTENCE_SIZE];
+static char error[AX_ERROR_TEXT_SIZE];
 
 static void on_read(void *owner, struct ax_reloaded *loaded)
 {

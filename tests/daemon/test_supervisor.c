@@ -423,7 +423,7 @@ static void read_children(pid_t pid, char *text, size_t size)
 }
 
 /* A child of a process that has this name; -1: there is none. */
-static long find_child(pid_t parent, const char *wanted)
+static long find_worker(pid_t parent, const char *wanted)
 {
     char children[4096], name[64];
     char *end;
@@ -448,9 +448,9 @@ static long find_child(pid_t parent, const char *wanted)
     }
 }
 
-static long child_of(pid_t parent, const char *name)
+static long worker_of(pid_t parent, const char *name)
 {
-    long pid = find_child(parent, name);
+    long pid = find_worker(parent, name);
 
     if (pid < 0)
         fail_msg("process %ld has no child %s", (long)parent, name);
@@ -459,7 +459,7 @@ static long child_of(pid_t parent, const char *name)
 
 static long zygote_of(pid_t supervisor)
 {
-    return child_of(supervisor, "acrossd-zygote");
+    return worker_of(supervisor, "acrossd-zygote");
 }
 
 static void test_a_zygote_that_dies_is_replaced(void **state)
@@ -815,7 +815,7 @@ static void test_the_second_signal_ends_it_whoever_holds_its_sockets(void **stat
     program_await(&program, "listening on ");
     fd = open_client();
     assert_served(fd, "B");
-    count = take_sockets((pid_t)child_of((pid_t)zygote_of(program.pid), "acrossd-keeper"), copies, COUNT_OF(copies));
+    count = take_sockets((pid_t)worker_of((pid_t)zygote_of(program.pid), "acrossd-keeper"), copies, COUNT_OF(copies));
     if (count == 0)
         skip(); /* this kernel or its settings do not allow it */
     program_signal(&program, SIGTERM);
@@ -892,7 +892,7 @@ static void have_something_swept(pid_t supervisor)
     int fd = open_client();
 
     assert_served(fd, "G");
-    assert_int_equal(kill((pid_t)child_of((pid_t)zygote_of(supervisor), "acrossd-keeper"), SIGKILL), 0);
+    assert_int_equal(kill((pid_t)worker_of((pid_t)zygote_of(supervisor), "acrossd-keeper"), SIGKILL), 0);
     assert_end(fd);
 }
 
@@ -905,7 +905,7 @@ static void test_what_the_process_had_before_is_spared(void **state)
     close(alive[1]);
     program_await(&program, "listening on ");
     close(word[1]);
-    have_something_swept((pid_t)child_of(program.pid, "acrossd_echo"));
+    have_something_swept((pid_t)worker_of(program.pid, "acrossd_echo"));
     stop_daemon();
     assert_alive(true);
     close(over[1]);
@@ -980,10 +980,10 @@ static void test_what_process_1_adopts_is_spared(void **state)
     program_prepare = become_process_1;
     START("--spare-workers=0", NULL);
     program_await(&program, "listening on ");
-    process_1 = (pid_t)child_of(program.pid, "acrossd-init");
+    process_1 = (pid_t)worker_of(program.pid, "acrossd-init");
     leave_behind_in(process_1);
     close(alive[1]);
-    have_something_swept((pid_t)child_of(process_1, "acrossd_echo"));
+    have_something_swept((pid_t)worker_of(process_1, "acrossd_echo"));
     assert_alive(true);
     assert_int_equal(kill(process_1, SIGTERM), 0);
     assert_int_equal(program_wait(&program), 0);
@@ -1035,7 +1035,7 @@ static void test_spare_workers_follow_demand(void **state)
 }
 
 /* Keepers whose zygote has ended are the supervisor's children. */
-static void test_a_reload_buries_the_keepers_of_the_old_zygote(void **state)
+static void test_a_reload_reaps_the_keepers_of_the_old_zygote(void **state)
 {
     int fd;
     (void)state;
@@ -1044,10 +1044,10 @@ static void test_a_reload_buries_the_keepers_of_the_old_zygote(void **state)
     fd = open_client();
     program_signal(&program, SIGHUP);
     program_await(&program, "reloaded: new connections get new workers\n");
-    while (find_child(program.pid, "acrossd-keeper") < 0)
+    while (find_worker(program.pid, "acrossd-keeper") < 0)
         sched_yield();
     close(fd);
-    while (find_child(program.pid, "acrossd-keeper") >= 0)
+    while (find_worker(program.pid, "acrossd-keeper") >= 0)
         sched_yield();
     fd = open_client();
     assert_served(fd, "new");
@@ -1096,7 +1096,7 @@ int main(void)
         TEST(test_what_the_process_had_before_is_spared),
         TEST(test_what_process_1_adopts_is_spared),
         TEST(test_spare_workers_follow_demand),
-        BOTH(test_a_reload_buries_the_keepers_of_the_old_zygote),
+        BOTH(test_a_reload_reaps_the_keepers_of_the_old_zygote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

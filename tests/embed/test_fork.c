@@ -9,7 +9,7 @@
 
 #include "embed/tally.h"
 
-static struct ax_tally tally;
+static struct ax_call_stats calls;
 static ax_wire_state wire;
 
 /* How a child ended, as waitpid() tells it. */
@@ -104,7 +104,7 @@ static void call_another(struct ax_request *request)
     ax_engine_call_begins(engine);
     ax_engine_call_begins(engine);
     ax_engine_call_ends(engine);
-    _exit(engine->tally == NULL ? 7 : 8);
+    _exit(engine->calls == NULL ? 7 : 8);
 }
 
 static int private_fd;
@@ -143,7 +143,7 @@ static void nothing_that_a_child_does_with_a_connection_waits_or_is_seen_by_the_
 /* Waits until the counts say so. */
 static void wait_for_calls(uint32_t running)
 {
-    while (atomic_load(&tally.calls_running) != running)
+    while (atomic_load(&calls.calls_running) != running)
         sched_yield();
 }
 
@@ -154,13 +154,13 @@ static void a_child_leaves_tally_and_wire_to_its_parent(void **state)
 #endif
     struct pair *pair = *state;
     wait_for_calls(0);
-    uint64_t done = atomic_load(&tally.calls_done);
+    uint64_t done = atomic_load(&calls.calls_done);
     serve_in_child = call_another;
     call(pair);
     assert_int_equal(WEXITSTATUS(child_status), 7);
     wait_for_calls(0);
-    assert_int_equal(atomic_load(&tally.calls_done), done + 1);
-    assert_int_equal(atomic_load(&tally.connections), 2);
+    assert_int_equal(atomic_load(&calls.calls_done), done + 1);
+    assert_int_equal(atomic_load(&calls.connections), 2);
     assert_int_equal(atomic_load(&wire), AX_WIRE_EXPLAINED);
 }
 
@@ -180,7 +180,7 @@ static int set_up_group(void **state)
     private_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     assert_true(private_fd >= 0);
     ax_fork_keep_private(private_fd);
-    ax_engine_set_tally(&tally);
+    ax_engine_set_stats(&calls);
     return 0;
 }
 

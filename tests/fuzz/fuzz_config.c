@@ -41,7 +41,7 @@ static void drop_comments(char *text)
 static void check_again(struct ax_options *layer)
 {
     struct ax_options options, again = {0};
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     size_t size, size_again;
     char *text, *text_again;
 
@@ -65,7 +65,7 @@ static void check_again(struct ax_options *layer)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ax_options layer = {0};
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
     unsigned line;
 
     if (ax_config_read(&layer, "file", (const char *)data, size, error, sizeof error) < 0)

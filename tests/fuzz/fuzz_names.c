@@ -243,7 +243,7 @@ static void allow_one(struct ax_identity *identity)
     if (how % 8 == 5 && text[0] != '\0')
         text[strlen(text) - 1] = '\0';
     if (text[0] != '\0')
-        CHECK(ax_texts_add(&identity->allowed, text) == 0);
+        CHECK(ax_string_list_add(&identity->allowed, text) == 0);
 }
 
 static bool is_same(const char *left, const char *right, bool in_capitals_too)
@@ -274,7 +274,7 @@ static bool is_let_in_by(const struct name *name, const char *allowed)
     return is_same(name->text, allowed, name->kind == AX_TLS_DNS);
 }
 
-static const struct name *find_let_in(const struct ax_texts *allowed)
+static const struct name *find_let_in(const struct ax_string_list *allowed)
 {
     for (size_t i = 0; i < told.count; i++)
         for (size_t j = 0; j < allowed->count; j++)
@@ -306,7 +306,7 @@ static void admit(void)
         allow_one(&identity);
         check_admission(&identity);
     }
-    ax_texts_fini(&identity.allowed);
+    ax_string_list_fini(&identity.allowed);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

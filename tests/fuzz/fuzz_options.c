@@ -38,7 +38,7 @@ static void free_words(struct words *words)
 
 static void check_sentence(const char *error)
 {
-    CHECK(error[0] != '\0' && strlen(error) < AX_SENTENCE_SIZE);
+    CHECK(error[0] != '\0' && strlen(error) < AX_ERROR_TEXT_SIZE);
 }
 
 /*
@@ -61,7 +61,7 @@ int __wrap_open(const char *path, int flags, int mode)
 static void check_address(const char *text)
 {
     struct ax_address address, again;
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
     char written[AX_ADDRESS_TEXT];
 
     if (ax_address_parse(&address, text, error, sizeof error) < 0) {
@@ -91,10 +91,10 @@ static char *print(const struct ax_options *options)
 static void check_arguments(const struct ax_options *options)
 {
     struct ax_options layer = {0}, read;
-    struct ax_texts first = {0}, second = {0};
-    char error[AX_SENTENCE_SIZE];
+    struct ax_string_list first = {0}, second = {0};
+    char error[AX_ERROR_TEXT_SIZE];
 
-    CHECK(ax_texts_add(&first, "acrossd") == 0 && ax_texts_add(&second, "acrossd") == 0);
+    CHECK(ax_string_list_add(&first, "acrossd") == 0 && ax_string_list_add(&second, "acrossd") == 0);
     CHECK(ax_options_to_arguments(options, AX_OPTION_WORKER, &first) == 0);
     CHECK(ax_options_read_arguments(&layer, (int)first.count, first.items, error, sizeof error) == 0);
     ax_options_init(&read);
@@ -103,15 +103,15 @@ static void check_arguments(const struct ax_options *options)
     CHECK(first.count == second.count);
     for (size_t i = 0; i < first.count; i++)
         CHECK(strcmp(first.items[i], second.items[i]) == 0);
-    ax_texts_fini(&first);
-    ax_texts_fini(&second);
+    ax_string_list_fini(&first);
+    ax_string_list_fini(&second);
     ax_options_fini(&read);
 }
 
 static void check_settings(struct words *arguments, struct words *variables)
 {
     struct ax_options options;
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     if (ax_config_load(&options, (int)arguments->count, arguments->items, variables->items, false, error,
                        sizeof error) < 0) {

@@ -173,7 +173,7 @@ static void check_environment(const char *first, const char *second, const char 
 static void take_sockets(void)
 {
     struct ax_inherited inherited;
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
     int result = ax_inherited_take(&inherited, error, sizeof error);
 
     check_environment("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES");

@@ -76,7 +76,7 @@ static void characters_that_terminals_obey_or_hide_become_spaces(void **state)
 {
     (void)state;
     assert_copy("a\xc2\x80\xc2\x85\xc2\x9b\xc2\x9fz", "a    z");                 /* C1 */
-    assert_copy("a\xe2\x80\xa8\xe2\x80\xa9z", "a  z");                         /* separators of lines */
+    assert_copy("a\xe2\x80\xa8\xe2\x80\xa9z", "a  z");                           /* separators of lines */
     assert_copy("a\xe2\x80\xae\xe2\x81\xa6\xe2\x80\x8f\xd8\x9cz", "a    z");     /* direction */
     assert_copy("a\xe2\x80\x8b\xef\xbb\xbf\xc2\xad\xf3\xa0\x80\x81z", "a    z"); /* invisible */
     assert_copy("\xc2\xa1\xe2\x80\xa7\xe2\x80\xaf", "\xc2\xa1\xe2\x80\xa7\xe2\x80\xaf");

@@ -64,8 +64,8 @@ static int take_certificate(SSL_CTX *ssl, const struct ax_tls_text *text, char *
 
     BIO_free(bio);
     if (result < 0)
-        return ax_sentence(error, size, "the file of --tls-cert holds no certificate in PEM that can be used: %s",
-                           ax_openssl_reason());
+        return ax_error_format(error, size, "the file of --tls-cert holds no certificate in PEM that can be used: %s",
+                               ax_openssl_reason());
     return 0;
 }
 
@@ -78,18 +78,20 @@ static int take_key(SSL_CTX *ssl, const struct ax_tls_text *text, char *error, s
 
     BIO_free(bio);
     if (is_locked)
-        result =
-            ax_sentence(error, size,
-                        "the file of --tls-key is locked with a passphrase, which nobody is there to type: write it "
-                        "without one, with openssl pkey, readable for acrossd alone");
+        result = ax_error_format(
+            error, size,
+            "the file of --tls-key is locked with a passphrase, which nobody is there to type: write it "
+            "without one, with openssl pkey, readable for acrossd alone");
     else if (key == NULL)
-        result = ax_sentence(error, size, "the file of --tls-key holds no private key in PEM: %s", ax_openssl_reason());
+        result =
+            ax_error_format(error, size, "the file of --tls-key holds no private key in PEM: %s", ax_openssl_reason());
     else if (X509_check_private_key(SSL_CTX_get0_certificate(ssl), key) != 1)
-        result = ax_sentence(error, size,
-                             "the key in the file of --tls-key does not belong to the certificate in that of "
-                             "--tls-cert");
+        result = ax_error_format(error, size,
+                                 "the key in the file of --tls-key does not belong to the certificate in that of "
+                                 "--tls-cert");
     else if (SSL_CTX_use_PrivateKey(ssl, key) != 1)
-        result = ax_sentence(error, size, "the key in the file of --tls-key cannot be used: %s", ax_openssl_reason());
+        result =
+            ax_error_format(error, size, "the key in the file of --tls-key cannot be used: %s", ax_openssl_reason());
     EVP_PKEY_free(key);
     return result;
 }
@@ -127,9 +129,9 @@ static int take_client_ca(SSL_CTX *ssl, const struct ax_tls_text *text, char *er
     sk_X509_INFO_pop_free(infos, X509_INFO_free);
     BIO_free(bio);
     if (result < 0 || infos == NULL)
-        return ax_sentence(error, size, "the file of --tls-client-ca cannot be used: %s", ax_openssl_reason());
+        return ax_error_format(error, size, "the file of --tls-client-ca cannot be used: %s", ax_openssl_reason());
     if (count == 0)
-        return ax_sentence(error, size, "the file of --tls-client-ca holds no certificate in PEM");
+        return ax_error_format(error, size, "the file of --tls-client-ca holds no certificate in PEM");
     return 0;
 }
 
@@ -156,7 +158,7 @@ static int configure(SSL_CTX *ssl)
                : -1;
 }
 
-struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_texts *texts, char *error, size_t error_size)
+struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_strings *texts, char *error, size_t error_size)
 {
     struct ax_tls_context *context = calloc(1, sizeof *context);
 
@@ -164,7 +166,7 @@ struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_texts *texts, 
     if (context != NULL)
         context->ssl = SSL_CTX_new(TLS_server_method());
     if (context == NULL || context->ssl == NULL || configure(context->ssl) < 0)
-        ax_sentence(error, error_size, "cannot start TLS: %s", ax_openssl_reason());
+        ax_error_format(error, error_size, "cannot start TLS: %s", ax_openssl_reason());
     else if (take_certificate(context->ssl, &texts->certificate, error, error_size) == 0 &&
              take_key(context->ssl, &texts->key, error, error_size) == 0 &&
              take_client_ca(context->ssl, &texts->client_ca, error, error_size) == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A server's certificate, its key, and whose clients it lets in: see struct ax_crypto. */
-#ifndef AX_DAEMON_OPENSSL_CONTEXT_H
-#define AX_DAEMON_OPENSSL_CONTEXT_H
+#ifndef AX_DAEMON_ADMISSION_OPENSSL_CONTEXT_H
+#define AX_DAEMON_ADMISSION_OPENSSL_CONTEXT_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -14,7 +14,7 @@ struct ax_tls_context {
     SSL_CTX *ssl;
 };
 
-struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_texts *texts, char *error, size_t error_size);
+struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_strings *texts, char *error, size_t error_size);
 void ax_openssl_context_free(struct ax_tls_context *context);
 int64_t ax_openssl_context_expiry(const struct ax_tls_context *context);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* HMAC with SHA-256: see struct ax_crypto. */
-#ifndef AX_DAEMON_OPENSSL_HMAC_H
-#define AX_DAEMON_OPENSSL_HMAC_H
+#ifndef AX_DAEMON_ADMISSION_OPENSSL_HMAC_H
+#define AX_DAEMON_ADMISSION_OPENSSL_HMAC_H
 
 #include <stddef.h>
 

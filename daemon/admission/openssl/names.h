@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The names in a certificate: tell_names() of struct ax_tls_methods. */
-#ifndef AX_DAEMON_OPENSSL_NAMES_H
-#define AX_DAEMON_OPENSSL_NAMES_H
+#ifndef AX_DAEMON_ADMISSION_OPENSSL_NAMES_H
+#define AX_DAEMON_ADMISSION_OPENSSL_NAMES_H
 
 #include <openssl/x509.h>
 

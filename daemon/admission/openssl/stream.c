@@ -100,11 +100,11 @@ static void describe_failure(const struct stream *stream, char *reason, size_t s
     int code = errno;
 
     if (verified != X509_V_OK)
-        ax_sentence(reason, size, "The certificate will not do: %s", X509_verify_cert_error_string(verified));
+        ax_error_format(reason, size, "The certificate will not do: %s", X509_verify_cert_error_string(verified));
     else if (ERR_peek_last_error() == 0)
-        ax_sentence(reason, size, "TLS failed: %s", code != 0 ? strerror(code) : "the connection broke");
+        ax_error_format(reason, size, "TLS failed: %s", code != 0 ? strerror(code) : "the connection broke");
     else
-        ax_sentence(reason, size, "TLS failed: %s", ax_openssl_reason());
+        ax_error_format(reason, size, "TLS failed: %s", ax_openssl_reason());
 }
 
 static enum ax_tls_result do_accept(struct ax_tls *tls, char *reason, size_t size)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A struct ax_tls (daemon/admission/tls.h) that OpenSSL makes. */
-#ifndef AX_DAEMON_OPENSSL_STREAM_H
-#define AX_DAEMON_OPENSSL_STREAM_H
+#ifndef AX_DAEMON_ADMISSION_OPENSSL_STREAM_H
+#define AX_DAEMON_ADMISSION_OPENSSL_STREAM_H
 
 #include "daemon/admission/crypto.h"
 

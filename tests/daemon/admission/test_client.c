@@ -146,7 +146,7 @@ static void end(struct ax_client *client, bool is_served)
 }
 
 /* Whoever reaches a socket could fill a disk. */
-static void check_flood(bool are_served, struct ax_quota *quota, const char *first, const char *last)
+static void check_flood(bool are_served, struct ax_rate_limit *rate_limit, const char *first, const char *last)
 {
     static char text[1 << 20];
     char path[] = "/tmp/acrossd-test-client-XXXXXX";
@@ -159,7 +159,7 @@ static void check_flood(bool are_served, struct ax_quota *quota, const char *fir
     ax_log_init(fd, AX_LOG_INFO);
     for (int i = 0; i < 6000; i++)
         end(ax_client_new(&all, "peer", 0), are_served);
-    quota->spent_until = 0; /* time passes */
+    rate_limit->spent_until = 0; /* time passes */
     end(ax_client_new(&all, "peer", 0), are_served);
     ax_log_fini();
     size = pread(fd, text, sizeof text - 1, 0);

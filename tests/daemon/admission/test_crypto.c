@@ -9,7 +9,7 @@
 
 static const struct ax_crypto *load(void)
 {
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
     const struct ax_crypto *crypto = ax_crypto_load(error, sizeof error);
 
     assert_string_equal(error, "");

@@ -6,7 +6,7 @@
 
 static struct ax_secret secret = {.size = 16, .bytes = "0123456789abcdef"};
 static unsigned char reply[AX_EXCHANGE_SIZE];
-static char reason[AX_SENTENCE_SIZE];
+static char reason[AX_ERROR_TEXT_SIZE];
 
 static int load(void **state)
 {

@@ -15,7 +15,7 @@ static int set_up(void **state)
 
 static void check(const struct ax_options *options, bool has_tls, size_t connections, size_t handshakes)
 {
-    struct ax_room room = ax_room_find(options, has_tls);
+    struct ax_fd_budget room = ax_fd_budget_find(options, has_tls);
 
     assert_int_equal(room.connections, connections);
     assert_int_equal(room.handshakes, handshakes);

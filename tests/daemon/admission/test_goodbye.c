@@ -66,7 +66,7 @@ static void test_a_refused_peer_learns_why(void **state)
     (void)state;
 
     open_peer(&peer, AX_FEATURE_REASON, superblock);
-    ax_farewell_refuse(ours, superblock, sizeof superblock, "No place");
+    ax_goodbye_refuse(ours, superblock, sizeof superblock, "No place");
     peer_reads(&peer);
     assert_int_equal(peer.state, AX_STATE_CLOSED);
     assert_string_equal(ax_session_reason(&peer), "No place");
@@ -81,7 +81,7 @@ static void test_a_plain_peer_just_ends(void **state)
     (void)state;
 
     open_peer(&peer, 0, superblock);
-    ax_farewell_refuse(ours, superblock, sizeof superblock, "No place");
+    ax_goodbye_refuse(ours, superblock, sizeof superblock, "No place");
     peer_reads(&peer);
     assert_int_equal(peer.state, AX_STATE_READY);
     ax_session_fini(&peer);
@@ -95,7 +95,7 @@ static void test_a_peer_in_the_middle_of_its_superblock_just_ends(void **state)
     (void)state;
 
     open_peer(&peer, AX_FEATURE_REASON, superblock);
-    ax_farewell_refuse(ours, superblock, 7, "No place");
+    ax_goodbye_refuse(ours, superblock, 7, "No place");
     assert_int_equal(recv(theirs, &byte, 1, 0), 0);
     ax_session_fini(&peer);
 }
@@ -123,7 +123,7 @@ static void test_the_peer_of_a_dead_worker_learns_why(void **state)
     make_ready(&peer);
     memset(reason, 'x', sizeof reason);
     reason[sizeof reason - 1] = '\0'; /* longer than a GOODBYE may be: it is cut */
-    ax_farewell_explain(ours, reason);
+    ax_goodbye_explain(ours, reason);
     peer_reads(&peer);
     assert_int_equal(peer.state, AX_STATE_CLOSED);
     assert_int_equal(strlen(ax_session_reason(&peer)), AX_GOODBYE_REASON_MAX);
@@ -137,7 +137,7 @@ static void test_pipes_carry_it_too(void **state)
     (void)state;
 
     assert_int_equal(pipe2(pair, O_CLOEXEC | O_NONBLOCK), 0);
-    ax_farewell_explain(pair[1], "why");
+    ax_goodbye_explain(pair[1], "why");
     assert_int_equal(read(pair[0], bytes, sizeof bytes), 8 + 1 + 1 + 3);
     assert_memory_equal(bytes + 10, "why", 3);
     close(pair[0]);
@@ -152,7 +152,7 @@ static void test_a_full_stream_goes_without(void **state)
 
     while (send(ours, block, sizeof block, MSG_DONTWAIT) > 0)
         continue;
-    ax_farewell_explain(ours, "why");
+    ax_goodbye_explain(ours, "why");
 }
 
 int main(void)

@@ -19,7 +19,7 @@ enum { MANY = 300 };
 
 static struct {
     enum outcome outcome;
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     int fd;
 } results[MANY + 10];
 
@@ -258,7 +258,7 @@ static void test_knows_whom_a_worker_can_serve(void **state)
         {{0}, "Invalid magic: 0x0"},
         {{0x16, 3, 1, 2}, "Invalid magic: 0x16030102; the peer speaks TLS, which --listen tls:HOST:PORT serves"},
     };
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     (void)state;
 
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -435,7 +435,7 @@ static struct ax_secret secret = {.size = 16, .bytes = "0123456789abcdef"};
 
 static int add_unproved(intptr_t number, const void *bytes, size_t size)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
 
     secret.crypto = ax_crypto_load(error, sizeof error);
     assert_non_null(secret.crypto);

@@ -19,12 +19,12 @@ static bool admits(const char *allowed, const char *const *names, size_t count, 
     bool result;
 
     if (allowed != NULL)
-        assert_int_equal(ax_texts_add(&identity.allowed, allowed), 0);
+        assert_int_equal(ax_string_list_add(&identity.allowed, allowed), 0);
     fake_tls_init(&fake, -1);
     fake.names = names;
     fake.name_count = count;
     result = ax_identity_admits(&identity, &fake.base, name);
-    ax_texts_fini(&identity.allowed);
+    ax_string_list_fini(&identity.allowed);
     return result;
 }
 
@@ -130,7 +130,7 @@ static int remove_files(void **state)
 
 static void check_loads(void)
 {
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
     struct ax_identity *identity = ax_identity_load(&options, error, sizeof error);
 
     assert_string_equal(error, "");
@@ -140,7 +140,7 @@ static void check_loads(void)
 
 static void check_refused(const char *reason)
 {
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     assert_null(ax_identity_load(&options, error, sizeof error));
     assert_contains(error, reason);

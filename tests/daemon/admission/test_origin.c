@@ -95,7 +95,8 @@ static bool find_key(int family, const char *address, const char *peer, struct a
     } name = {.any.sa_family = (sa_family_t)family}, source = name;
     struct ax_origin_key process;
     socklen_t size = family == AF_INET ? sizeof name.in : sizeof name.in6;
-    int listener = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0), client = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int listener = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0),
+        client = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int server;
     bool exists;
 

@@ -64,22 +64,22 @@ static int make_rules(struct ax_peer_rules *rules, const char *user, const char 
 {
     char *users[] = {(char *)user, NULL};
     char *groups[] = {(char *)group, NULL};
-    struct ax_texts user_texts = {users, user != NULL};
-    struct ax_texts group_texts = {groups, group != NULL};
+    struct ax_string_list user_names = {users, user != NULL};
+    struct ax_string_list group_names = {groups, group != NULL};
 
-    return ax_peer_rules_init(rules, &user_texts, &group_texts, error, AX_SENTENCE_SIZE);
+    return ax_peer_rules_init(rules, &user_names, &group_names, error, AX_ERROR_TEXT_SIZE);
 }
 
 /* Whether we may, in the eyes of these rules. `reason` is set when not. */
 static bool may(int fd, const char *user, const char *group, char *reason)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     struct ax_peer_rules rules;
     int code;
 
     if (make_rules(&rules, user, group, error) < 0)
         fail_msg("%s", error);
-    code = ax_peer_check(&rules, fd, reason, AX_SENTENCE_SIZE);
+    code = ax_peer_check(&rules, fd, reason, AX_ERROR_TEXT_SIZE);
     ax_peer_rules_fini(&rules);
     return code == 0;
 }
@@ -94,7 +94,7 @@ static const char *decimal(unsigned long number)
 
 static void test_without_rules_everybody_may(void **state)
 {
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     struct link link;
     int fds[2];
     (void)state;
@@ -110,7 +110,7 @@ static void test_without_rules_everybody_may(void **state)
 
 static void test_a_listed_user_may(void **state)
 {
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     int fds[2];
     (void)state;
 
@@ -123,7 +123,7 @@ static void test_a_listed_user_may(void **state)
 
 static void test_any_other_user_may_not(void **state)
 {
-    char reason[AX_SENTENCE_SIZE], wanted[80];
+    char reason[AX_ERROR_TEXT_SIZE], wanted[80];
     int fds[2];
     (void)state;
 
@@ -140,7 +140,7 @@ static void test_any_other_user_may_not(void **state)
 
 static void test_the_first_group_counts(void **state)
 {
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     int fds[2];
     (void)state;
 
@@ -154,7 +154,7 @@ static void test_the_first_group_counts(void **state)
 static int try_groups(size_t count)
 {
     gid_t groups[1000];
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     int fds[2];
 
     for (size_t i = 0; i < count; i++)
@@ -189,7 +189,7 @@ static void test_all_further_groups_count(void **state)
 /* Connects as this user, whom no rules name. Whether he may. */
 static bool stranger_may(const struct sockaddr_un *address, socklen_t size, uid_t uid)
 {
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     struct link link = {.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     pid_t pid;
     bool is;
@@ -233,7 +233,7 @@ static void test_without_rules_an_abstract_name_is_for_the_own_user(void **state
 
 static void test_over_tcp_nobody_is_known(void **state)
 {
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     struct link link;
     (void)state;
 
@@ -245,7 +245,7 @@ static void test_over_tcp_nobody_is_known(void **state)
 
 static void test_rules_name_only_who_exists(void **state)
 {
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
     struct ax_peer_rules rules;
     (void)state;
 
@@ -361,7 +361,7 @@ static void test_describes_a_tcp_peer_by_its_address(void **state)
 
 static void test_knows_a_peer_by_its_numbers(void **state)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     struct ax_peer peer;
     gid_t groups[256];
     int count = getgroups(256, groups);

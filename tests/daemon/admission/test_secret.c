@@ -10,7 +10,7 @@
 
 static char *folder;
 static char path[128];
-static char error[AX_SENTENCE_SIZE];
+static char error[AX_ERROR_TEXT_SIZE];
 
 static int make(void **state)
 {

@@ -23,7 +23,7 @@ static char certificate[PEM_MAX], key[PEM_MAX], client_ca[2 * PEM_MAX]; /* the l
 
 static int make_all(void **state)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     (void)state;
 
     signal(SIGPIPE, SIG_IGN); /* as in the supervisor */
@@ -51,15 +51,15 @@ static int free_all(void **state)
 
 static struct ax_tls_context *read_context(const char *cert, const char *private_key, const char *ca, char *error)
 {
-    const struct ax_tls_texts texts = {{cert, strlen(cert)}, {private_key, strlen(private_key)}, {ca, strlen(ca)}};
+    const struct ax_tls_strings texts = {{cert, strlen(cert)}, {private_key, strlen(private_key)}, {ca, strlen(ca)}};
 
     error[0] = '\0';
-    return crypto->context_new(&texts, error, AX_SENTENCE_SIZE);
+    return crypto->context_new(&texts, error, AX_ERROR_TEXT_SIZE);
 }
 
 static struct ax_tls_context *make_context(void)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     struct ax_tls_context *context = read_context(certificate, key, client_ca, error);
 
     assert_string_equal(error, "");
@@ -74,7 +74,7 @@ struct pair {
     SSL_CTX *client_context;
     SSL *client;
     struct ax_tls *server;
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
 };
 
 /* A client that trusts the authority, with somebody's certificate, or without one. */
@@ -451,11 +451,13 @@ static void test_tells_names(void **state)
     check_names((struct wish){.name = "alice", .alternatives = "IP:127.0.0.1"}, "");
     check_names((struct wish){.name = "alice", .hidden = "root!.example"}, "");
     check_names((struct wish){.name = "line\nbreak"}, "");
-    check_names((struct wish){.name = "clear\xc2\x9b[J"}, "");             /* C1, which is one code of Latin-1 */
+    check_names((struct wish){.name = "clear\xc2\x9b[J"}, ""); /* C1, which is one code of Latin-1 */
     check_names((struct wish){.name = "next\xc2\x85line"}, "");
     check_names((struct wish){.name = "separated\xe2\x80\xa8line"}, "");
-    check_names((struct wish){.name = "root\xe2\x80\xae.example"}, "");     /* changes direction */
-    check_names((struct wish){.name = "ali\xe2\x80\x8b" "ce"}, "");        /* invisible */
+    check_names((struct wish){.name = "root\xe2\x80\xae.example"}, ""); /* changes direction */
+    check_names((struct wish){.name = "ali\xe2\x80\x8b"
+                                      "ce"},
+                ""); /* invisible */
     check_names((struct wish){.name = NULL}, "");
 }
 
@@ -473,7 +475,7 @@ static void test_tells_international_names(void **state)
 
 static void check_context_refused(const char *cert, const char *private_key, const char *ca, const char *reason)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
 
     assert_null(read_context(cert, private_key, ca, error));
     assert_contains(error, reason);
@@ -483,7 +485,7 @@ static void test_says_what_is_wrong_with_texts(void **state)
 {
     char locked[PEM_MAX], others[PEM_MAX], broken[PEM_MAX], chain[3 * PEM_MAX];
     struct ax_tls_context *context;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     (void)state;
 
     write_key(locked, &server, "passphrase");

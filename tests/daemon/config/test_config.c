@@ -13,7 +13,7 @@
 #define WORDS_MAX 16
 
 static char *folder;
-static char error[AX_SENTENCE_SIZE];
+static char error[AX_ERROR_TEXT_SIZE];
 
 static int enter_folder(void **state)
 {
@@ -478,7 +478,7 @@ static void print_to_file(const struct ax_options *options, const char *name)
 static void test_what_is_printed_can_be_read(void **state)
 {
     struct ax_options before, after;
-    struct ax_texts arguments[2] = {{0}, {0}};
+    struct ax_string_list arguments[2] = {{0}, {0}};
     (void)state;
 
     write_file("file", "listen = unix:a\nlisten = unix:b c\nallow-uid = 1\nallow-gid = 2\nsocket-mode = 007\n");
@@ -498,8 +498,8 @@ static void test_what_is_printed_can_be_read(void **state)
     assert_int_equal(after.socket_mode, 07);
     assert_int_equal(after.spare_workers, 0);
     assert_string_equal(after.socket_group, "staff");
-    ax_texts_fini(&arguments[0]);
-    ax_texts_fini(&arguments[1]);
+    ax_string_list_fini(&arguments[0]);
+    ax_string_list_fini(&arguments[1]);
     ax_options_fini(&before);
     ax_options_fini(&after);
 }

@@ -21,16 +21,16 @@ static int parse(struct ax_options *options, const char *line, char *error)
         argv[argc++] = word;
     }
     error[0] = '\0';
-    result = ax_options_read_arguments(&layer, argc, argv, error, AX_SENTENCE_SIZE);
+    result = ax_options_read_arguments(&layer, argc, argv, error, AX_ERROR_TEXT_SIZE);
     ax_options_init(options);
     ax_options_override(options, &layer);
-    return result < 0 ? -1 : ax_options_check(options, false, error, AX_SENTENCE_SIZE);
+    return result < 0 ? -1 : ax_options_check(options, false, error, AX_ERROR_TEXT_SIZE);
 }
 
 static struct ax_options accepted(const char *line)
 {
     struct ax_options options;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
 
     if (parse(&options, line, error) < 0)
         fail_msg("%s: %s", line, error);
@@ -40,7 +40,7 @@ static struct ax_options accepted(const char *line)
 static void assert_refused(const char *line, const char *part)
 {
     struct ax_options options;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
 
     if (parse(&options, line, error) == 0)
         fail_msg("%s was accepted", line);
@@ -302,11 +302,11 @@ static void test_help_and_version_need_nothing_else(void **state)
     ax_options_fini(&options);
 }
 
-static struct ax_options from_arguments(struct ax_texts *arguments)
+static struct ax_options from_arguments(struct ax_string_list *arguments)
 {
     struct ax_options options;
     struct ax_options layer = {0};
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     if (ax_options_read_arguments(&layer, (int)arguments->count, arguments->items, error, sizeof error) < 0)
         fail_msg("%s", error);
@@ -319,16 +319,17 @@ static struct ax_options from_arguments(struct ax_texts *arguments)
 /* A zygote that gets the arguments made of its supervisor's settings has the same settings. */
 static void test_settings_survive_as_arguments(void **state)
 {
-    struct ax_options before = accepted("--listen unix:x --venv v --preload a --preload b --timeout none --grace 3 "
-                                        "--handshake-timeout 0.125 --max-message 5K --verbose --chdir=/tmp "
-                                        "--spin 7 --isolation shared --worker-memory 64M --user somebody --config /dev/null");
+    struct ax_options before =
+        accepted("--listen unix:x --venv v --preload a --preload b --timeout none --grace 3 "
+                 "--handshake-timeout 0.125 --max-message 5K --verbose --chdir=/tmp "
+                 "--spin 7 --isolation shared --worker-memory 64M --user somebody --config /dev/null");
     struct ax_options after;
-    struct ax_texts arguments = {0};
+    struct ax_string_list arguments = {0};
     (void)state;
 
     before.role = AX_PROCESS_ZYGOTE;
     before.control_fd = 3;
-    assert_int_equal(ax_texts_add(&arguments, "acrossd"), 0);
+    assert_int_equal(ax_string_list_add(&arguments, "acrossd"), 0);
     assert_int_equal(ax_options_to_arguments(&before, AX_OPTION_WORKER, &arguments), 0);
     after = from_arguments(&arguments);
     assert_int_equal(after.role, AX_PROCESS_ZYGOTE);
@@ -347,7 +348,7 @@ static void test_settings_survive_as_arguments(void **state)
     assert_int_equal(after.handshake_timeout_ms, 125);
     assert_int_equal(after.max_message, 5120);
     assert_true(after.verbose);
-    ax_texts_fini(&arguments);
+    ax_string_list_fini(&arguments);
     ax_options_fini(&before);
     ax_options_fini(&after);
 }
@@ -356,11 +357,11 @@ static void test_defaults_survive_as_arguments(void **state)
 {
     struct ax_options before = accepted("--stdio");
     struct ax_options after;
-    struct ax_texts arguments = {0};
+    struct ax_string_list arguments = {0};
     (void)state;
 
     before.role = AX_PROCESS_ZYGOTE;
-    assert_int_equal(ax_texts_add(&arguments, "acrossd"), 0);
+    assert_int_equal(ax_string_list_add(&arguments, "acrossd"), 0);
     assert_int_equal(ax_options_to_arguments(&before, AX_OPTION_WORKER, &arguments), 0);
     after = from_arguments(&arguments);
     assert_int_equal(after.role, AX_PROCESS_ZYGOTE);
@@ -370,7 +371,7 @@ static void test_defaults_survive_as_arguments(void **state)
     assert_int_equal(after.max_message, 0);
     assert_int_equal(after.worker_memory, 0);
     assert_null(after.user);
-    ax_texts_fini(&arguments);
+    ax_string_list_fini(&arguments);
     ax_options_fini(&before);
     ax_options_fini(&after);
 }
@@ -379,7 +380,7 @@ static void test_defaults_survive_as_arguments(void **state)
 
 static void say(struct ax_options *layer, enum ax_level level, const char *name, const char *value)
 {
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     if (ax_options_set(layer, name, value, (struct ax_source){level, 1}, error, sizeof error) < 0)
         fail_msg("%s: %s", name, error);
@@ -388,7 +389,7 @@ static void say(struct ax_options *layer, enum ax_level level, const char *name,
 static void assert_refused_at(enum ax_level level, const char *name, const char *value, const char *part)
 {
     struct ax_options layer = {0};
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     if (ax_options_set(&layer, name, value, (struct ax_source){level, 1}, error, sizeof error) == 0)
         fail_msg("%s = %s was accepted", name, value);
@@ -463,7 +464,7 @@ static void test_a_variable_holds_a_list_in_words(void **state)
 static void test_a_file_says_a_setting_once_unless_it_is_repeatable(void **state)
 {
     struct ax_options layer = {0};
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     (void)state;
 
     assert_int_equal(ax_options_set(&layer, "grace", "1", (struct ax_source){AX_LEVEL_FILE, 3}, error, sizeof error),
@@ -570,7 +571,7 @@ static void test_an_address_removes_a_lower_stdio(void **state)
 static void test_sockets_that_are_there_need_no_address(void **state)
 {
     struct ax_options options;
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     (void)state;
 
     ax_options_init(&options);

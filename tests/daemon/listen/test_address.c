@@ -10,7 +10,7 @@
 static struct ax_address parsed(const char *text)
 {
     struct ax_address address;
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     if (ax_address_parse(&address, text, error, sizeof error) < 0)
         fail_msg("%s: %s", text, error);
@@ -20,7 +20,7 @@ static struct ax_address parsed(const char *text)
 static void assert_refused(const char *text, const char *part)
 {
     struct ax_address address;
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     assert_int_equal(ax_address_parse(&address, text, error, sizeof error), -1);
     assert_contains(error, part);
@@ -103,7 +103,7 @@ static void test_bounds_the_host(void **state)
 static int resolved(const char *text, struct ax_sockaddr *list)
 {
     struct ax_address address = parsed(text);
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
     int count = ax_address_resolve(&address, list, error, sizeof error);
 
     if (count < 0)

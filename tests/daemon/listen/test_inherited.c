@@ -10,7 +10,7 @@
 #define OPEN 4 /* descriptors that every test finds open, from 3 on */
 
 static struct ax_inherited inherited;
-static char error[AX_SENTENCE_SIZE];
+static char error[AX_ERROR_TEXT_SIZE];
 
 static int set_up(void **state)
 {

@@ -27,7 +27,7 @@ int flock(int fd, int operation)
 
 static struct ax_listener listeners[AX_LISTENERS_MAX];
 static size_t count;
-static char error[AX_SENTENCE_SIZE];
+static char error[AX_ERROR_TEXT_SIZE];
 static gid_t group = AX_LISTENER_OWN_GROUP;
 
 static enum ax_listener_result try_open(const char *text, bool insecure)

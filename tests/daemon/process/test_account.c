@@ -18,7 +18,7 @@
 
 static void test_finds_names(void **state)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     uid_t uid = 99;
     gid_t gid = 99;
     (void)state;
@@ -33,7 +33,7 @@ static void test_finds_names(void **state)
 
 static void test_a_number_need_not_belong_to_anybody(void **state)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     uid_t uid;
     gid_t gid;
     (void)state;
@@ -46,7 +46,7 @@ static void test_a_number_need_not_belong_to_anybody(void **state)
 
 static void assert_unknown(const char *text, const char *part)
 {
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
     uid_t uid = 4711;
     gid_t gid = 4711;
 
@@ -175,7 +175,7 @@ static void become_a_number(char *complaint, size_t size)
 /* Who may not have the groups that were asked for gets nothing else, either. */
 static void become_a_number_without_rights(char *complaint, size_t size)
 {
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     if (geteuid() == 0 && ax_account_become(OTHER, complaint, size) < 0)
         return;
@@ -192,7 +192,7 @@ static void become_twice(char *complaint, size_t size)
 /* Nobody but root may: first become somebody else, where the test runs as root. */
 static void try_without_rights(char *complaint, size_t size)
 {
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     if (geteuid() == 0 && ax_account_become(OTHER, complaint, size) < 0)
         return;
@@ -205,7 +205,7 @@ static void try_without_rights(char *complaint, size_t size)
 static void be_half_of_it(char *complaint, size_t size)
 {
     struct passwd other = *getpwnam(OTHER);
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
 
     COMPLAIN_UNLESS(setresuid(0, other.pw_uid, 0) == 0);
     COMPLAIN_UNLESS(ax_account_become(OTHER, error, sizeof error) == -1);
@@ -234,7 +234,7 @@ static void test_becomes_a_number_with_its_groups_for_good(void **state)
 
 static void test_describes_a_user(void **state)
 {
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     struct ax_account account;
     (void)state;
 
@@ -267,7 +267,7 @@ static void test_only_root_may_become_somebody(void **state)
 static void test_becomes_nobody_who_is_unknown(void **state)
 {
     static const char *const texts[] = {"no-such-name", "4294967293", "4294967295", ""};
-    char error[AX_SENTENCE_SIZE] = "";
+    char error[AX_ERROR_TEXT_SIZE] = "";
     (void)state;
 
     for (size_t i = 0; i < COUNT_OF(texts); i++) {

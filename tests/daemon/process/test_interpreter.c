@@ -10,7 +10,7 @@
 static const struct ax_source command_line = {AX_LEVEL_COMMAND_LINE, 0};
 
 static char *folder;
-static char error[AX_SENTENCE_SIZE];
+static char error[AX_ERROR_TEXT_SIZE];
 
 static void write_file(const char *name, const char *text)
 {

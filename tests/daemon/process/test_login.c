@@ -36,7 +36,7 @@ static void test_an_environment_keeps_what_is_for_everybody(void **state)
 static void test_a_peer_without_a_user_is_nobody_to_become(void **state)
 {
     const struct ax_options options = {.run_as_peer = true};
-    char error[AX_SENTENCE_SIZE];
+    char error[AX_ERROR_TEXT_SIZE];
     int fds[2];
     (void)state;
 

@@ -137,11 +137,11 @@ static void dispatch(void)
     int code;
 
     while ((client = clients.first[AX_CLIENT_WAITING]) != NULL) {
-        struct ax_child *child = ax_pool_give(&pool, client, 0, &code);
+        struct ax_worker_handle *worker = ax_pool_give(&pool, client, 0, &code);
 
-        if (child == NULL)
+        if (worker == NULL)
             break;
-        client->child = child;
+        client->worker = worker;
         ax_client_move(&clients, client, AX_CLIENT_SERVED, NULL);
     }
     ax_pool_demand(&pool, clients.count[AX_CLIENT_WAITING]);
@@ -167,29 +167,29 @@ static void on_room(struct ax_pool *all)
 
 static void end_client(struct ax_client *client)
 {
-    ax_child_release(client->child, client);
+    ax_worker_handle_release(client->worker, client);
     ax_client_move(&clients, client, AX_CLIENT_ENDED, NULL);
     ended++;
 }
 
-static void on_ended(struct ax_pool *all, struct ax_child *child, uint64_t id, const char *reason)
+static void on_ended(struct ax_pool *all, struct ax_worker_handle *worker, uint64_t id, const char *reason)
 {
     struct ax_client *client = ax_clients_find(&clients, id);
     (void)all;
 
     assert_null(reason);
-    assert_ptr_equal(client->child, child);
+    assert_ptr_equal(client->worker, worker);
     end_client(client);
 }
 
-static size_t on_lost(struct ax_pool *all, struct ax_child *child, const char *reason)
+static size_t on_lost(struct ax_pool *all, struct ax_worker_handle *worker, const char *reason)
 {
     size_t count = 0;
     (void)all;
     (void)reason;
 
-    for (; child->last_client != NULL; count++)
-        end_client(child->last_client);
+    for (; worker->last_client != NULL; count++)
+        end_client(worker->last_client);
     return count;
 }
 
@@ -330,14 +330,14 @@ static void test_many_workers_cost_each_connection_nothing(void **state)
 /* As if all workers that are still to come had been asked for so long ago. */
 static void have_waited(uint64_t ms)
 {
-    for (struct ax_child *child = pool.lists[AX_POOL_ORDERED].first; child != NULL; child = child->next)
-        child->asked_at = uv_now(&loop) - ms;
+    for (struct ax_worker_handle *worker = pool.lists[AX_POOL_ORDERED].first; worker != NULL; worker = worker->next)
+        worker->asked_at = uv_now(&loop) - ms;
 }
 
 /* A busy machine may take long for all workers that were asked for at once. */
 static void test_a_zygote_that_still_forks_is_not_stuck(void **state)
 {
-    pid_t zygote = pool.nursery->pid;
+    pid_t zygote = pool.zygote->pid;
     (void)state;
 
     settle();
@@ -352,7 +352,7 @@ static void test_a_zygote_that_still_forks_is_not_stuck(void **state)
 
     pool.forked_at = uv_now(&loop) - 10000;
     ax_pool_demand(&pool, 5);
-    while (pool.nursery != NULL && pool.nursery->pid == zygote)
+    while (pool.zygote != NULL && pool.zygote->pid == zygote)
         uv_run(&loop, UV_RUN_ONCE);
 }
 
@@ -369,9 +369,10 @@ static void test_a_worker_is_in_one_list_at_a_time(void **state)
         close(fds[i]);
     await_ended(COUNT_OF(fds) / 2);
     settle();
-    for (const struct ax_child *child = ax_pool_first(&pool); child != NULL; child = ax_pool_next(&pool, child)) {
-        if (child->role == AX_POOL_OPEN)
-            assert_true(child->state == AX_CHILD_READY && child->given == 0);
+    for (const struct ax_worker_handle *worker = ax_pool_first(&pool); worker != NULL;
+         worker = ax_pool_next(&pool, worker)) {
+        if (worker->role == AX_POOL_OPEN)
+            assert_true(worker->state == AX_WORKER_READY && worker->given == 0);
         count++;
     }
     assert_int_equal(count, pool.count);

@@ -12,55 +12,55 @@
 static void test_starts_empty(void **state)
 {
     int fd;
-    struct ax_board *board = ax_board_new(3, &fd);
+    struct ax_shared_stats *stats = ax_shared_stats_new(3, &fd);
     (void)state;
 
-    assert_non_null(board);
-    assert_int_equal(board->slots, 3);
-    assert_int_equal(board->tally.calls_running, 0);
+    assert_non_null(stats);
+    assert_int_equal(stats->slots, 3);
+    assert_int_equal(stats->calls.calls_running, 0);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(board->wires[i], AX_WIRE_BUSY);
+        assert_int_equal(stats->wires[i], AX_WIRE_BUSY);
     assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
     close(fd);
-    ax_board_free(board, 3);
+    ax_shared_stats_free(stats, 3);
 }
 
 static void test_what_another_process_writes_stays_when_it_is_gone(void **state)
 {
     int fd, status;
-    struct ax_board *board = ax_board_new(20000, &fd);
+    struct ax_shared_stats *stats = ax_shared_stats_new(20000, &fd);
     pid_t pid;
     (void)state;
 
-    assert_non_null(board);
+    assert_non_null(stats);
     pid = fork();
     if (pid == 0) {
-        struct ax_board *theirs = ax_board_map(fd);
+        struct ax_shared_stats *theirs = ax_shared_stats_map(fd);
 
-        theirs->tally.calls_done = 7;
+        theirs->calls.calls_done = 7;
         theirs->wires[19999] = AX_WIRE_EXPLAINED;
         raise(SIGKILL);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(board->tally.calls_done, 7);
-    assert_int_equal(board->wires[19999], AX_WIRE_EXPLAINED);
-    assert_int_equal(board->wires[19998], AX_WIRE_BUSY);
+    assert_int_equal(stats->calls.calls_done, 7);
+    assert_int_equal(stats->wires[19999], AX_WIRE_EXPLAINED);
+    assert_int_equal(stats->wires[19998], AX_WIRE_BUSY);
     close(fd);
-    ax_board_free(board, 20000);
+    ax_shared_stats_free(stats, 20000);
 }
 
 /* Else a touch of it would kill the supervisor. */
 static void test_nobody_can_make_it_smaller(void **state)
 {
     int fd;
-    struct ax_board *board = ax_board_new(1, &fd);
+    struct ax_shared_stats *stats = ax_shared_stats_new(1, &fd);
     (void)state;
 
-    assert_non_null(board);
+    assert_non_null(stats);
     assert_int_equal(ftruncate(fd, 0), -1);
     assert_int_equal(errno, EPERM);
     close(fd);
-    ax_board_free(board, 1);
+    ax_shared_stats_free(stats, 1);
 }
 
 int main(void)

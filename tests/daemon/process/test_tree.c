@@ -48,16 +48,16 @@ static void test_kills_those_that_are_not_spared(void **state)
     int status;
     (void)state;
 
-    assert_int_equal(ax_tree_sweep(is_spared, &spared), 1);
+    assert_int_equal(ax_tree_kill_orphans(is_spared, &spared), 1);
     assert_int_equal(waitpid(other, &status, 0), other);
     assert_int_equal(WTERMSIG(status), SIGKILL);
-    assert_int_equal(ax_tree_sweep(is_spared, &spared), 0);
+    assert_int_equal(ax_tree_kill_orphans(is_spared, &spared), 0);
     assert_int_equal(kill(spared, 0), 0);
     ax_tree_end();
     assert_true(has_no_children());
 }
 
-static void test_buries_those_that_are_dead(void **state)
+static void test_reaps_those_that_are_dead(void **state)
 {
     pid_t pid = start(NULL);
     siginfo_t info;
@@ -65,7 +65,7 @@ static void test_buries_those_that_are_dead(void **state)
 
     kill(pid, SIGKILL);
     assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
-    assert_int_equal(ax_tree_sweep(NULL, NULL), 0);
+    assert_int_equal(ax_tree_kill_orphans(NULL, NULL), 0);
     assert_true(has_no_children());
 }
 
@@ -93,14 +93,14 @@ static void test_ends_at_once_without_children(void **state)
 {
     (void)state;
     ax_tree_end();
-    assert_int_equal(ax_tree_sweep(NULL, NULL), 0);
+    assert_int_equal(ax_tree_kill_orphans(NULL, NULL), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kills_those_that_are_not_spared),
-        cmocka_unit_test(test_buries_those_that_are_dead),
+        cmocka_unit_test(test_reaps_those_that_are_dead),
         cmocka_unit_test(test_nothing_is_left_below_a_subreaper),
         cmocka_unit_test(test_ends_at_once_without_children),
     };

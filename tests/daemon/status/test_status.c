@@ -40,7 +40,7 @@ static void test_a_request_says_the_format(void **state)
 {
     static const enum ax_status_format formats[] = {AX_STATUS_TEXT, AX_STATUS_JSON};
     unsigned char bytes[AX_SUPERBLOCK_SIZE];
-    char reason[AX_SENTENCE_SIZE];
+    char reason[AX_ERROR_TEXT_SIZE];
     (void)state;
 
     for (size_t i = 0; i < COUNT_OF(formats); i++) {
@@ -56,7 +56,7 @@ static void test_a_request_says_the_format(void **state)
 static void assert_no_request(size_t at, unsigned char value, const char *part)
 {
     unsigned char bytes[AX_SUPERBLOCK_SIZE];
-    char reason[AX_SENTENCE_SIZE] = "";
+    char reason[AX_ERROR_TEXT_SIZE] = "";
     enum ax_status_format format;
 
     ax_status_request_encode(bytes, AX_STATUS_TEXT);
