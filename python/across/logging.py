@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Log records that travel to the other end of a connection."""
+"""Forwarding of log records to the other end of a connection."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class AcrossHandler(logging.Handler):
         return getattr(self.handleError, '__func__', None) is not logging.Handler.handleError
 
     def __make_attrs(self, record: logging.LogRecord) -> tuple[dict[str, Any], Optional[str]]:
-        """Return the attributes to send, and what keeps one of them from arriving as it is, if anything does."""
+        """Return the attributes to send, and why one of them cannot be sent as it is, or None."""
         attrs = dict(record.__dict__)
         attrs['msg'] = record.getMessage()
         attrs['args'] = ()

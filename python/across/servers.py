@@ -38,8 +38,8 @@ __all__ = [
     'run_unix',
 ]
 
-_SLICE = 0.1  # seconds, after which a wait looks for interrupts
-_PAUSE = 1.0  # seconds without accepting anybody, when descriptors or memory have run out
+_SLICE = 0.1  # seconds between checks for interrupts while waiting
+_PAUSE = 1.0  # seconds until the next attempt to accept, when descriptors or memory have run out
 _EXHAUSTED = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 _BACKLOG = socket.SOMAXCONN  # connections that wait to be accepted
 _PROVING = 64  # clients that may be proving a secret at a time: each has a thread meanwhile
@@ -69,11 +69,11 @@ class ConnectionHandler:
 
 
 class _Handler(ConnectionHandler):
-    """What our own handlers have in common: members, one for each connection, of which close() awaits the end."""
+    """Base of the handlers here: it has a member for each connection, and close() waits for the end of all."""
 
     def __init__(self, options: Optional[Options]) -> None:
         self._options = take_options(options)
-        self._condition = threading.Condition()  # guards what follows, and tells when a member is gone
+        self._condition = threading.Condition()  # guards what follows; notified when a member has ended
         self._end: Optional[str] = None  # how it was ended
         self._members: set[Any] = set()
         self._servers: set[Callable[[], None]] = set()  # what wakes those that accept connections for it
@@ -86,7 +86,7 @@ class _Handler(ConnectionHandler):
             self._members.add(self._start(sock))
 
     def _start(self, sock: socket.socket) -> Any:
-        """Return the member that serves the client. It must not be forgotten in this thread."""
+        """Return the member that serves the client. It must not be removed in this thread."""
         raise NotImplementedError
 
     def _forget(self, member: Any) -> None:
@@ -95,7 +95,7 @@ class _Handler(ConnectionHandler):
             self._condition.notify_all()
 
     def _finish(self, end: str) -> list[Any]:
-        """Let nobody in any more, and return those who are there."""
+        """Accept no more connections, and return the members."""
         with self._condition:
             if self._end != 'closed':
                 self._end = end
@@ -105,7 +105,7 @@ class _Handler(ConnectionHandler):
             return list(self._members)
 
     def _wait(self, timeout: Optional[float] = None) -> bool:
-        """Wait until all members are gone; return whether they are."""
+        """Wait until all members have ended; return whether they have."""
         end = None if timeout is None else time.monotonic() + timeout
         with self._condition:
             while self._members and (end is None or time.monotonic() < end):
@@ -114,7 +114,7 @@ class _Handler(ConnectionHandler):
             return not self._members
 
     def _interrupt(self) -> None:
-        """Have close() raise KeyboardInterrupt, at a place where it does no harm. For a signal handler."""
+        """Have close() raise KeyboardInterrupt at a safe point. For a signal handler."""
         self._is_interrupted = True
 
     def _check_interrupt(self) -> None:
@@ -151,7 +151,7 @@ class LocalConnectionHandler(_Handler):
             conn.cancel()
 
     def close(self) -> None:
-        # Each waits for its client to say goodbye, too.
+        # Closing also waits for the client's GOODBYE.
         threads = [threading.Thread(target=stop, args=(conn,), daemon=True) for conn in self._finish('closed')]
         for thread in threads:
             thread.start()
@@ -172,13 +172,13 @@ class _ChildHandler(_Handler):
         super().__init__(options)
         if not sys.executable:
             raise RuntimeError('sys.executable does not say which Python to start')
-        self._told: set[subprocess.Popen[bytes]] = set()  # to end; guarded by _condition
+        self._interrupted: set[subprocess.Popen[bytes]] = set()  # those that were interrupted; guarded by _condition
 
     def _make_command(self, fd: int) -> Sequence[str]:
         raise NotImplementedError
 
     def _start(self, sock: socket.socket) -> Any:
-        # It gets signals when it can handle them, and not while it is still importing.
+        # The child unblocks signals when it can handle them, and not while it is still importing.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             proc = subprocess.Popen(
@@ -208,19 +208,19 @@ class _ChildHandler(_Handler):
 
     def close(self) -> None:
         for proc in self._finish('closed'):
-            self._tell(proc)
+            self._stop_child(proc)
         if not self._wait(self._options.timeout):
             for proc in self._finish('closed'):
                 logger.error('killing process %d, which did not end', proc.pid)
                 proc.kill()
             self._wait()
 
-    def _tell(self, proc: subprocess.Popen[bytes]) -> None:
-        """Interrupt a process, once: a second time it might be about to end already, and would complain."""
+    def _stop_child(self, proc: subprocess.Popen[bytes]) -> None:
+        """Interrupt a process, once: a second signal might hit it while it exits, and print a traceback."""
         with self._condition:
-            if proc in self._told:
+            if proc in self._interrupted:
                 return
-            self._told.add(proc)
+            self._interrupted.add(proc)
         proc.send_signal(signal.SIGINT)
 
 
@@ -232,13 +232,13 @@ class ProcessConnectionHandler(_ChildHandler):
 
     def __init__(self, *, options: Optional[Options] = None) -> None:
         super().__init__(options=options)
-        self._make_command(-1)  # options that cannot be passed on are refused now, and not with each client
+        self._make_command(-1)  # raises now for options that cannot be pickled, and not for each client
 
     def _make_command(self, fd: int) -> Sequence[str]:
         return make_command(fd, self._options)
 
 
-# What a Python without any package across does with a client: asks for one, and runs it. docs/protocol.md describes it.
+# What a Python without the package does for a client: it asks for the package, and runs it (docs/protocol.md).
 _BARE = """
 import signal, socket, sys
 sock = socket.socket(fileno=int(sys.argv[1]))
@@ -338,10 +338,10 @@ def _bind(family: int, address: Any, mode: Optional[int] = None) -> socket.socke
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if mode is not None:
-            os.fchmod(sock.fileno(), mode)  # which the file gets when it is made, less the umask
+            os.fchmod(sock.fileno(), mode)  # the mode of the file that bind() creates, less the umask
         sock.bind(address)
         if mode is not None:
-            _give_mode(address, mode)  # nobody gets through before listen()
+            _give_mode(address, mode)  # no client can connect before listen()
         sock.listen(_BACKLOG)
     except BaseException:
         sock.close()
@@ -365,7 +365,7 @@ def _describe(family: int, address: Any) -> str:
 
 
 def _remove_stale(path: Any) -> None:
-    """Make room for a socket's file: nothing but a socket without a server goes."""
+    """Remove a stale socket file: one that no server listens at. Nothing else is removed."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -420,13 +420,13 @@ class _Doorkeeper:
         self._secret = secret
         self._lock = threading.Lock()  # guards what follows
         self._proving: list[socket.socket] = []  # oldest first
-        self._begun: set[socket.socket] = set()  # of these, those that have said something
+        self._begun: set[socket.socket] = set()  # of these, those that have sent something
 
     def take(self, sock: socket.socket) -> None:
         with self._lock:
             if len(self._proving) >= _PROVING:
                 oldest = next((other for other in self._proving if other not in self._begun), self._proving[0])
-                with contextlib.suppress(OSError):  # it has gone by itself
+                with contextlib.suppress(OSError):  # the client has disconnected
                     oldest.shutdown(socket.SHUT_RDWR)
                 self._proving.remove(oldest)
             self._proving.append(sock)
@@ -446,7 +446,7 @@ class _Doorkeeper:
             self._handler.handle_socket(sock)
         except Exception as error:
             served_errors.error('cannot serve a connection: %s', describe_error(error))
-            with contextlib.suppress(OSError):  # unread bytes would reset it, and its peer might miss what was said
+            with contextlib.suppress(OSError):  # unread bytes would cause a reset, which may destroy the answer
                 sock.shutdown(socket.SHUT_WR)
                 sock.settimeout(0)
                 sock.recv(4096)
@@ -496,7 +496,7 @@ def _close(handler: ConnectionHandler) -> None:
 
 
 class _Bell:
-    """A pair of sockets: one is rung by any thread, or a signal handler, and a poll waits for the other."""
+    """A socket pair that wakes a poll from any thread, or a signal handler."""
 
     def __init__(self) -> None:
         self.ear, self.hand = socket.socketpair()
@@ -504,11 +504,11 @@ class _Bell:
         self.hand.setblocking(False)
 
     def ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it has been rung
+        with contextlib.suppress(BlockingIOError):  # a wake-up is pending
             self.hand.send(b'\0')
 
     def listen(self) -> bool:
-        """Whether it was rung since the last time."""
+        """Return whether it was rung since the last call."""
         try:
             return bool(self.ear.recv(4096))
         except BlockingIOError:
@@ -530,7 +530,7 @@ def _signals_ring(bell: _Bell) -> Iterator[None]:
         return
     global _wakeup_fd
     outer = signal.set_wakeup_fd(bell.hand.fileno(), warn_on_full_buffer=False)
-    if outer != -1:  # the program has seen to that itself
+    if outer != -1:  # the program has set one itself
         signal.set_wakeup_fd(outer)
     else:
         _wakeup_fd = bell.hand.fileno()
@@ -546,7 +546,7 @@ _wakeup_fd = -1  # that this module has set
 
 
 def _forget_wakeup_fd() -> None:
-    """A signal of a forked child is nothing for its parent, which has the other end."""
+    """In a forked child: its signals must not wake the parent, which has the other end."""
     global _wakeup_fd
     if _wakeup_fd != -1:
         signal.set_wakeup_fd(-1)

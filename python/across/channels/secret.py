@@ -20,10 +20,10 @@ _HELLO, _CHALLENGE, _PROOF, _ANSWER, _REFUSAL = range(1, 6)
 _CLIENT, _SERVER = b'across secret 1 client', b'across secret 1 server'
 _NONCE_SIZE = 32
 _SUPERBLOCK_SIZE = 16
-_REASONS = b'\0\0\0\1'  # the feature bit of a peer that understands why a connection ends
-_ACROSS = b'\xe3\x5b\x9e\x78'  # how a peer begins that has not been asked for a secret
+_REASONS = b'\0\0\0\1'  # the feature bit of a peer that reads the reason in a GOODBYE
+_ACROSS = b'\xe3\x5b\x9e\x78'  # the magic of a superblock, which a peer without a secret sends first
 
-_MIN, _MAX = 16, 1024  # bytes of a secret: less can be guessed, more is some other file
+_MIN, _MAX = 16, 1024  # bytes of a secret: shorter ones can be guessed, longer files are something else
 
 NEEDED = 'The server demands a shared secret: connect with its secret_file'
 
@@ -53,7 +53,7 @@ def read_secret(path: Any) -> bytes:
 
 
 def _check_file(status: os.stat_result, path: Any) -> None:
-    """Whoever can read it may come in, and whoever can write it decides who may."""
+    """Raise ValueError unless the file is regular, owned by this user or root, and closed to others."""
     if not stat.S_ISREG(status.st_mode):
         raise ValueError('the secret file {!r} is not a regular file'.format(path))
     if status.st_uid not in (0, os.geteuid()):
@@ -73,13 +73,13 @@ def _check_file(status: os.stat_result, path: Any) -> None:
 
 
 def missing(received: bytes) -> int:
-    """How many bytes are still to come: of a message, or of the superblock of a peer that is in no exchange."""
+    """Return how many bytes are missing of a message, or of the superblock of a peer that does not take part."""
     is_message = len(received) < len(MAGIC) or received.startswith(MAGIC)
     return max(0, (MESSAGE_SIZE if is_message else _SUPERBLOCK_SIZE) - len(received))
 
 
 def prove_to_server(secret: bytes, send: Send, receive: Receive) -> None:
-    """The client's side. ProtocolError when the server does not know the secret, or does not want to know of it."""
+    """The client's side. ProtocolError when the server does not know the secret, or demands none."""
     client = os.urandom(_NONCE_SIZE)
     send(_make(_HELLO, client))
     reply = receive()
@@ -107,7 +107,7 @@ def _describe_stranger(reply: bytes) -> str:
 
 
 def demand_of_client(secret: bytes, send: Send, receive: Receive) -> None:
-    """The server's side. ProtocolError when the client does not know the secret, after telling it so."""
+    """The server's side. ProtocolError when the client does not know the secret, which it is told first."""
     received = receive()
     client = _open(received, _HELLO)
     if client is None:
@@ -123,7 +123,7 @@ def demand_of_client(secret: bytes, send: Send, receive: Receive) -> None:
 
 
 def _refuse_unproved(received: bytes) -> bytes:
-    """What tells a peer without a secret that it needs one: the reason, or a magic that it does not know."""
+    """Return what tells a peer without a secret that it needs one: a reason, or for others an unknown magic."""
     announced = int.from_bytes(received[8:12], 'big') if received[7:8] > b'\0' else 0
     if not received.startswith(_ACROSS) or not announced & int.from_bytes(_REASONS, 'big'):
         return _make(_REFUSAL)

@@ -109,7 +109,7 @@ class Reader:
 
 
 def patch_files(loader_type: type) -> None:
-    """Python 3.9: its importlib.resources.files() looks for folders, and has to be told to ask these loaders."""
+    """Patch importlib.resources.files() of Python 3.9, which looks for folders, to ask these loaders."""
     if sys.version_info >= (3, 10):
         return
     import importlib._common as common  # type: ignore[import-not-found]

@@ -26,7 +26,7 @@ _archives: dict[frozenset[str], str] = {}  # by the modules in them; they last a
 
 def _renew_lock() -> None:
     global _lock
-    _lock = threading.Lock()  # in a forked child: a thread that is not there may hold the other
+    _lock = threading.Lock()  # in a forked child: a thread of the parent may have held the old one
 
 
 os.register_at_fork(after_in_child=_renew_lock)
@@ -86,7 +86,7 @@ def _get_archive(loaders: dict[str, Any]) -> str:
 
 
 def _pack(loaders: dict[str, Any]) -> bytes:
-    import zipfile  # hardly anybody gets here, as below
+    import zipfile  # rarely needed, as below
 
     data = io.BytesIO()
     with zipfile.ZipFile(data, 'w') as archive:
@@ -97,7 +97,7 @@ def _pack(loaders: dict[str, Any]) -> bytes:
 
 
 def _encode(source: str) -> bytes:
-    """As it stands in a file: in the encoding that it declares."""
+    """Encode source as in a file: in the encoding that it declares."""
     import tokenize
 
     encoded = source.encode('utf-8')
@@ -107,8 +107,8 @@ def _encode(source: str) -> bytes:
 
 
 def _keep(data: bytes) -> str:
-    """Where children of this process can read it, until it ends."""
-    # A process that has changed its user may not be looked into, not even by its children.
+    """Store data where children of this process can read it until it exits; return the path."""
+    # /proc/PID of a process that has changed its user is not accessible, not even to its children.
     if hasattr(os, 'memfd_create') and os.stat('/proc/self').st_uid == os.geteuid():
         fd = os.memfd_create('across-exported', os.MFD_CLOEXEC)
         path = '/proc/{}/fd/{}'.format(os.getpid(), fd)

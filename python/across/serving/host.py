@@ -18,7 +18,7 @@ from .. import _connection
 from . import files
 
 _started: dict[int, str] = {}  # threads that preloaded modules have started, and which module
-REHEARSALS = 20  # calls until CPython 3.11 and later have adapted code to what it does
+REHEARSALS = 20  # calls after which CPython 3.11 and later have specialized the bytecode
 
 
 def start(modules: Iterable[str], accept_exports: bool = False) -> None:
@@ -47,7 +47,7 @@ def has_threads() -> bool:
 def describe_threads() -> str:
     """Say which modules have left threads that do not end in a fork; nothing when there are none."""
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    patience = time.monotonic() + 1  # for threads that have ended for Python, and not yet for the kernel
+    patience = time.monotonic() + 1  # for threads that have ended in Python, but not yet in the kernel
     while _list_threads() - set(names) and time.monotonic() < patience:
         time.sleep(0.01)
     found: dict[str, list[str]] = {}
@@ -80,7 +80,7 @@ def prepare_to_fork() -> None:
 
 
 def reseed() -> None:
-    """After a fork: Python's own random generators see to it by themselves, numpy's global one does not."""
+    """After a fork: Python reseeds its random generators itself, numpy does not reseed its global one."""
     if 'numpy.random' in sys.modules:
         sys.modules['numpy.random'].seed()
 
@@ -91,12 +91,12 @@ def set_variables(variables: dict[str, str]) -> None:
 
 
 def warm_up() -> None:
-    """Touch what the first call will: a fork shares memory until it is written to, and copies it then."""
+    """Do what a first call does, so that pages which it writes to, and a fork shares, are copied before."""
     pickle.loads(pickle.dumps((os.getpid, (), {}), 4))
 
 
 def end() -> None:
-    """End Python as far as a program can tell."""
+    """Do what an interpreter does at exit but finalize: join threads, run atexit functions, flush files."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
     finally:

@@ -24,7 +24,7 @@ _MAIN = 'from across.serving.served import main; main()'
 
 
 class ServedConnection(Connection):
-    """A connection whose other side speaks first: it is answered in the version that it speaks."""
+    """An accepted connection: the other side sends its superblock first, and is answered in its version."""
 
     __slots__ = ('_on_end',)
 
@@ -117,8 +117,8 @@ class Stopper:
     def __init__(self, conn: Optional[Connection] = None) -> None:
         self.conn = conn  # None until there is one
         self._thread = threading.Thread(target=self._stop, daemon=True)
-        self._was_called = False  # these are the main thread's, which is where signals call
-        self._is_over = False  # a signal that comes now finds nothing to stop
+        self._was_called = False  # these two are used by the main thread only, which runs signal handlers
+        self._is_over = False  # signals have no effect any more
 
     def __call__(self) -> None:
         if self._is_over:
@@ -150,7 +150,7 @@ class Stopper:
             self.join()
 
     def join(self) -> None:
-        """Wait for what a signal has begun."""
+        """Wait for the closing that a signal has begun."""
         if self.was_called():
             self._thread.join()
 
@@ -171,7 +171,7 @@ def main() -> None:
     try:
         _serve(sock, options)
     except KeyboardInterrupt:
-        pass  # told to end before there was a connection
+        pass  # interrupted before there was a connection
     except Exception as error:
         sys.exit(1 if is_quiet else 'across: the connection broke: ' + describe_error(error))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What one pickle may cost: a budget that grows with the size of the pickle, and that everything else is charged to.
+"""What loading one pickle may cost: a budget that grows with the pickle's size, to which all work is charged.
 
 Reading one code of a pickle, and making the object that it stands for, costs no more than a fixed amount for each byte,
 and is not charged. What can cost more than the bytes that ask for it is: copies, keys of dicts and sets, arithmetic,
@@ -94,7 +94,7 @@ class Budget:
     # ---- keys ----
 
     def is_free(self, table: Any, keys: list[Any]) -> bool:
-        """Whether these keys can be added to a dict or set of Python's own without a charge."""
+        """Whether these keys can be added to a dict or set without a charge."""
         kinds = {*map(type, keys)}
         if kinds <= _TEXTS:
             return True
@@ -224,7 +224,7 @@ class Budget:
             raise UnpicklingError('The pickle has too many deques or defaultdicts inside each other')
 
     def dismantle(self) -> None:
-        """Empty what check_depth() has not found to be shallow, so that it can be dropped. For pickles that failed."""
+        """After a failure: empty containers that check_depth() has not found shallow, so that they can be dropped."""
         for obj in self._fragile:
             obj.clear()
 

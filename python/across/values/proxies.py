@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Proxies for objects in the peer's process, the marker that makes them, and what a method call applies over there.
+"""Proxies for objects in the peer's process, the class that marks objects to be passed as proxies, and method calls.
 
 Pickles name `across.ref`, `across._make_proxy`, `across._get_obj`, `across._apply_method` and `across._SELF`,
 whatever the version of the peer: these names and parameters are part of the wire protocol (docs/protocol.md).
@@ -20,7 +20,7 @@ from .forwarding import make_forwarder, make_lazy_lookup, refuse_descriptor
 from .methods import LAZY, MAX_LABEL, MAX_METHODS, MAX_NAME, MAX_TYPES, clean_label, get_label, get_methods
 
 _MAX_NAMES = MAX_METHODS * (MAX_NAME + 1) + 4 * MAX_LABEL  # bytes of what a peer tells of an object
-_MAX_KEPT_NAMES = 20_000  # of methods of classes of proxies that are kept for reuse: a hostile peer names ever new ones
+_MAX_KEPT_NAMES = 20_000  # of methods in cached classes of proxies: a hostile peer may keep sending new ones
 _UNKNOWN = ''  # the label of an object whose process does not tell what it is: plain across
 
 
@@ -162,7 +162,7 @@ def _make_proxy(id: int, methods: list[str], label: str = _UNKNOWN) -> Proxy:
 
 
 class _Cache:
-    """Keeps values by keys, as long as they have no more than so many names in all; then it starts anew."""
+    """A cache that is emptied when it has too many values, or these have too many names in all."""
 
     def __init__(self) -> None:
         self._values: dict[Any, Any] = {}
@@ -192,7 +192,7 @@ def _split(text: bytes) -> tuple[frozenset[str], str]:
     return found
 
 
-# The names come from the peer. Nothing is claimed before they are known to be harmless.
+# The names come from the peer, and are validated before the object is claimed.
 def _check_methods(methods: Collection[str]) -> frozenset[str]:
     if len(methods) > MAX_METHODS:
         raise ValueError('invalid methods of a proxy')
@@ -244,7 +244,7 @@ def _make_method(name: str) -> types.FunctionType:
 
 
 def _make_method_by_name(name: str) -> types.FunctionType:
-    """The same for a peer that knows no operations on objects: a function that it finds by name calls the method."""
+    """The same for a peer without operations on objects: it calls a function by name, which calls the method."""
 
     def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         result = self._Proxy__reach(_apply_method, (self, name, args, kwargs), {})
@@ -293,12 +293,12 @@ class _SELF:
 
 
 def _get_obj(id: int) -> Any:
-    """Return an object of this process's own table: a proxy that came home."""
+    """Return an object of this process's own table: what a proxy that is sent back unpickles to."""
     return engines.lookup(id)
 
 
 def run_method(obj: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a method. Special ones of a class are its metaclass's: the class may define them for its instances."""
+    """Call a method. Special methods are looked up on the type, so those of a class are its metaclass's."""
     if name[:1] == '_' and isinstance(obj, type):
         return getattr(type(obj), name)(obj, *args, **kwargs)
     return getattr(obj, name)(*args, **kwargs)

@@ -50,7 +50,7 @@ def _is_one_of(value: Any, allowed: tuple[type, ...]) -> bool:
 
 
 def _of_bytes(cls: Any, with_zone: bool) -> _Maker:
-    """Make the maker of a date or a time. Their own way from bytes does not look at the bytes."""
+    """Make the maker of a date or a time. Their constructors do not check the bytes."""
 
     def make(m: Any, args: tuple[Any, ...]) -> Any:
         is_right = len(args) == 1 or (with_zone and len(args) == 2 and isinstance(args[1], datetime.tzinfo))
@@ -61,7 +61,7 @@ def _of_bytes(cls: Any, with_zone: bool) -> _Maker:
 
 
 def _of_items(cls: Any) -> _Maker:
-    """Make the maker of a set of what is in a list, as protocol 3 has it."""
+    """Make the maker of a set from a list, as in protocol 3."""
 
     def make(m: Any, args: tuple[Any, ...]) -> Any:
         check(cls, len(args) == 1 and type(args[0]) is list)
@@ -156,7 +156,7 @@ class Rules:
 
     def __init__(self) -> None:
         self.names: dict[tuple[str, str], Any] = {}
-        # By id(), and not by the thing, which may define what is equal to it; `names` keeps it alive.
+        # By id(), as objects may define __eq__ and __hash__; `names` keeps them alive.
         self.makers: dict[int, _Maker] = {}
         self.classes: dict[int, Any] = {}  # that NEWOBJ may make an instance of
         self.enums: dict[int, Any] = {}
@@ -171,7 +171,7 @@ class Rules:
             self.makers[id(obj)] = maker
 
     def stand_in(self, module: str, name: str, maker: _Maker) -> None:
-        """Allow a name, for something that does much less than what it names."""
+        """Allow a name, but have it mean a maker that does much less than the function of that name."""
         self.names[module, name] = maker
         self.makers[id(maker)] = maker
 
@@ -179,7 +179,7 @@ class Rules:
         """Allow all that pickles do with a type that the user trusts, or with a function."""
         if self.names.get((cls.__module__, cls.__qualname__)) is cls:
             return  # it is data anyway, and checked
-        if isinstance(cls, enum.EnumMeta):  # the members are not the pickle's: they are found, and not made or changed
+        if isinstance(cls, enum.EnumMeta):  # members are looked up, and neither made nor changed
             self.allow(cls, functools.partial(_find_member, cls))
             self.enums[id(cls)] = cls
             self.stand_in('builtins', 'getattr', _get_member)
@@ -248,7 +248,7 @@ def charge_args(m: Any, args: tuple[Any, ...], copies: bool) -> tuple[Any, ...]:
 
 
 def _set_state(m: Any, obj: Any, state: Any) -> None:
-    """Give an object its state as pickle does, but let no attribute hide a method."""
+    """Set the state of an object as pickle does, except attributes that would hide a method."""
     cls = type(obj)
     if hasattr(cls, '__setstate__'):
         # That of dataclasses with slots iterates over it, whatever it is: a proxy would call the peer.
@@ -279,7 +279,7 @@ def _set_state(m: Any, obj: Any, state: Any) -> None:
 
 
 def _look_up(cls: type, name: str) -> Any:
-    """Return what a class has under a name, as it stands there."""
+    """Return an attribute of a class without invoking descriptors."""
     for base in cls.__mro__:
         if name in base.__dict__:
             return base.__dict__[name]

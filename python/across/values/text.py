@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Text that a peer has sent, as errors, tracebacks and docs may show it."""
+"""Sanitizing of text that a peer has sent, for errors, tracebacks and docs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ESCAPED = re.compile(r"\\([\\'nt])")
 
 
 def clean(text: str, limit: int, keep: str = '') -> str:
-    """Return text of the peer as it may be shown: cut, and without what would control a terminal."""
+    """Return text of the peer for display: truncated, with control characters escaped."""
     cut = text if len(text) <= limit else text[:limit] + '…'
     if cut.isprintable():
         return cut
@@ -28,6 +28,6 @@ def clean(text: str, limit: int, keep: str = '') -> str:
 
 
 def make_name(module: str, name: str) -> str:
-    """Return how errors speak of something that the peer has named: it may be anything."""
+    """Return a qualified name that the peer has sent, for display."""
     module, name = module[: MAX_NAME + 1], name[: MAX_NAME + 1]  # one name can be mentioned any number of times
     return clean(name if module == 'builtins' else '{}.{}'.format(module, name), MAX_NAME)

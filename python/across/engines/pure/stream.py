@@ -48,7 +48,7 @@ class Stream:
         return os.writev(self.out_fd, parts)
 
     def hang_up(self) -> None:
-        """End the stream, although other processes may have copies of a socket."""
+        """Shut the stream down, even if other processes have copies of the socket."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)

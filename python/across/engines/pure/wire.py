@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Frames, heads and messages: the format of what travels, and its limits."""
+"""Frames, heads and messages: the format of the stream, and its limits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MAGIC = 0xE35B9E78
 MAGIC_BOOTSTRAP = 0xE54E6D01
 LEVEL = 1  # of the extension
 FEATURE_REASON = 1  # feature: GOODBYE says why
-FEATURE_DESCRIBED = 32  # feature: what becomes a proxy may say more than its methods
-FEATURE_LIMITS = 64  # feature: GREETING tells how much its sender takes in one message
-FEATURE_DETAILS = 128  # feature: exceptions may carry more than pickle makes of them
+FEATURE_DESCRIBED = 32  # feature: a proxy may come with more than its methods
+FEATURE_LIMITS = 64  # feature: GREETING has its sender's limits of one message
+FEATURE_DETAILS = 128  # feature: exceptions may have details beside their pickle
 FEATURES = FEATURE_REASON | FEATURE_DESCRIBED | FEATURE_LIMITS | FEATURE_DETAILS
 OLDEST_MINOR, NEWEST_MINOR = 1, 2
 GREETING, APPLY, RESULT, GOODBYE, DEL_OBJS, IDLE = range(6)
@@ -55,7 +55,7 @@ def put_frame_header(length: int, more: bool = False) -> bytes:
 
 
 class _Head:
-    """Reads the fields of a head. What lies behind its end is 0, or no bytes."""
+    """Reads the fields of a head. Fields beyond its end are 0, or empty."""
 
     def __init__(self, data: Bytes) -> None:
         self._data = bytes(data)
@@ -90,7 +90,7 @@ class _Head:
 
 
 class Message:
-    """One that came in. Which fields mean something depends on its type."""
+    """A received message. Which fields are used depends on its type."""
 
     def __init__(self, head: Bytes) -> None:
         fields = _Head(head)
@@ -100,7 +100,8 @@ class Message:
         has_text = self.type == GOODBYE or self.kind == OPERATION_ERROR
         has_ids = self.type in (APPLY, DEL_OBJS) or self.kind in (SUCCESS, ERROR)
         self.timeout = fields.uint() if self.type == GREETING else 0
-        self.limits = [fields.uint() for _ in range(5)][2:] if self.type == GREETING else []  # behind those of flow
+        # The first two are those of flow control.
+        self.limits = [fields.uint() for _ in range(5)][2:] if self.type == GREETING else []
         self.text = fields.text() if has_text else ''
         self.ids_announced = fields.uint() if has_ids else 0
         self.ids_size = fields.left()
@@ -111,6 +112,6 @@ class Message:
 
 
 def clean_reason(text: str) -> str:
-    """Return a line that fits into a GOODBYE."""
+    """Return one line that fits into a GOODBYE."""
     line = ''.join(char if char.isprintable() else ' ' for char in text.replace('\ufffd', '?'))
     return line.encode('utf-8', 'replace')[:_MAX_REASON].decode('utf-8', 'ignore')

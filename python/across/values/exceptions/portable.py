@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether an exception will arrive at another process, and what to send in its place if it will not.
+"""Whether an exception can be pickled for another process and unpickled there, and what to send instead if not.
 
 Found out by trying: an exception is pickled here before it is sent. That costs some microseconds, for which the caller
 learns what was raised, in place of only learning that it could not be pickled. For peers that describe an exception
@@ -27,7 +27,7 @@ _SAFE_TYPES = frozenset([  # exceptions with no state but their args and attribu
     ZeroDivisionError,
 ])  # fmt: skip
 _SAFE_ARGS = frozenset([str, int, float, bool, bytes, type(None)])
-_DETAILS = '__across_details__'  # an attribute that exceptions have on the wire alone
+_DETAILS = '__across_details__'  # an attribute that exceptions have in pickles only
 _MAX_TEXT = 64 << 10  # characters of a text in the details
 _CO_VARARGS = 4
 
@@ -43,13 +43,13 @@ class ConnectionBound:
 
 
 def portable(exc: BaseException) -> BaseException:
-    """Return the exception, or a stand-in when it would not arrive at another process."""
+    """Return the exception, or a stand-in when it could not be unpickled in another process."""
     carried, trouble = carry(exc)
     return exc if trouble is None else carried
 
 
 def carry(exc: BaseException) -> tuple[Any, Optional[str]]:
-    """Return what to pickle in place of an exception, and what keeps it from arriving itself, if anything does."""
+    """Return what to pickle in place of an exception, and why it cannot be sent itself, or None."""
     if _is_safe(exc):
         return exc, None
     copied, trouble = _try(exc)
@@ -116,7 +116,7 @@ def _is_safe(exc: BaseException) -> bool:
 
 
 def _make_carrier(exc: BaseException) -> tuple[Optional[Carrier], Optional[str]]:
-    """Return what carries an exception's notes and details, if there are such and they can be carried; and trouble."""
+    """Return what pickles as an exception with its notes and details, or None; and why it cannot be sent, or None."""
     cls = type(exc)
     if cls in copyreg.dispatch_table:
         return None, None
@@ -130,7 +130,7 @@ def _make_carrier(exc: BaseException) -> tuple[Optional[Carrier], Optional[str]]
     mismatch = _find_mismatch(cls, args) if func is cls else None
     if mismatch is not None:
         return None, 'Unpickling failed due to TypeError: {}'.format(mismatch)
-    # What sets the state, or attributes, in a way of its own may not take more than it knows of.
+    # A class's own __setstate__ or __setattr__ may not accept attributes that it does not know.
     takes_more = cls.__setstate__ is BaseException.__setstate__ and cls.__setattr__ is BaseException.__setattr__
     if not takes_more or not (state is None or type(state) is dict):
         return None, None
@@ -143,7 +143,7 @@ def _make_carrier(exc: BaseException) -> tuple[Optional[Carrier], Optional[str]]
     if text is not None or has_members:
         carrier.state[_DETAILS] = text, []
     carrier.has_members = has_members
-    if has_members:  # they are added later, and tried for themselves
+    if has_members:  # they are added later, and each is tried by itself
         carrier.args = args[0], []
     return (carrier if has_members or carrier.state != (state or {}) else None), None
 
@@ -169,7 +169,7 @@ def _takes(func: types.FunctionType, count: int) -> bool:
 
 
 def _get_text(exc: BaseException, args: tuple[Any, ...]) -> Optional[str]:
-    """Return what str() makes of an exception, unless a peer that has not its class can tell that from the rest."""
+    """Return what str() makes of an exception, or None if its arguments tell that to a peer without its class."""
     if type(exc).__module__ == 'builtins':
         return None
     try:
@@ -210,7 +210,7 @@ def _try(obj: Any) -> tuple[Any, Optional[str]]:
 
 
 def _try_to_pickle(obj: Any) -> tuple[Any, Optional[str]]:
-    """Pickle an exception; return the file and what was kept aside, and what went wrong."""
+    """Pickle an exception; return the file and the objects kept apart, and what went wrong."""
     file = io.BytesIO()
     pickler = _make_trial_pickler(file)
     try:
@@ -221,7 +221,7 @@ def _try_to_pickle(obj: Any) -> tuple[Any, Optional[str]]:
 
 
 class _KeepsAside:
-    """Part of a pickler: keeps what only a connection can pickle aside."""
+    """Part of a pickler: keeps apart what only a connection can pickle."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, _PROTOCOL)  # type: ignore[call-arg]

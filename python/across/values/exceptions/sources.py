@@ -28,7 +28,7 @@ _rows = 0
 def show(host: str, filename: str, lineno: int, line: str, look: bool) -> str:
     """Return the name under which a line of a remote file is shown. `look`: files of this process may be read."""
     if line.startswith('#'):
-        line = ''  # no code runs there, and pytest fails on files without any
+        line = ''  # a comment is no code, and pytest fails on files that have none
     with _lock:
         if _has(filename, lineno, line):
             return filename
@@ -70,11 +70,11 @@ def _is_taken(filename: str) -> bool:
     """Return whether a name may mean something else here."""
     if filename in linecache.cache:
         return True
-    # linecache looks for names without a folder in all of sys.path.
+    # linecache searches sys.path for names without a folder.
     return not filename.startswith('<') and (not os.path.isabs(filename) or os.path.lexists(filename))
 
 
-# ---- with the lock ----
+# ---- with _lock held ----
 
 
 def _has(name: str, lineno: int, line: str) -> bool:
@@ -92,7 +92,7 @@ def _is_own(name: str, rows: list[str]) -> bool:
 
 
 def _make_entry(name: str, rows: list[str]) -> tuple[int, None, list[str], str]:
-    return len(rows), None, rows, name  # no time: it is no file, and never out of date
+    return len(rows), None, rows, name  # no mtime: the entry is never checked against a file
 
 
 def _put(name: str, lineno: int, line: str) -> bool:
