@@ -101,14 +101,16 @@ static inline struct ax_buffer bytes(const void *data, size_t size)
     return buffer;
 }
 
-static inline void send_call(struct ax_connection *connection, const void *data, size_t size, struct ax_pending *pending)
+static inline void send_call(struct ax_connection *connection, const void *data, size_t size,
+                             struct ax_pending *pending)
 {
     struct ax_buffer payload = bytes(data, size);
     assert_int_equal(pair_call(connection, &payload, pending), 0);
 }
 
 /* Takes the result of a call, which must be the bytes that were sent. */
-static inline void expect_echo(struct ax_connection *connection, struct ax_pending *pending, const void *data, size_t size)
+static inline void expect_echo(struct ax_connection *connection, struct ax_pending *pending, const void *data,
+                               size_t size)
 {
     assert_int_equal(await(connection, pending), 0);
     assert_non_null(pending->message);
