@@ -49,10 +49,9 @@ static bool read_own_path(char path[PATH_MAX])
     bool found = false;
 
     while (file != NULL && !found && fgets(line, sizeof line, file) != NULL) {
-        found = strncmp(line, "0::/", 4) == 0 && strstr(line, "/..") == NULL;
         line[strcspn(line, "\n")] = '\0';
-        if (found)
-            snprintf(path, PATH_MAX, "%s", strcmp(line, "0::/") == 0 ? "" : line + 3);
+        found = strncmp(line, "0::/", 4) == 0 && strstr(line, "/..") == NULL &&
+                snprintf(path, PATH_MAX, "%s", strcmp(line, "0::/") == 0 ? "" : line + 3) < PATH_MAX;
     }
     if (file != NULL)
         fclose(file);
