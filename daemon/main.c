@@ -11,7 +11,7 @@
 #include "daemon/config/config.h"
 #include "daemon/config/options.h"
 #include "daemon/init.h"
-#include "daemon/process/account.h"
+#include "daemon/base/account.h"
 #include "daemon/process/interpreter.h"
 #include "daemon/process/process.h"
 #include "daemon/status/status_command.h"

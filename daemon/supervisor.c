@@ -27,7 +27,7 @@
 #include "daemon/base/error_format.h"
 #include "daemon/base/log.h"
 #include "daemon/listen/acceptor.h"
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 #include "daemon/listen/listener.h"
 #include "daemon/listen/sockets.h"
 #include "daemon/notify.h"

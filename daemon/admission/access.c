@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "daemon/base/error_format.h"
-#include "daemon/process/account.h"
+#include "daemon/base/account.h"
 
 /* Whom calls run as. 0, or -1 with a sentence. */
 static int find_caller(const struct ax_options *options, uid_t *uid, char *error, size_t size)

@@ -7,7 +7,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 
 #define FIRST_BUCKETS 64u
 #define NETWORK_BYTES 8 /* of an IPv6 address */

@@ -12,8 +12,8 @@
 
 #include "daemon/base/error_format.h"
 #include "daemon/config/options.h"
-#include "daemon/listen/address.h"
-#include "daemon/process/account.h"
+#include "daemon/base/address.h"
+#include "daemon/base/account.h"
 
 #ifndef SO_PEERGROUPS /* Linux 4.13; the C library's headers may be older */
 #define SO_PEERGROUPS 59

@@ -8,7 +8,7 @@
 
 #include "daemon/base/error_format.h"
 #include "daemon/config/value.h"
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 #include "daemon/status/status_command.h"
 
 struct option {

@@ -10,7 +10,7 @@
 
 #include "daemon/base/error_format.h"
 #include "daemon/config/options.h"
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 
 #define DAY_MS 86400000u
 #define KIB ((uint64_t)1024)

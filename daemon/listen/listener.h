@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 
 struct ax_listener {
     struct ax_address address; /* as it was written, or as it could have been; an abstract name is `@NAME` */

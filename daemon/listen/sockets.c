@@ -7,9 +7,9 @@
 #include "daemon/admission/identity.h"
 #include "daemon/base/error_format.h"
 #include "daemon/base/log.h"
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 #include "daemon/listen/inherited.h"
-#include "daemon/process/account.h"
+#include "daemon/base/account.h"
 
 #define TLS_NAME "tls"
 

@@ -16,7 +16,7 @@
 
 #include "daemon/admission/peer.h"
 #include "daemon/base/error_format.h"
-#include "daemon/process/account.h"
+#include "daemon/base/account.h"
 #include "embed/host.h"
 
 /* As a login has them, whatever acrossd was started with: it may have raised the limit for its own sake. */

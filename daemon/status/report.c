@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/base/log.h"
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 #include "daemon/process/pids.h"
 
 /* ---- memory ---- */

@@ -16,7 +16,7 @@
 #include "daemon/admission/exchange.h"
 #include "daemon/admission/secret.h"
 #include "daemon/base/error_format.h"
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 #include "daemon/status/status.h"
 
 #define DEFAULT_TIMEOUT_MS 10000u

@@ -7,7 +7,7 @@
 
 #include "daemon/base/error_format.h"
 #include "daemon/base/log.h"
-#include "daemon/process/account.h"
+#include "daemon/base/account.h"
 #include "daemon/process/interpreter.h"
 #include "daemon/process/process.h"
 

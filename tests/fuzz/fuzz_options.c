@@ -12,7 +12,7 @@
 
 #include "daemon/base/error_format.h"
 #include "daemon/config/config.h"
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 
 #define WORDS_MAX 64
 

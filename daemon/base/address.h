@@ -6,8 +6,8 @@
  * Parsing looks at nothing but the text. Only ax_address_resolve() asks the system, for the numbers behind a host's
  * name, and may wait for its answer: it is called before the loop runs.
  */
-#ifndef AX_DAEMON_LISTEN_ADDRESS_H
-#define AX_DAEMON_LISTEN_ADDRESS_H
+#ifndef AX_DAEMON_BASE_ADDRESS_H
+#define AX_DAEMON_BASE_ADDRESS_H
 
 #include <stdbool.h>
 #include <stddef.h>

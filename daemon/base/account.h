@@ -5,8 +5,8 @@
  * Nearly all of it asks the name service, which may wait for a network: never in the loop. The finders may be called in any
  * thread; ax_account_become() by a process of one thread, since it changes the environment.
  */
-#ifndef AX_DAEMON_PROCESS_ACCOUNT_H
-#define AX_DAEMON_PROCESS_ACCOUNT_H
+#ifndef AX_DAEMON_BASE_ACCOUNT_H
+#define AX_DAEMON_BASE_ACCOUNT_H
 
 #include <stddef.h>
 #include <sys/types.h>

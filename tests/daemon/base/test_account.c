@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/base/error_format.h"
-#include "daemon/process/account.h"
+#include "daemon/base/account.h"
 
 #define OTHER "nobody" /* a user that every system has */
 

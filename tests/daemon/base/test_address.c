@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "daemon/base/error_format.h"
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 
 static struct ax_address parsed(const char *text)
 {

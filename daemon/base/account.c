@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/process/account.h"
+#include "daemon/base/account.h"
 
 #include <assert.h>
 #include <errno.h>

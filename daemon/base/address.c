@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/listen/address.h"
+#include "daemon/base/address.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
