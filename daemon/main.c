@@ -54,7 +54,7 @@ static int check_identity(const struct ax_options *options, char *error, size_t 
 {
     struct ax_identity *identity;
 
-    if (!ax_identity_is_set(options))
+    if (!ax_options_have_identity(options))
         return 0;
     identity = ax_identity_load(options, error, size);
     ax_identity_free(identity);

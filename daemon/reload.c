@@ -58,7 +58,7 @@ static void load_identity(struct ax_reloaded *loaded, const struct ax_options *o
 {
     char reason[AX_ERROR_TEXT_SIZE];
 
-    if (!ax_identity_is_set(options)) {
+    if (!ax_options_have_identity(options)) {
         ax_error_format(loaded->identity_error, sizeof loaded->identity_error,
                         "there are no --tls-cert, --tls-key and --tls-client-ca any more");
         return;

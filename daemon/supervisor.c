@@ -260,11 +260,11 @@ static int check_client(const struct supervisor *supervisor, const struct ax_cli
                                 : ax_peer_check(&supervisor->rules, client->fd, reason, size) < 0)
         return -1;
     /* Somebody who asks for the status takes no place, and asks the more when there is none. */
-    if (open > supervisor->pool.limit && !ax_status_is_request(client->received, client->received_size))
+    if (open > supervisor->pool.limit && !ax_status_request_is_begun(client->received, client->received_size))
         return ax_error_format(reason, size, "The server has as many connections as it may have: %zu",
                                supervisor->pool.limit);
     if (client->source->connections > supervisor->connections_of_source &&
-        !ax_status_is_request(client->received, client->received_size))
+        !ax_status_request_is_begun(client->received, client->received_size))
         return ax_error_format(reason, size, "The server has as many connections from the same %s as it may have: %zu",
                                client->source->key.family == AF_UNIX ? "user" : "address",
                                supervisor->connections_of_source);
@@ -415,7 +415,7 @@ static void on_handshake_done(struct ax_handshakes *set, void *arg, int fd, cons
     ax_client_move(&supervisor->clients, client, AX_CLIENT_WAITING, NULL);
     if (check_client(supervisor, client, reason, sizeof reason) < 0)
         refuse(supervisor, client, reason);
-    else if (ax_status_is_request(received, size))
+    else if (ax_status_request_is_begun(received, size))
         answer_status(supervisor, client);
     dispatch(supervisor);
     ax_acceptor_relieved(&supervisor->acceptor);
@@ -799,7 +799,7 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
     };
     static const struct ax_reload_events reload_events = {.read = on_read, .loaded = on_loaded};
     const struct ax_options *options = supervisor->options;
-    struct ax_fd_budget room = ax_fd_budget_find(options, supervisor->identity != NULL);
+    struct ax_fd_budget room = ax_fd_budget_find(options, supervisor->identity != NULL, ax_process_raise_file_limit());
     int code = uv_loop_init(&supervisor->loop);
 
     if (code < 0)
@@ -878,7 +878,7 @@ static int load_identity(struct supervisor *supervisor)
 {
     char error[AX_ERROR_TEXT_SIZE];
 
-    if (!ax_identity_is_set(supervisor->options))
+    if (!ax_options_have_identity(supervisor->options))
         return 0;
     supervisor->identity = ax_identity_load(supervisor->options, error, sizeof error);
     if (supervisor->identity != NULL) {

@@ -2,7 +2,6 @@
 #include "daemon/admission/fd_budget.h"
 
 #include "daemon/base/log.h"
-#include "daemon/process/process.h"
 
 /* Connections at a time, where --max-connections does not say: a worker takes a megabyte, a connection kilobytes. */
 #define CONNECTIONS_PROCESS 1024u
@@ -35,12 +34,11 @@ static void find_room_of_source(struct ax_fd_budget *room, const struct ax_optio
         options->max_handshakes_per_source > 0 ? at_most(options->max_handshakes_per_source, room->handshakes) : most;
 }
 
-struct ax_fd_budget ax_fd_budget_find(const struct ax_options *options, bool has_tls)
+struct ax_fd_budget ax_fd_budget_find(const struct ax_options *options, bool has_tls, size_t files)
 {
     bool is_shared = options->isolation == AX_ISOLATION_SHARED;
     size_t each = (is_shared ? FILES_SHARED : FILES_PROCESS) + (has_tls ? FILES_RELAY : 0);
     size_t most = is_shared ? CONNECTIONS_SHARED : CONNECTIONS_PROCESS;
-    size_t files = ax_process_raise_file_limit();
     size_t handshakes = options->max_handshakes < files / 4 ? options->max_handshakes : files / 4;
     size_t left = files > handshakes + FILES_OWN ? files - handshakes - FILES_OWN : 0;
     struct ax_fd_budget room = {.handshakes = handshakes};

@@ -20,9 +20,9 @@ struct ax_fd_budget {
 };
 
 /*
- * Allows this process as many open files as it may have, and divides them up. `has_tls`: each connection may need a relay. A
- * limit of the system that is below what the options ask for, or below the default, is told in the log.
+ * Divides up the open files that the process may have: `files` of them. `has_tls`: each connection may need a relay. Logs
+ * a warning when that allows fewer connections than the options, or the default, ask for.
  */
-struct ax_fd_budget ax_fd_budget_find(const struct ax_options *options, bool has_tls);
+struct ax_fd_budget ax_fd_budget_find(const struct ax_options *options, bool has_tls, size_t files);
 
 #endif

@@ -11,8 +11,8 @@
 
 #include "daemon/admission/exchange.h"
 #include "daemon/admission/goodbye.h"
+#include "daemon/admission/status_request.h"
 #include "daemon/base/error_format.h"
-#include "daemon/status/status.h"
 
 #define MAGIC_SIZE 4
 #define TLS_HELLO 0x1603u /* what the first record of TLS begins with */
@@ -89,7 +89,7 @@ int ax_handshake_check(const unsigned char *received, size_t size, char *reason,
     if (size < MAGIC_SIZE)
         return 0;
     memcpy(bytes, received, size);
-    if (ax_status_is_request(received, size))
+    if (ax_status_request_is_begun(received, size))
         return size < AX_SUPERBLOCK_SIZE ? 0 : ax_status_request_decode(&ignored, received, reason, reason_size);
     ax_superblock_decode(&peer, bytes);
     if (peer.magic == AX_EXCHANGE_MAGIC)

@@ -35,7 +35,7 @@
 
 struct ax_handshakes;
 
-/* A peer may be served, or asks for the status (status.h): `fd` is the callee's now, and `received` was read from it. */
+/* A peer may be served, or asks for the status (status_request.h): `fd` is the callee's now, and `received` was read from it. */
 typedef void ax_handshake_done_fn(struct ax_handshakes *set, void *arg, int fd, const unsigned char *received,
                                   size_t size);
 

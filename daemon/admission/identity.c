@@ -82,11 +82,6 @@ static void wipe(struct ax_tls_text *text)
 
 /* ---- loading ---- */
 
-bool ax_identity_is_set(const struct ax_options *options)
-{
-    return options->tls_cert != NULL && options->tls_key != NULL && options->tls_client_ca != NULL;
-}
-
 static int copy_names(struct ax_identity *identity, const struct ax_options *options, char *error, size_t size)
 {
     for (size_t i = 0; i < options->tls_allow_name.count; i++)

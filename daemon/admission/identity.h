@@ -26,9 +26,6 @@ struct ax_identity {
     struct ax_string_list allowed;  /* names; empty: all */
 };
 
-/* Whether these settings name an identity. */
-bool ax_identity_is_set(const struct ax_options *options);
-
 /*
  * Reads the files. The key's must be a regular one of this process's effective user, or root, that nobody else may
  * read; but root may share one with a group. NULL with a sentence.

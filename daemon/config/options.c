@@ -7,9 +7,7 @@
 #include <string.h>
 
 #include "daemon/base/error_format.h"
-#include "daemon/config/value.h"
 #include "daemon/base/address.h"
-#include "daemon/status/status_command.h"
 
 struct option {
     const char *name;
@@ -479,6 +477,11 @@ static int add_texts(struct ax_string_list *arguments, const char *name, const s
         if (add_argument(arguments, name, texts->items[i]) < 0)
             return -1;
     return 0;
+}
+
+bool ax_options_have_identity(const struct ax_options *options)
+{
+    return options->tls_cert != NULL && options->tls_key != NULL && options->tls_client_ca != NULL;
 }
 
 int ax_options_to_arguments(const struct ax_options *options, unsigned who, struct ax_string_list *arguments)

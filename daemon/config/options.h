@@ -18,20 +18,14 @@
 #include <sys/types.h>
 
 #include "daemon/base/string_list.h"
+#include "daemon/config/value.h"
 
-#define AX_DURATION_NONE 0u    /* milliseconds: no limit */
 #define AX_OPTIONS_MAX 48      /* rows of the table */
 #define AX_OPTION_NAME_SIZE 48 /* of a name as it is written, with the final NUL: longer ones are unknown */
 
+#define AX_STATUS_COMMAND "status" /* argv[1] of the command `acrossd status` (status/status_command.h) */
+
 #define AX_OPTIONS_VARIABLE "ACROSSD_" /* what names of variables begin with */
-
-enum ax_isolation {
-    AX_ISOLATION_PROCESS, /* a worker for each connection */
-    AX_ISOLATION_SHARED,  /* one for all */
-};
-
-/* What kind of process this is. All but the first are started by acrossd itself. */
-enum ax_process { AX_PROCESS_MAIN, AX_PROCESS_ZYGOTE };
 
 /* Where a setting comes from: each goes before those above it. */
 enum ax_level { AX_LEVEL_DEFAULT, AX_LEVEL_FILE, AX_LEVEL_ENVIRONMENT, AX_LEVEL_COMMAND_LINE };
@@ -122,6 +116,9 @@ void ax_options_override(struct ax_options *options, struct ax_options *layer);
  * be sockets to listen on without --listen. Errors as for ax_options_set().
  */
 int ax_options_check(const struct ax_options *options, bool has_sockets, char *error, size_t error_size);
+
+/* Whether there is a certificate with its key, and authorities for those of clients: what TLS needs. */
+bool ax_options_have_identity(const struct ax_options *options);
 
 /*
  * The settings that `who` needs as a command line that ax_options_read_arguments() understands, from index 0 of

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 
 #include "daemon/base/error_format.h"
-#include "daemon/config/options.h"
+#include "daemon/base/string_list.h"
 #include "daemon/base/address.h"
 
 #define DAY_MS 86400000u

@@ -13,6 +13,16 @@
 #define AX_VALUE_NUMBER_MAX 1000000 /* more connections than a process may have descriptors */
 #define AX_VALUE_FEW_MAX 64         /* of things that cost memory while they wait */
 
+#define AX_DURATION_NONE 0u /* milliseconds: no limit */
+
+enum ax_isolation {
+    AX_ISOLATION_PROCESS, /* a worker for each connection */
+    AX_ISOLATION_SHARED,  /* one for all */
+};
+
+/* What kind of process this is. All but the first are started by acrossd itself. */
+enum ax_process { AX_PROCESS_MAIN, AX_PROCESS_ZYGOTE };
+
 /* With the type of each one's place. */
 enum ax_value_kind {
     AX_VALUE_FLAG,      /* bool */

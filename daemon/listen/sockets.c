@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/admission/identity.h"
 #include "daemon/base/error_format.h"
 #include "daemon/base/log.h"
 #include "daemon/base/address.h"
@@ -25,7 +24,7 @@ static enum ax_listener_result adopt(struct sockets *sockets, const struct ax_op
 {
     bool is_tls = strcmp(name, TLS_NAME) == 0;
 
-    if (is_tls && !ax_identity_is_set(options)) {
+    if (is_tls && !ax_options_have_identity(options)) {
         ax_error_format(sockets->error, sizeof sockets->error,
                         "the inherited socket %d is named " TLS_NAME ", which needs --tls-cert, --tls-key and "
                         "--tls-client-ca",

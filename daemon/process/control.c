@@ -79,6 +79,14 @@ int ax_control_send(int control_fd, const struct ax_control *message, const stru
     return 0;
 }
 
+void ax_control_report_failure(int control_fd, int error)
+{
+    struct ax_control message = {.type = AX_CONTROL_FAILED};
+
+    ax_control_set_reason(&message, strerror(error));
+    ax_control_send(control_fd, &message, NULL);
+}
+
 bool ax_control_is_full(int code)
 {
     return code == -EAGAIN || code == -ENOBUFS || code == -ENOMEM;

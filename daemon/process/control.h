@@ -85,6 +85,9 @@ void ax_control_set_reason(struct ax_control *message, const char *text);
  */
 int ax_control_send(int control_fd, const struct ax_control *message, const struct ax_control_fds *fds);
 
+/* Sends FAILED with the text of this errno: a worker could not be started. Does not wait, and ignores errors. */
+void ax_control_report_failure(int control_fd, int error);
+
 /* Whether what ax_control_send() returned says that it may work later: the other side has much to read, or memory is short. */
 bool ax_control_is_full(int code);
 

@@ -15,35 +15,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/admission/status_request.h"
 #include "daemon/status/writer.h"
-#include "protocol/superblock.h"
-
-/* ---- the request ---- */
-
-#define AX_STATUS_MAGIC 0x5bb58a44u /* the CRC-32 of "acrossdstatus" */
-#define AX_STATUS_REQUEST_VERSION 1u
-
-enum ax_status_format { AX_STATUS_TEXT, AX_STATUS_JSON };
-
-/*
- *   0-3   magic, big-endian
- *   4     format
- *   5     version of this request
- *   6-15  zeros, which nobody looks at
- */
-void ax_status_request_encode(unsigned char out[AX_SUPERBLOCK_SIZE], enum ax_status_format format);
-
-/* Whether a peer that starts like this asks for the status: `size` bytes of 16, of which four have to be there. */
-bool ax_status_is_request(const unsigned char *received, size_t size);
-
-/*
- * 0, or -1 with the reason when it is no request, one of another version, or for another format. There is no answer to
- * these: the connection is closed, as an acrossd does that knows no such request.
- */
-int ax_status_request_decode(enum ax_status_format *format, const unsigned char in[AX_SUPERBLOCK_SIZE], char *reason,
-                             size_t reason_size);
-
-/* ---- the answer ---- */
 
 /* Rows of workers and of connections in an answer; of those beyond it only the number is told. A row takes 100 bytes,
  * mostly, and each worker's row some system calls (ax_status_memory()). */

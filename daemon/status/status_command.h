@@ -8,8 +8,6 @@
 #ifndef AX_DAEMON_STATUS_STATUS_COMMAND_H
 #define AX_DAEMON_STATUS_STATUS_COMMAND_H
 
-#define AX_STATUS_COMMAND "status" /* what argv[1] is */
-
 /*
  * Takes main()'s arguments. Ignores SIGPIPE from here on. Returns the exit status: 0; 1 with a sentence on standard
  * error when there is no answer; 2 with one for wrong usage.

@@ -57,14 +57,6 @@ static void tell_died(const struct keeper *keeper, int status)
     tell(keeper, &message, NULL);
 }
 
-void ax_keeper_explain(int control_fd, int error)
-{
-    struct ax_control message = {.type = AX_CONTROL_FAILED};
-
-    ax_control_set_reason(&message, strerror(error));
-    ax_control_send(control_fd, &message, NULL);
-}
-
 /* ---- keeping ---- */
 
 _Noreturn static void keep(const struct keeper *keeper)
@@ -135,7 +127,7 @@ _Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, i
     keeper.child_fd = ax_process_take_signals((const int[]){SIGCHLD, 0});
     keeper.worker = keeper.child_fd >= 0 ? ax_host_fork(begin_worker) : -1;
     if (keeper.worker < 0) {
-        ax_keeper_explain(control_fd, errno);
+        ax_control_report_failure(control_fd, errno);
         _exit(1);
     }
     if (keeper.worker == 0) {

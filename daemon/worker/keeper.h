@@ -19,7 +19,4 @@
  */
 _Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, int stats_fd, bool has_group);
 
-/* Tells the supervisor on the socket of a worker that could not be made, why: an errno. */
-void ax_keeper_explain(int control_fd, int error);
-
 #endif

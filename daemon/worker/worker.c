@@ -23,7 +23,6 @@
 #include "daemon/process/process.h"
 #include "daemon/process/shared_stats.h"
 #include "daemon/worker/drain.h"
-#include "daemon/worker/keeper.h"
 #include "embed/host.h"
 
 /* When memory runs out, the system had better kill one worker than all of them with their supervisor. */
@@ -294,7 +293,7 @@ _Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, i
     if (worker.stats != NULL)
         ax_host_set_stats(&worker.stats->calls);
     if (worker.stats == NULL || worker.wake_fd < 0 || ax_host_warm_up() < 0) {
-        ax_keeper_explain(control_fd, errno);
+        ax_control_report_failure(control_fd, errno);
         _exit(1);
     }
     close(stats_fd);

@@ -39,7 +39,7 @@ static void fork_worker(const struct ax_options *options, int control_fd, bool h
         ax_keeper_run(options, fds->fd[0], fds->fd[1], has_group);
     }
     if (pid < 0)
-        ax_keeper_explain(fds->fd[0], errno);
+        ax_control_report_failure(fds->fd[0], errno);
 }
 
 _Noreturn static void serve(const struct ax_options *options, int control_fd)

@@ -151,10 +151,10 @@ static void test_is_loaded_from_files(void **state)
     char *ca = options.tls_client_ca;
     (void)state;
 
-    assert_true(ax_identity_is_set(&options));
+    assert_true(ax_options_have_identity(&options));
     check_loads();
     options.tls_client_ca = NULL;
-    assert_false(ax_identity_is_set(&options));
+    assert_false(ax_options_have_identity(&options));
     options.tls_client_ca = ca;
 }
 
