@@ -27,7 +27,7 @@ static bool has_children(void)
 
 /* ---- the parent ---- */
 
-/* As if it had been the child itself. A process 1 is not killed by a signal of its own. */
+/* Exits in the same way as the child did. Process 1 cannot kill itself with a signal. */
 _Noreturn static void end_like(int status)
 {
     sigset_t none;
@@ -51,7 +51,7 @@ static void bury(pid_t child)
             end_like(status);
 }
 
-/* A stream that is served ends with the last copy of it. */
+/* A stream ends only when its last descriptor is closed. */
 static void let_go_of_streams(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -61,13 +61,13 @@ static void let_go_of_streams(void)
         dup2(null, STDOUT_FILENO);
         close(null);
     }
-    for (int fd = STDERR_FILENO + 1; fd < 1024; fd++) /* sockets that were inherited; there are few */
+    for (int fd = STDERR_FILENO + 1; fd < 1024; fd++) /* inherited sockets; there are few */
         close(fd);
 }
 
 /*
- * By default, systemd takes messages from the main process of a service alone. A process 1 is in a namespace of its
- * own, and numbers of processes there mean something else to a service manager outside.
+ * By default systemd accepts messages only from the service's main process. Process 1 is in a PID namespace of its own,
+ * where pids mean nothing to a service manager outside.
  */
 static void tell_main_process(pid_t child)
 {
@@ -98,7 +98,7 @@ _Noreturn static void wait_for(pid_t child, const sigset_t *awaited)
 
 /* ---- the child ---- */
 
-/* What a service manager has told the parent is for this process. */
+/* Variables of the service manager name the parent's pid: rewrites them for this process. */
 static void take_over_variable(const char *name, pid_t parent)
 {
     const char *value = getenv(name);
@@ -115,8 +115,8 @@ static void begin(pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
-        _exit(1);  /* it ended before that call */
-    setpgid(0, 0); /* a terminal's Ctrl-C is handed on, and is not to come twice */
+        _exit(1);  /* the parent ended before that call */
+    setpgid(0, 0); /* the parent forwards a terminal's Ctrl-C, which must not arrive twice */
     take_over_variable("LISTEN_PID", parent);
     take_over_variable("WATCHDOG_PID", parent);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* acrossd: reads its settings, and becomes the kind of process that they ask for. */
+/* acrossd: reads its settings, and runs as the kind of process that they select. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +19,7 @@
 #include "daemon/supervisor.h"
 #include "daemon/worker/zygote.h"
 
-/* What was asked for on standard output has to arrive there. */
+/* Reports an error if the output could not be written. */
 static int finish_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
@@ -61,7 +61,7 @@ static int check_identity(const struct ax_options *options, char *error, size_t 
     return identity != NULL ? 0 : -1;
 }
 
-/* What settings name has to be on this system. A server sees to it when it starts, each part to its own. */
+/* Checks that what the settings name exists on this system. A server checks it piece by piece as it starts. */
 static int check_names(const struct ax_options *options, char *error, size_t size)
 {
     struct ax_interpreter interpreter;
@@ -96,9 +96,9 @@ static int check_config(const struct ax_options *options)
     return finish_output();
 }
 
-/* ---- what is asked for ---- */
+/* ---- options that print something ---- */
 
-/* -1 when it is to serve. */
+/* -1 if the process is to serve. */
 static int answer(const struct ax_options *options)
 {
     int status = -1;

@@ -16,18 +16,18 @@
 #include "daemon/base/log.h"
 #include "protocol/text.h"
 
-#define MESSAGE_SIZE (AX_NOTIFY_STATUS_SIZE + 64) /* a status, and the fields beside it */
+#define MESSAGE_SIZE (AX_NOTIFY_STATUS_SIZE + 64) /* a status, and the other fields */
 
 static int notify_fd = -1;
 static struct sockaddr_un manager;
 static socklen_t manager_size;
 static uint64_t watchdog_ms;
-static char unsent[MESSAGE_SIZE]; /* the newest message about the state, while it has not got through; or "" */
-static bool has_warned; /* of a manager that is out of reach, which does not become better with each message */
+static char unsent[MESSAGE_SIZE]; /* the last message about the state if it could not be sent yet; or "" */
+static bool has_warned;           /* whether the manager's being unreachable has been logged: once is enough */
 
-/* ---- what the environment says ---- */
+/* ---- environment ---- */
 
-/* Returns 0, or -1 when the text names no socket. */
+/* Returns 0, or -1 if the text is not a socket's address. */
 static int parse_socket(const char *text)
 {
     size_t length = strlen(text);
@@ -44,7 +44,7 @@ static int parse_socket(const char *text)
     return 0;
 }
 
-/* Returns 0 for what is no positive number. */
+/* Returns 0 if it is not a positive number. */
 static uint64_t parse_number(const char *text)
 {
     unsigned long long value;
@@ -117,7 +117,7 @@ uint64_t ax_notify_watchdog_ms(void)
 
 /* ---- messages ---- */
 
-/* Whether it is done with: delivered, or never going to be. */
+/* Returns whether it is done: sent, or impossible to send. */
 static bool send_message(const char *message)
 {
     ssize_t sent;
@@ -136,7 +136,7 @@ static bool send_message(const char *message)
     return true;
 }
 
-/* Whether nothing older is left to say. */
+/* Returns whether no older message is pending. */
 static bool send_unsent(void)
 {
     if (unsent[0] != '\0' && send_message(unsent))
@@ -148,7 +148,7 @@ static void send_state(const char *message)
 {
     if (notify_fd < 0)
         return;
-    /* What was not said yet about an older state is not true any more. */
+    /* A pending message about an older state is obsolete. */
     snprintf(unsent, sizeof unsent, "%s", message);
     send_unsent();
 }
@@ -178,7 +178,7 @@ void ax_notify_reloading(void)
     char message[MESSAGE_SIZE];
     struct timespec now;
 
-    /* The time lets the manager tell this message from one that was on its way before it asked for the reload. */
+    /* The time lets the manager tell this message from one sent before it asked for the reload. */
     clock_gettime(CLOCK_MONOTONIC, &now);
     snprintf(message, sizeof message, "RELOADING=1\nMONOTONIC_USEC=%llu",
              (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);

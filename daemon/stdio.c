@@ -26,24 +26,24 @@
 #include "daemon/worker/runtime.h"
 #include "daemon/worker/worker.h"
 
-#define FIRST_FD 100 /* above the numbers that scripts like to choose for themselves */
+#define FIRST_FD 100 /* above the numbers that scripts use for redirections */
 
 struct front {
     const struct ax_options *options; /* borrowed */
-    struct ax_shared_stats *stats;    /* as long as the process lives */
+    struct ax_shared_stats *stats;    /* mapped until the process exits */
     pid_t worker;
     int control_fd;
     int signal_fd;
-    struct ax_control_fds streams; /* standard input and output, moved; -1: closed. Equal for a socket */
+    struct ax_control_fds streams; /* the former standard input and output; -1: closed. Equal for a socket */
     bool is_serving;
     bool is_stopping;
     bool is_abandoned; /* the peer has hung up */
     bool has_died;
     struct ax_ending ending;
-    uint64_t due_ms;                 /* when the next step of `ending` is; UINT64_MAX: never */
-    int how;                         /* of the worker, as waitpid() tells it */
+    uint64_t due_ms;                 /* when the next step of `ending` is due; UINT64_MAX: never */
+    int how;                         /* the worker's status, as from waitpid() */
     char broken[AX_ERROR_TEXT_SIZE]; /* why the connection broke, or "" */
-    char dying[AX_ERROR_TEXT_SIZE];  /* why the worker ended itself, or "" */
+    char dying[AX_ERROR_TEXT_SIZE];  /* why the worker exited, or "" */
 };
 
 /* ---- descriptors ---- */
@@ -97,10 +97,10 @@ static void close_streams(struct front *front)
 
 _Noreturn static void become_worker(const struct ax_options *options, int control_fd, int stats_fd)
 {
-    struct ax_options own = *options; /* borrows its texts */
+    struct ax_options own = *options; /* borrows its strings */
     int status;
 
-    own.isolation = AX_ISOLATION_PROCESS; /* one connection, and then its end */
+    own.isolation = AX_ISOLATION_PROCESS; /* one connection, then exit */
     status = ax_runtime_start(&own, control_fd, own.worker_memory > 0 ? ax_worker_out_of_memory : NULL);
     if (status != 0)
         _exit(status);
@@ -148,7 +148,7 @@ static void tell_to_stop(struct front *front, uint32_t grace_ms, const char *rea
     ax_control_send(front->control_fd, &message, NULL);
 }
 
-/* ---- its end (ending.h) ---- */
+/* ---- ending the worker (ending.h) ---- */
 
 static uint64_t now_ms(void)
 {
@@ -158,7 +158,7 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* It is to end when its calls have had their grace period. */
+/* Ends it after the grace period of its calls. */
 static void end_worker(struct front *front)
 {
     uint64_t wait_ms;
@@ -167,7 +167,7 @@ static void end_worker(struct front *front)
         front->due_ms = now_ms() + wait_ms;
 }
 
-/* Why a worker that does not end by itself has to. */
+/* The reason to stop a worker that does not end by itself. */
 static const char *reason_to_stop(const struct front *front)
 {
     if (front->is_stopping)
@@ -184,7 +184,7 @@ static void end_overdue_worker(struct front *front)
     switch (ax_ending_next(&front->ending, front->stats->calls.calls_running, &wait_ms)) {
     case AX_ENDING_TELL:
         if (!front->is_serving)
-            kill(front->worker, SIGKILL); /* it is still starting, for nobody */
+            kill(front->worker, SIGKILL); /* it is still starting, and not needed any more */
         else
             tell_to_stop(front, 0, reason_to_stop(front));
         break;
@@ -203,14 +203,14 @@ static void end_overdue_worker(struct front *front)
 static void stop_worker(struct front *front)
 {
     if (front->is_stopping || !front->is_serving)
-        kill(front->worker, SIGKILL); /* the second signal; or there is nothing to drain yet */
+        kill(front->worker, SIGKILL); /* a second signal; or there is nothing to drain yet */
     else
         tell_to_stop(front, front->options->grace_ms, "The server is stopping");
     end_worker(front);
     front->is_stopping = true;
 }
 
-/* ---- what comes in ---- */
+/* ---- events ---- */
 
 static void take_message(void *arg, const struct ax_control *message, struct ax_control_fds *fds)
 {
@@ -222,7 +222,7 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
         send_connection(front);
     } else if (message->type == AX_CONTROL_ENDED) {
         ax_error_format(front->broken, sizeof front->broken, "%s", text);
-        close_streams(front); /* a pipe ends with its last copy */
+        close_streams(front); /* a pipe ends with its last descriptor */
         end_worker(front);
     } else if (message->type == AX_CONTROL_FAILED) {
         ax_log(AX_LOG_ERROR, "cannot start a worker: %s", text);
@@ -241,14 +241,14 @@ static void take_signals(struct front *front)
     front->has_died = front->has_died || ax_tree_reap(front->worker, &front->how);
 }
 
-/* The peer has hung up. The worker hears of it, too, and ends by itself if it can. */
+/* The peer has hung up. The worker is notified, too, and ends by itself if it can. */
 static void abandon(struct front *front)
 {
     front->is_abandoned = true;
     end_worker(front);
 }
 
-/* For poll(): until the next step of the worker's end. */
+/* Timeout for poll(): until the next step of the worker's end. */
 static int time_left(const struct front *front)
 {
     uint64_t now = now_ms();
@@ -265,7 +265,7 @@ static void await_worker(struct front *front)
     struct pollfd items[] = {
         {.fd = front->signal_fd, .events = POLLIN},
         {.fd = front->control_fd, .events = POLLIN},
-        {.events = POLLRDHUP}, /* the streams, for their ends: what is there to read is the worker's */
+        {.events = POLLRDHUP}, /* the streams, only for hang-ups: their data is for the worker */
         {.events = POLLRDHUP},
     };
 
@@ -284,12 +284,12 @@ static void await_worker(struct front *front)
         if ((items[1].revents & POLLHUP) != 0)
             items[1].fd = -1;
     }
-    ax_control_take_all(front->control_fd, take_message, front); /* what it said last */
+    ax_control_take_all(front->control_fd, take_message, front); /* its last messages */
 }
 
 /* ---- the end ---- */
 
-/* The worker is dead, and the connection was not over: the peer learns why, if that can still be said. */
+/* The worker died while the connection was open: tells the peer why, if possible. */
 static void explain(struct front *front)
 {
     char how[AX_ERROR_TEXT_SIZE];
@@ -307,7 +307,7 @@ static void explain(struct front *front)
 
 static int finish(struct front *front)
 {
-    if (!front->is_serving && !front->is_stopping) /* it has said why it did not start */
+    if (!front->is_serving && !front->is_stopping) /* it has reported why it did not start */
         return WIFEXITED(front->how) ? WEXITSTATUS(front->how) : 1;
     if (front->streams.fd[0] >= 0 && !front->is_stopping && front->stats->wires[0] != AX_WIRE_CLOSED)
         explain(front);
@@ -317,7 +317,7 @@ static int finish(struct front *front)
     return 1;
 }
 
-/* A client's terminal sends SIGINT to all of its processes. One that stops at it would break the connection. */
+/* A client's terminal sends SIGINT to all of its processes. Stopping at it would break the connection. */
 static int watch_signals(void)
 {
     if (!ax_process_is_shielded(SIGINT))

@@ -7,7 +7,7 @@
 #include "daemon/base/error_format.h"
 #include "daemon/base/account.h"
 
-/* Whom calls run as. 0, or -1 with a sentence. */
+/* The user that calls run as. 0, or -1 with an error message. */
 static int find_caller(const struct ax_options *options, uid_t *uid, char *error, size_t size)
 {
     *uid = geteuid();

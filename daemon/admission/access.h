@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether the settings about who may come in, and as whom calls run, can be had on this system by this process.
+ * Checks the settings for access control and for the user that calls run as against this system.
  *
- * Asked by main() for --check-config, and by the supervisor when it starts and when it reloads: before the loop or, for a
- * reload, in it. It asks the name service, which may take its time.
+ * Called by main() for --check-config, and by the supervisor when it starts (before its loop) and when it reloads (in
+ * the loop). It queries the name service, which may block.
  */
 #ifndef AX_DAEMON_ADMISSION_ACCESS_H
 #define AX_DAEMON_ADMISSION_ACCESS_H
@@ -13,12 +13,12 @@
 #include "daemon/admission/secret.h"
 #include "daemon/config/options.h"
 
-/* 0, or -1 with a sentence that says what to write instead. */
+/* 0, or -1 with an error message that says what to write instead. */
 int ax_access_check(const struct ax_options *options, char *error, size_t error_size);
 
 /*
- * The secret of --secret-file, in *secret: the caller's, or NULL when there is none to be demanded. 0, or -1 with a
- * sentence.
+ * Reads the secret of --secret-file into *secret, which the caller owns; NULL when no secret is configured. 0, or -1
+ * with an error message.
  */
 int ax_access_read_secret(const struct ax_options *options, struct ax_secret **secret, char *error, size_t error_size);
 

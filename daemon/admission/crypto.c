@@ -10,7 +10,7 @@
 
 #define LIBRARY "acrossd-openssl.so"
 
-/* Whether the table is of this very build: an upgrade may have put another one in its place. */
+/* Whether the table belongs to this very build: an upgrade may have replaced the library meanwhile. */
 static bool is_ours(const struct ax_crypto *table)
 {
     return table->size == sizeof *table && strcmp(table->version, AX_VERSION) == 0;

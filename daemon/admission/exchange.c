@@ -63,7 +63,7 @@ enum ax_exchange_step ax_exchange_take(struct ax_exchange *exchange, const struc
         return fail(reply, reason, reason_size, "The peer broke off the exchange that proves a secret");
     if (!proves)
         return challenge(exchange, content, reply, reason, reason_size);
-    if (secret == NULL) /* a reload has taken it away meanwhile */
+    if (secret == NULL) /* a reload has removed it meanwhile */
         return fail(reply, reason, reason_size, "The server demands no secret any more");
     if (!ax_secret_is_proof(secret, AX_PROVER_CLIENT, &exchange->nonces, content))
         return fail(reply, reason, reason_size, "The peer has another secret");

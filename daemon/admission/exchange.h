@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The exchange that proves to two peers that they share a secret: its messages, and the server's part in it.
+ * The exchange in which two peers prove to each other that they know a shared secret: its messages, and the server's
+ * part.
  *
  *   client -> server   HELLO      the client's nonce
  *   server -> client   CHALLENGE  the server's nonce
  *   client -> server   PROOF      the client's proof
  *   server -> client   ANSWER     the server's proof; or REFUSAL, and the end of the connection
  *
- * The client proves first: anybody may connect to a server, and a proof is something to try guesses on. docs/access.md
- * says more. No I/O here: handshake.c moves the bytes for the supervisor, status_command.c for a client.
+ * The client proves first: anyone may connect to a server, and a proof allows offline guessing of the secret. See
+ * docs/access.md. No I/O here: handshake.c moves the bytes for the supervisor, status_command.c for a client.
  */
 #ifndef AX_DAEMON_ADMISSION_EXCHANGE_H
 #define AX_DAEMON_ADMISSION_EXCHANGE_H
@@ -29,19 +30,19 @@ enum ax_exchange_kind {
     AX_EXCHANGE_REFUSAL,
 };
 
-/* Writes a message; `content` are the bytes of a nonce or proof, or NULL. */
+/* Writes a message; `content` is the nonce or the proof, or NULL. */
 void ax_exchange_put(unsigned char message[AX_EXCHANGE_SIZE], enum ax_exchange_kind kind, const unsigned char *content);
 
-/* The nonce or proof in a message of this kind; NULL when it is no such message. */
+/* The nonce or proof in a message of this kind; NULL if the message is not of this kind. */
 const unsigned char *ax_exchange_get(const unsigned char message[AX_EXCHANGE_SIZE], enum ax_exchange_kind kind);
 
-/* Whether a message of the exchange begins so: with these bytes, at least 4. */
+/* Whether these bytes, at least 4, are the beginning of a message of the exchange. */
 bool ax_exchange_is_begun(const unsigned char *bytes, size_t size);
 
 enum ax_exchange_step {
-    AX_EXCHANGE_GOES_ON, /* the reply is to be sent, and the next message awaited */
-    AX_EXCHANGE_DONE,    /* the reply is to be sent: the client knows the secret */
-    AX_EXCHANGE_FAILED,  /* the reply is to be sent before the end */
+    AX_EXCHANGE_GOES_ON, /* send the reply, and wait for the next message */
+    AX_EXCHANGE_DONE,    /* send the reply: the client knows the secret */
+    AX_EXCHANGE_FAILED,  /* send the reply, then close the connection */
 };
 
 /* The server's part. All zero before the first message. */
@@ -51,8 +52,8 @@ struct ax_exchange {
 };
 
 /*
- * Takes the client's next message and makes the reply to it. FAILED with the reason, for the log. Without a secret nothing
- * is a proof.
+ * Processes the client's next message and writes the reply to it. On FAILED, `reason` is set, for the log. Without a
+ * secret every proof fails.
  */
 enum ax_exchange_step ax_exchange_take(struct ax_exchange *exchange, const struct ax_secret *secret,
                                        const unsigned char message[AX_EXCHANGE_SIZE],

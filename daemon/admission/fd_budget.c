@@ -3,23 +3,23 @@
 
 #include "daemon/base/log.h"
 
-/* Connections at a time, where --max-connections does not say: a worker takes a megabyte, a connection kilobytes. */
+/* Default for --max-connections: a worker process takes a megabyte, a connection of a shared worker kilobytes. */
 #define CONNECTIONS_PROCESS 1024u
 #define CONNECTIONS_SHARED 16384u
 
 /*
- * Descriptors: of a connection (its own, its worker's control socket, its keeper), of its relay where it may have one,
- * and of the supervisor itself.
+ * Descriptors: per connection (its socket, its worker's control socket, its keeper), per relay with TLS, and for the
+ * supervisor itself.
  */
 #define FILES_PROCESS 3u
 #define FILES_SHARED 1u
 #define FILES_RELAY 2u
 #define FILES_OWN 32u
 
-/* One in so many handshakes is not for the source that has all others. */
+/* One handshake in this many is reserved for other sources than the largest one. */
 #define KEPT_BACK 8u
 
-/* `wanted` 0: `most`. */
+/* `wanted` 0: returns `most`. */
 static size_t at_most(size_t wanted, size_t most)
 {
     return wanted > 0 && wanted < most ? wanted : most;

@@ -18,9 +18,9 @@ static void send_all(int fd, struct iovec *slices, size_t count)
     char unread[4096];
 
     if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == ENOTSOCK)
-        (void)!writev(fd, slices, (int)count); /* a pipe, which a stream has made non-blocking */
+        (void)!writev(fd, slices, (int)count); /* a pipe, which the engine has made non-blocking */
     shutdown(fd, SHUT_WR);
-    /* What is unread when a socket is closed makes the kernel reset it, and the peer may miss what was said. */
+    /* Closing a socket with unread data makes the kernel reset the connection, and the peer may lose the message. */
     (void)!recv(fd, unread, sizeof unread, MSG_DONTWAIT);
 }
 
@@ -31,7 +31,7 @@ void ax_goodbye_send(int fd, const void *bytes, size_t size)
     send_all(fd, &slice, 1);
 }
 
-/* What a session says that breaks now, for this reason. Time stands still for it. */
+/* Runs a session that fails with this reason, and sends its output. Its clock stands still. */
 void ax_goodbye_refuse(int fd, const unsigned char *superblock, size_t size, const char *reason)
 {
     struct ax_session_config config = {.role = AX_ACCEPTOR, .features = AX_FEATURE_REASON};

@@ -15,18 +15,18 @@
 #include "daemon/base/error_format.h"
 
 #define MAGIC_SIZE 4
-#define TLS_HELLO 0x1603u /* what the first record of TLS begins with */
+#define TLS_HELLO 0x1603u /* the first two bytes of a TLS record with a ClientHello */
 
-#define LOOKED_AT 32 /* handshakes among which the one is chosen that goes */
-#define TRIES 8      /* of those that go on when they get their turn, before one has to go all the same */
-#define STAGE_PART 8 /* a stage with no more than one in so many keeps them */
+#define LOOKED_AT 32 /* handshakes that are considered for eviction */
+#define TRIES 8      /* candidates that may survive by making progress, before one is evicted in any case */
+#define STAGE_PART 8 /* a stage with at most one in this many loses none */
 
-/* The newest version that we speak. Those of the wire are 0.1.x and 0.2.x. */
+/* The newest version that we speak. Versions of the wire protocol are 0.1.x and 0.2.x. */
 static const struct ax_version our_version = {0, 2, 0};
 
 static_assert(AX_HANDSHAKE_STAGES < STAGE_PART, "some stage has more than what each keeps");
 
-/* Lists that a handshake is in. */
+/* The lists that a handshake is in. */
 enum list { ALL, LANE, SOURCE, LISTS };
 
 struct ax_handshake {
@@ -35,14 +35,14 @@ struct ax_handshake {
     struct ax_origin *source; /* borrowed */
     enum ax_handshake_stage stage;
     int fd;             /* owned */
-    bool needs_tls;     /* its handshake is not done */
-    struct ax_tls *tls; /* owned; NULL: there is none yet, or none any more */
-    int wanted;         /* what it waits for */
+    bool needs_tls;     /* its TLS handshake is not done */
+    struct ax_tls *tls; /* owned; NULL: not created yet, or handed over */
+    int wanted;         /* poll events that it waits for */
     void *arg;
     uint64_t deadline; /* on the loop's clock */
-    bool needs_proof;  /* the peer has still to show that it knows the secret */
+    bool needs_proof;  /* the peer still has to prove that it knows the secret */
     struct ax_exchange exchange;
-    unsigned char message[AX_EXCHANGE_SIZE]; /* of the exchange: the one that is being read */
+    unsigned char message[AX_EXCHANGE_SIZE]; /* the message of the exchange that is being read */
     size_t message_size;
     unsigned char received[AX_SUPERBLOCK_SIZE];
     size_t size;
@@ -52,7 +52,7 @@ struct ax_handshake {
     } links[LISTS];
 };
 
-/* ---- what is acceptable ---- */
+/* ---- what is accepted ---- */
 
 static uint32_t as_number(struct ax_version version)
 {
@@ -103,7 +103,7 @@ int ax_handshake_check(const unsigned char *received, size_t size, char *reason,
     return size < AX_SUPERBLOCK_SIZE ? 0 : check_version(&peer, reason, reason_size);
 }
 
-/* What a peer that cannot be served learns of it. */
+/* Tells a peer that cannot be served why. */
 static void answer_refused(int fd, const unsigned char *received, size_t size)
 {
     const struct ax_superblock ours = {.magic = AX_MAGIC, .version = our_version};
@@ -111,11 +111,12 @@ static void answer_refused(int fd, const unsigned char *received, size_t size)
     struct ax_superblock peer;
 
     ax_superblock_encode(bytes, &ours);
-    if (ax_exchange_is_begun(received, size)) { /* it sees that nobody asked for its secret */
+    if (ax_exchange_is_begun(received, size)) { /* the client sees that no secret is required here */
         ax_goodbye_send(fd, bytes, sizeof bytes);
     } else if (size == AX_SUPERBLOCK_SIZE) {
         ax_superblock_decode(&peer, received);
-        if (peer.magic == AX_MAGIC && is_wrong_version(peer.version)) /* it says best itself what is wrong */
+        /* the session reports the version mismatch itself */
+        if (peer.magic == AX_MAGIC && is_wrong_version(peer.version))
             ax_goodbye_send(fd, bytes, sizeof bytes);
     }
 }
@@ -155,7 +156,7 @@ static struct ax_handshake_lane *lane_of(const struct ax_handshake *handshake)
     return &handshake->set->lanes[handshake->source->key.lane];
 }
 
-/* Into the lists of its stage. */
+/* Adds it to the lists of its stage. */
 static void join_stage(struct ax_handshake *handshake)
 {
     struct ax_handshake_lane *lane = lane_of(handshake);
@@ -180,7 +181,7 @@ static void leave_stage(struct ax_handshake *handshake)
     source->counts[stage]--;
 }
 
-/* Nobody falls back. */
+/* Moves it to a stage; never back to an earlier one. */
 static void reach(struct ax_handshake *handshake, enum ax_handshake_stage stage)
 {
     if (handshake->stage >= stage)
@@ -236,7 +237,7 @@ static void on_closed(uv_handle_t *handle)
     free(handle);
 }
 
-/* Begins to look at its descriptor, of which there may be another one later. 0, or a negative errno. */
+/* Starts polling its descriptor, whose number may have been used before. 0, or a negative errno. */
 static int open_poll(struct ax_handshake *handshake)
 {
     uv_poll_t *poll = malloc(sizeof *poll);
@@ -251,7 +252,7 @@ static int open_poll(struct ax_handshake *handshake)
     return 0;
 }
 
-/* The descriptor stays open. */
+/* Leaves the descriptor open. */
 static void close_poll(struct ax_handshake *handshake)
 {
     uv_poll_stop(handshake->poll);
@@ -259,7 +260,7 @@ static void close_poll(struct ax_handshake *handshake)
     handshake->poll = NULL;
 }
 
-/* Out of the list and out of the loop; the descriptor stays open, and the memory is the caller's. */
+/* Removes it from the lists and the loop; leaves the descriptor open, and the memory to the caller. */
 static void leave(struct ax_handshake *handshake)
 {
     delist(handshake);
@@ -275,7 +276,7 @@ static void end_failed(struct ax_handshake *handshake, const char *reason)
     leave(handshake);
     if (handshake->tls != NULL) {
         handshake->tls->methods->free(handshake->tls);
-        ax_goodbye_send(handshake->fd, NULL, 0); /* what TLS said last is to arrive, as what we say is */
+        ax_goodbye_send(handshake->fd, NULL, 0); /* discards unread data, so that TLS's last record and ours arrive */
     }
     if (handshake->fd >= 0)
         close(handshake->fd);
@@ -291,12 +292,12 @@ static void end_done(struct ax_handshake *handshake)
 }
 
 enum turn {
-    TURN_READ,  /* there are more bytes now */
+    TURN_READ,  /* more bytes have been read */
     TURN_LATER, /* there is nothing to read */
-    TURN_OVER,  /* the handshake has ended */
+    TURN_OVER,  /* the handshake is over */
 };
 
-/* Reads what is there of so many bytes, and no more. */
+/* Reads until `size` bytes are there, and no more. */
 static enum turn receive(struct ax_handshake *handshake, unsigned char *bytes, size_t wanted, size_t *size)
 {
     ssize_t received = recv(handshake->fd, bytes + *size, wanted - *size, 0);
@@ -324,7 +325,7 @@ static void refuse(struct ax_handshake *handshake, const unsigned char *received
     end_failed(handshake, reason);
 }
 
-/* A peer that proves nothing. Returns whether the handshake goes on, until it is known what this peer understands. */
+/* A peer that proves nothing. Returns whether the handshake continues: until the protocol of this peer is known. */
 static bool take_unproved(struct ax_handshake *handshake)
 {
     static const char needed[] = "The server demands a shared secret: connect with its secret_file";
@@ -342,7 +343,7 @@ static bool take_unproved(struct ax_handshake *handshake)
     ax_superblock_decode(&peer, handshake->message);
     if (peer.magic == AX_MAGIC && peer.level > 0 && (peer.features & AX_FEATURE_REASON) != 0) {
         ax_goodbye_refuse(handshake->fd, handshake->message, size, needed);
-    } else { /* a plain peer names the magic that it does not know; `acrossd status` knows it */
+    } else { /* a plain peer reports the unknown magic; `acrossd status` recognises it */
         ax_exchange_put(refusal, AX_EXCHANGE_REFUSAL, NULL);
         ax_goodbye_send(handshake->fd, refusal, sizeof refusal);
     }
@@ -350,7 +351,7 @@ static bool take_unproved(struct ax_handshake *handshake)
     return false;
 }
 
-/* A message of the exchange has come. Returns whether the handshake goes on. */
+/* A message of the exchange is complete. Returns whether the handshake continues. */
 static bool take_message(struct ax_handshake *handshake)
 {
     unsigned char reply[AX_EXCHANGE_SIZE];
@@ -364,7 +365,7 @@ static bool take_message(struct ax_handshake *handshake)
         end_failed(handshake, reason);
         return false;
     }
-    /* A new socket has room for so little. */
+    /* The send buffer of a new socket has room for one message. */
     if (send(handshake->fd, reply, sizeof reply, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof reply) {
         end_failed(handshake, "The peer does not read");
         return false;
@@ -374,7 +375,7 @@ static bool take_message(struct ax_handshake *handshake)
     return true;
 }
 
-/* Reads what is there of the exchange. Returns whether the handshake goes on. */
+/* Reads what is available of the exchange. Returns whether the handshake continues. */
 static bool read_exchange(struct ax_handshake *handshake)
 {
     while (handshake->needs_proof) {
@@ -394,7 +395,7 @@ static bool read_exchange(struct ax_handshake *handshake)
     return true;
 }
 
-/* Reads what is there of the superblock, and no more. Returns whether the handshake goes on. */
+/* Reads what is available of the superblock, and no more. Returns whether the handshake continues. */
 static bool read_superblock(struct ax_handshake *handshake)
 {
     enum turn turn = receive(handshake, handshake->received, AX_SUPERBLOCK_SIZE, &handshake->size);
@@ -412,7 +413,7 @@ static bool read_superblock(struct ax_handshake *handshake)
     return false;
 }
 
-/* Returns whether the handshake goes on. */
+/* Returns whether the handshake continues. */
 static bool read_some(struct ax_handshake *handshake)
 {
     if (!read_exchange(handshake))
@@ -420,7 +421,7 @@ static bool read_some(struct ax_handshake *handshake)
     return handshake->needs_proof || read_superblock(handshake);
 }
 
-/* The peer is known. From now on its bytes come from somewhere else. Returns whether the handshake goes on. */
+/* TLS is established: from now on the bytes come from another descriptor. Returns whether the handshake continues. */
 static bool move_on(struct ax_handshake *handshake)
 {
     struct ax_handshakes *set = handshake->set;
@@ -439,7 +440,7 @@ static bool move_on(struct ax_handshake *handshake)
     return code == 0;
 }
 
-/* Makes TLS as soon as there is something to read. Returns whether the handshake goes on. */
+/* Creates the TLS object once there is something to read. Returns whether the handshake continues. */
 static bool begin_tls(struct ax_handshake *handshake)
 {
     struct ax_handshakes *set = handshake->set;
@@ -461,7 +462,7 @@ static bool begin_tls(struct ax_handshake *handshake)
     return true;
 }
 
-/* Goes on when the socket is ready for that. */
+/* Waits until the socket is ready for this event. */
 static void await_tls(struct ax_handshake *handshake, int event)
 {
     handshake->wanted = event;
@@ -469,7 +470,7 @@ static void await_tls(struct ax_handshake *handshake, int event)
         reach(handshake, AX_STAGE_ANSWERED);
 }
 
-/* Goes on with TLS. Returns whether the handshake goes on. */
+/* Advances the TLS handshake. Returns whether the handshake continues. */
 static bool secure(struct ax_handshake *handshake)
 {
     char reason[AX_ERROR_TEXT_SIZE];
@@ -497,7 +498,7 @@ static bool secure(struct ax_handshake *handshake)
     return false;
 }
 
-/* Does what can be done now. Returns whether the handshake goes on. */
+/* Does what can be done without waiting. Returns whether the handshake continues. */
 static bool step(struct ax_handshake *handshake)
 {
     if (handshake->needs_tls && !secure(handshake))
@@ -505,7 +506,7 @@ static bool step(struct ax_handshake *handshake)
     return handshake->needs_tls || read_some(handshake);
 }
 
-/* We may have been stopped: who has spoken meanwhile is not late. */
+/* This process may have been stopped: a peer that has sent data meanwhile has not timed out. */
 static void on_timer(uv_timer_t *timer)
 {
     struct ax_handshakes *set = timer->data;
@@ -532,7 +533,7 @@ static void go_on(struct ax_handshake *handshake)
         end_failed(handshake, uv_strerror(code));
 }
 
-/* An error is mostly that the peer has reset the connection. It may have said before why. */
+/* An error usually means that the peer has reset the connection. It may have sent a reason before. */
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
     struct ax_handshake *handshake = poll->data;
@@ -544,9 +545,11 @@ static void on_ready(uv_poll_t *poll, int status, int events)
         end_failed(handshake, "The connection broke");
 }
 
-/* ---- making room ---- */
+/* ---- eviction ---- */
 
-/* The lane that has most beyond its own places, if the next handshake is of `newest`, which may lose one itself. */
+/*
+ * The lane that exceeds its reservation most, counting one more for the lane of `newest`, which may be chosen itself.
+ */
 static struct ax_handshake_lane *find_fullest(const struct ax_handshakes *set, const struct ax_handshake_lane *newest)
 {
     struct ax_handshake_lane *fullest = NULL;
@@ -565,7 +568,10 @@ static struct ax_handshake_lane *find_fullest(const struct ax_handshakes *set, c
     return fullest;
 }
 
-/* The lowest stage that has more than what it keeps. There is one: not all have so few of them. */
+/*
+ * The lowest stage with more handshakes than it is guaranteed. There always is one, since the guarantees add up to less
+ * than all.
+ */
 static int choose_stage(const size_t counts[AX_HANDSHAKE_STAGES], size_t all)
 {
     int stage = 0;
@@ -575,7 +581,7 @@ static int choose_stage(const size_t counts[AX_HANDSHAKE_STAGES], size_t all)
     return stage;
 }
 
-/* Of the oldest few at the lowest stage, one whose source has most. */
+/* Of the oldest few at the lowest stage, the one whose source has the most. */
 static struct ax_handshake *choose_of_lane(const struct ax_handshake_lane *lane)
 {
     struct ax_handshake *next = lane->first[choose_stage(lane->counts, lane->count)];
@@ -592,7 +598,7 @@ static struct ax_handshake *choose_of_source(const struct ax_origin *source)
     return source->first[choose_stage(source->counts, source->handshakes)];
 }
 
-/* Who is to go so that one more of this source has a place; NULL: there is room. */
+/* The handshake to evict so that one more of this source fits; NULL: none. */
 static struct ax_handshake *choose(const struct ax_handshakes *set, const struct ax_origin *source)
 {
     if (source->handshakes >= set->source_limit)
@@ -602,7 +608,10 @@ static struct ax_handshake *choose(const struct ax_handshakes *set, const struct
     return NULL;
 }
 
-/* Who has spoken meanwhile may have ended, or got further than others: of many peers that come at once most have. */
+/*
+ * A candidate that has sent data meanwhile may have finished or advanced: with many peers that connect at once, most
+ * have.
+ */
 static void make_room(struct ax_handshakes *set, const struct ax_origin *source)
 {
     struct ax_handshake *chosen;
@@ -651,7 +660,7 @@ void ax_handshakes_add(struct ax_handshakes *set, struct ax_origin *source, int 
     handshake->source = source;
     make_room(set, source);
     enlist(handshake);
-    go_on(handshake); /* mostly its bytes are there already */
+    go_on(handshake); /* usually its bytes are there already */
 }
 
 /* ---- all of them ---- */
@@ -680,7 +689,7 @@ int ax_handshakes_init(struct ax_handshakes *set, uv_loop_t *loop, uint32_t time
     return code;
 }
 
-/* The list stays in the order of its deadlines. */
+/* The list stays sorted by deadline. */
 void ax_handshakes_set_timeout(struct ax_handshakes *set, uint32_t timeout_ms)
 {
     uint64_t latest = uv_now(set->loop) + timeout_ms;

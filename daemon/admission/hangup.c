@@ -57,7 +57,7 @@ int ax_hangups_init(struct ax_hangups *hangups, uv_loop_t *loop, ax_hangup_fn *h
     return 0;
 }
 
-/* Once: a peer that has ended its side, but not hung up, would be told of again and again. */
+/* One-shot: a peer that has only shut down its side would be reported over and over. */
 void ax_hangups_add(struct ax_hangups *hangups, int fd, uint64_t id)
 {
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = id};

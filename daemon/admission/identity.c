@@ -16,7 +16,7 @@
 
 /* ---- files ---- */
 
-/* A file that is being read: the option that names it, and its name. */
+/* A file that is being read: its option and its path. */
 struct source {
     const char *option;
     const char *path;
@@ -56,7 +56,7 @@ static int read_open(const struct source *source, int fd, struct ax_tls_text *te
     return 0;
 }
 
-/* *text is for wipe(). */
+/* The caller has to wipe() the text. */
 static int read_file(const struct source *source, struct ax_tls_text *text, char *error, size_t size)
 {
     int fd = ax_file_open(source->path);
@@ -69,7 +69,7 @@ static int read_file(const struct source *source, struct ax_tls_text *text, char
     return result;
 }
 
-/* Nothing of a key stays in memory that is used again. */
+/* Leaves nothing of a key in memory that is reused. */
 static void wipe(struct ax_tls_text *text)
 {
     char *bytes = (char *)(uintptr_t)text->data;
@@ -106,7 +106,7 @@ static int load_context(struct ax_identity *identity, const struct ax_options *o
     return identity->context != NULL ? 0 : -1;
 }
 
-/* Clients will say so too, but not where somebody reads it who can mend it. */
+/* Clients will report it too, but not in the log of the administrator who can fix it. */
 static void warn_if_expired(const struct ax_identity *identity, const struct ax_options *options)
 {
     if (identity->crypto->context_expiry(identity->context) < (int64_t)time(NULL))
@@ -141,7 +141,7 @@ void ax_identity_free(struct ax_identity *identity)
     free(identity);
 }
 
-/* ---- who is let in ---- */
+/* ---- client names ---- */
 
 struct search {
     const struct ax_string_list *allowed;
@@ -149,7 +149,7 @@ struct search {
     bool is_admitted;
 };
 
-/* An authority may be less strict about some kinds of names: none is to pass for one of another kind. */
+/* An authority may be lax about some kinds of names: a name of one kind must not pass for one of another. */
 static bool has_form(enum ax_tls_name_kind kind, const char *name)
 {
     switch (kind) {
@@ -165,7 +165,7 @@ static bool has_form(enum ax_tls_name_kind kind, const char *name)
     return false;
 }
 
-/* DNS names are the same in capitals. No name has wildcards: those are for names of servers. */
+/* DNS names are case-insensitive. No wildcards: those are for names of servers. */
 static bool is_allowed(const struct ax_string_list *allowed, enum ax_tls_name_kind kind, const char *name)
 {
     for (size_t i = 0; i < allowed->count; i++)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a server shows to TLS peers, and which of them it lets in: --tls-cert, --tls-key, --tls-client-ca and
+ * A server's TLS identity and the client names that it allows: --tls-cert, --tls-key, --tls-client-ca and
  * --tls-allow-name.
  *
- * Used by the supervisor in its only thread. Reading the files may wait for a disk.
+ * Used by the supervisor in its only thread. Reading the files may block on disk I/O.
  */
 #ifndef AX_DAEMON_ADMISSION_IDENTITY_H
 #define AX_DAEMON_ADMISSION_IDENTITY_H
@@ -14,10 +14,10 @@
 #include "daemon/admission/crypto.h"
 #include "daemon/config/options.h"
 
-/* Bytes of a file. One with all authorities of the world has a quarter of it. */
+/* Bytes of a file. The usual bundle of all public authorities takes a quarter of it. */
 #define AX_IDENTITY_FILE_MAX 1048576
 
-/* Bytes of a name that is shown, with the final NUL: no longer one is in the DNS. */
+/* Bytes of a displayed name, with the final NUL: the DNS has no longer ones. */
 #define AX_IDENTITY_NAME 256
 
 struct ax_identity {
@@ -27,17 +27,17 @@ struct ax_identity {
 };
 
 /*
- * Reads the files. The key's must be a regular one of this process's effective user, or root, that nobody else may
- * read; but root may share one with a group. NULL with a sentence.
+ * Reads the files. The key has to be in a regular file of this process's effective user or of root that nobody else may
+ * read; root may share one with a group. NULL with an error message.
  */
 struct ax_identity *ax_identity_load(const struct ax_options *options, char *error, size_t error_size);
 
-/* Harmless with NULL. Connections that were made with it go on. */
+/* NULL is allowed. Connections made with it continue. */
 void ax_identity_free(struct ax_identity *identity);
 
 /*
- * The name by which a peer that has finished its handshake is known: the one that lets it in, or else its first one; ""
- * when it has none. Returns whether it is let in.
+ * The name of a peer that has finished its handshake: the allowed one, or else its first one; "" if it has none.
+ * Returns whether the peer is allowed.
  */
 bool ax_identity_admits(const struct ax_identity *identity, struct ax_tls *tls, char name[AX_IDENTITY_NAME]);
 

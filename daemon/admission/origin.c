@@ -10,7 +10,7 @@
 #include "daemon/base/address.h"
 
 #define FIRST_BUCKETS 64u
-#define NETWORK_BYTES 8 /* of an IPv6 address */
+#define NETWORK_BYTES 8 /* the /64 prefix of an IPv6 address */
 
 /* ---- keys ---- */
 
@@ -28,14 +28,14 @@ static void set_user(struct ax_origin_key *key, struct ax_origin_key *process, i
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
         return;
     set_address(key, AF_UNIX, &peer.uid, sizeof peer.uid);
-    if (process == NULL || peer.pid <= 0) /* of another namespace of processes */
+    if (process == NULL || peer.pid <= 0) /* in another PID namespace */
         return;
     *process = *key;
     process->family = AX_ORIGIN_PROCESS;
     memcpy(process->address + sizeof peer.uid, &peer.pid, sizeof peer.pid);
 }
 
-/* IPv4 addresses that are written as IPv6 ones are those of IPv4. */
+/* IPv4-mapped IPv6 addresses count as IPv4. */
 static void set_ipv6(struct ax_origin_key *key, const struct in6_addr *address)
 {
     if (IN6_IS_ADDR_V4MAPPED(address))
@@ -68,7 +68,7 @@ void ax_origin_find_key(struct ax_origin_key *key, struct ax_origin_key *process
 
 /* ---- the table ---- */
 
-/* Peers choose some of what is in a key, so the hash is seeded: nobody is to make all of them fall into one bucket. */
+/* Peers choose parts of the key, so the hash is seeded: they must not be able to force collisions. */
 static size_t hash(const struct ax_origin_key *key)
 {
     static uint64_t seed;
@@ -91,7 +91,7 @@ static struct ax_origin **bucket_of(const struct ax_origins *sources, const stru
     return &sources->buckets[hash(key) & (sources->bucket_count - 1)];
 }
 
-/* Without memory for more buckets their chains just get longer. */
+/* If there is no memory for more buckets, the chains get longer. */
 static void grow(struct ax_origins *sources)
 {
     struct ax_origins grown = {.bucket_count = sources->bucket_count > 0 ? sources->bucket_count * 2 : FIRST_BUCKETS};

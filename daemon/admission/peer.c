@@ -90,7 +90,7 @@ static bool is_any_group_listed(const struct ax_peer_rules *rules, const gid_t *
     return false;
 }
 
-/* The peer's groups besides its first: into `few` when they fit, or else into memory that the caller frees. */
+/* The peer's supplementary groups: in `few` if they fit, or else in memory that the caller frees. */
 static int get_groups(int fd, gid_t few[FIRST_GROUPS], gid_t **groups, size_t *count)
 {
     socklen_t size = FIRST_GROUPS * sizeof few[0];
@@ -99,7 +99,7 @@ static int get_groups(int fd, gid_t few[FIRST_GROUPS], gid_t **groups, size_t *c
     *groups = few;
     code = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, few, &size);
     if (code < 0 && errno == ERANGE) {
-        *groups = malloc(size); /* which says now how much is needed */
+        *groups = malloc(size); /* the kernel has set it to the size that is needed */
         if (*groups == NULL)
             return -1;
         code = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, *groups, &size);
@@ -108,7 +108,7 @@ static int get_groups(int fd, gid_t few[FIRST_GROUPS], gid_t **groups, size_t *c
     return code;
 }
 
-/* What cannot be found out allows nothing. */
+/* If the groups cannot be determined, access is denied. */
 static bool is_member(const struct ax_peer_rules *rules, int fd, gid_t first)
 {
     gid_t few[FIRST_GROUPS];
@@ -134,7 +134,7 @@ static bool is_unix(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
 }
 
-/* Whether an accepted socket came over an abstract name. What cannot be found out did. */
+/* Whether an accepted socket came over an abstract name; true if that cannot be determined. */
 static bool is_abstract(int fd)
 {
     struct ax_sockaddr own = {.size = sizeof own.of};
@@ -163,7 +163,7 @@ int ax_peer_check(const struct ax_peer_rules *rules, int fd, char *reason, size_
     return ax_error_format(reason, reason_size, "User %lu may not connect", (unsigned long)peer.uid);
 }
 
-/* ---- who it is ---- */
+/* ---- credentials ---- */
 
 int ax_peer_get(struct ax_peer *peer, int fd, char *error, size_t error_size)
 {

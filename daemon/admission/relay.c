@@ -8,19 +8,19 @@
 #include <unistd.h>
 
 /*
- * What goes in one direction. First its source ends, then that is passed on.
+ * One direction of a relay. First its source ends, then the end is passed on.
  *
- *   FLOWING   bytes may come
- *   IGNORED   they still come, and nobody takes them: they go nowhere
- *   ENDING    no more come, but some may still be here
- *   ENDED     and the other side knows
+ *   FLOWING   bytes may arrive
+ *   IGNORED   bytes may arrive, and are discarded
+ *   ENDING    no more bytes arrive, but some may still be held here
+ *   ENDED     the end has been passed on
  */
 enum state { FLOWING, IGNORED, ENDING, ENDED };
 
 struct flow {
     enum state state;
-    unsigned char *rest; /* owned: read, and not taken by the other side yet; or NULL */
-    size_t start, size;  /* of what is left of it: start < size while there is a rest */
+    unsigned char *rest; /* owned: read but not yet written to the other side; or NULL */
+    size_t start, size;  /* of the unwritten part: start < size while there is a rest */
 };
 
 struct ax_relay {
@@ -28,13 +28,13 @@ struct ax_relay {
     uint64_t id;
     struct ax_tls *tls;  /* owned */
     int tls_fd;          /* owned: the peer's */
-    int plain_fd;        /* owned: our end of the pair */
+    int plain_fd;        /* owned: our end of the socket pair */
     struct flow in;      /* from the peer */
     struct flow out;     /* to the peer */
-    bool in_wants_write; /* reading from the peer has something to write first */
-    bool peer_is_gone;   /* it has been seen to hang up */
-    bool plain_is_gone;  /* the same of the other end of the pair: time runs */
-    bool plain_is_shut;  /* we read nothing more from there, which looks as if it had ended its stream */
+    bool in_wants_write; /* TLS has to write before it can read from the peer */
+    bool peer_is_gone;   /* the peer has been seen to hang up */
+    bool plain_is_gone;  /* the same for the other end of the pair: the linger timer runs */
+    bool plain_is_shut;  /* we have shut down reading there, which looks as if the other end had */
     uv_poll_t tls_poll;
     uv_poll_t plain_poll;
     uv_timer_t timer;
@@ -57,7 +57,7 @@ static void drop_rest(struct flow *flow)
     flow->rest = NULL;
 }
 
-/* Keeps what was not taken of these bytes. Returns whether there was memory. */
+/* Keeps the bytes that were not written. Returns whether there was memory. */
 static bool keep_rest(struct flow *flow, const unsigned char *bytes, size_t size)
 {
     flow->rest = malloc(size);
@@ -125,7 +125,7 @@ static void start_timer(struct ax_relay *relay)
     uv_timer_start(&relay->timer, on_timer, relay->relays->hurries ? AX_RELAY_HURRY_MS : AX_RELAY_LINGER_MS, 0);
 }
 
-/* Nothing more can be told to the peer. What it said before it went, perhaps why it did, is still to be read. */
+/* Nothing more can be sent to the peer. What it sent before it hung up, perhaps the reason, can still be read. */
 static void end_out(struct ax_relay *relay)
 {
     drop_rest(&relay->out);
@@ -134,7 +134,7 @@ static void end_out(struct ax_relay *relay)
     shutdown(relay->plain_fd, SHUT_RD);
 }
 
-/* Nor heard from it. */
+/* Nothing more can be read from it, either. */
 static void lose_peer(struct ax_relay *relay)
 {
     end_out(relay);
@@ -144,7 +144,7 @@ static void lose_peer(struct ax_relay *relay)
 
 /* ---- from the peer ---- */
 
-/* A socket that is closed with bytes unread resets its connection, and the peer might not hear what it is told last. */
+/* Closing a socket with unread data resets the connection, and the peer might lose the last message. */
 static void ignore_peer(struct ax_relay *relay)
 {
     drop_rest(&relay->in);
@@ -152,7 +152,7 @@ static void ignore_peer(struct ax_relay *relay)
         relay->in.state = IGNORED;
 }
 
-/* Passes bytes on, of which it says how many were taken; 0 when none could be, now or ever. */
+/* Writes bytes to the socket pair and returns how many were taken; 0 if none could be, now or ever. */
 static size_t deliver(struct ax_relay *relay, const unsigned char *bytes, size_t size)
 {
     ssize_t sent = send(relay->plain_fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -171,7 +171,7 @@ static void take_read_result(struct ax_relay *relay, enum ax_tls_result result)
         relay->in.state = ENDING;
 }
 
-/* Fills the chunk as far as the peer has sent something. How many bytes there are. */
+/* Fills the chunk with what the peer has sent. Returns the number of bytes. */
 static size_t read_peer(struct ax_relay *relay)
 {
     enum ax_tls_result result = AX_TLS_OK;
@@ -202,12 +202,12 @@ static void pump_in(struct ax_relay *relay)
         return;
     taken = deliver(relay, chunk, size);
     if (taken < size && flow->state != IGNORED && !keep_rest(flow, chunk + taken, size - taken))
-        lose_peer(relay); /* rather than going on with a gap in what it said */
+        lose_peer(relay); /* rather than continuing with a gap in the stream */
 }
 
 /* ---- to the peer ---- */
 
-/* As deliver(). */
+/* Like deliver(). */
 static size_t write_peer(struct ax_relay *relay, const unsigned char *bytes, size_t size)
 {
     enum ax_tls_result result = AX_TLS_OK;
@@ -222,7 +222,7 @@ static size_t write_peer(struct ax_relay *relay, const unsigned char *bytes, siz
     if (result != AX_TLS_OK && result != AX_TLS_WANTS_WRITE)
         end_out(relay);
     if (written > 0 && relay->plain_is_gone)
-        start_timer(relay); /* anew, since there is progress */
+        start_timer(relay); /* restarted, since there is progress */
     return written;
 }
 
@@ -233,14 +233,14 @@ static void see_plain_gone(struct ax_relay *relay)
     relay->plain_is_gone = true;
 }
 
-/* How many bytes there are in the chunk. */
+/* Returns the number of bytes in the chunk. */
 static size_t read_plain(struct ax_relay *relay)
 {
     ssize_t got = recv(relay->plain_fd, relay->relays->chunk, AX_RELAY_CHUNK, MSG_DONTWAIT);
 
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
-    if (got <= 0) { /* also when the other end was closed with bytes unread */
+    if (got <= 0) { /* also if the other end was closed with unread data */
         see_plain_gone(relay);
         relay->out.state = ENDING;
     }
@@ -263,7 +263,7 @@ static void pump_out(struct ax_relay *relay)
         lose_peer(relay);
 }
 
-/* Passes on what has ended, behind its last byte. */
+/* Passes on the end of a stream after its last byte. */
 static void pass_ends_on(struct ax_relay *relay)
 {
     if (relay->in.state == ENDING && !has_rest(&relay->in)) {
@@ -277,7 +277,7 @@ static void pass_ends_on(struct ax_relay *relay)
     }
 }
 
-/* ---- what to wait for ---- */
+/* ---- events ---- */
 
 static void on_tls_event(uv_poll_t *poll, int status, int events);
 static void on_plain_event(uv_poll_t *poll, int status, int events);
@@ -291,15 +291,15 @@ static void watch_one(uv_poll_t *poll, int events, uv_poll_cb on_event)
 }
 
 /*
- * The socket pair's other end, once it is not read from. After our own shutdown its hanging up is still told with whatever
- * event is awaited, and urgent data, which cannot come any more, is one.
+ * Poll events for the socket pair's other end while it is not being read from. After our own shutdown, EPOLLHUP is
+ * still reported with any event; urgent data, which cannot arrive, serves as one.
  */
 static int events_of_end(const struct ax_relay *relay)
 {
     return relay->plain_is_shut ? UV_PRIORITIZED : UV_DISCONNECT;
 }
 
-/* A side that is not read from is watched for its end, once. */
+/* A side that is not being read from is watched for its end, once. */
 static void watch(struct ax_relay *relay)
 {
     bool reads_peer = relay->in.state < ENDING && !has_rest(&relay->in);
@@ -356,7 +356,7 @@ static void on_plain_event(uv_poll_t *poll, int status, int events)
     go_on(relay);
 }
 
-/* ---- the beginning ---- */
+/* ---- start ---- */
 
 int ax_relays_init(struct ax_relays *relays, uv_loop_t *loop, ax_relay_gone_fn *gone, ax_relay_ended_fn *ended,
                    void *owner)
@@ -366,7 +366,7 @@ int ax_relays_init(struct ax_relays *relays, uv_loop_t *loop, ax_relay_gone_fn *
     return relays->chunk != NULL ? 0 : -ENOMEM;
 }
 
-/* Begins to look at a descriptor. 0, or a negative errno. */
+/* Starts polling a descriptor. 0, or a negative errno. */
 static int add_poll(struct ax_relay *relay, uv_poll_t *poll, int fd)
 {
     int code = uv_poll_init(relay->relays->loop, poll, fd);
@@ -376,7 +376,7 @@ static int add_poll(struct ax_relay *relay, uv_poll_t *poll, int fd)
     return code;
 }
 
-/* What is missing of a relay: its pair and its handles. The other end of the pair, or a negative errno. */
+/* Creates the socket pair and the handles. Returns the other end of the pair, or a negative errno. */
 static int set_up(struct ax_relay *relay)
 {
     int pair[2];
@@ -427,7 +427,7 @@ int ax_relay_start(struct ax_relays *relays, int fd, struct ax_tls *tls, uint64_
         return other;
     }
     enlist(relay);
-    go_on(relay); /* some bytes may have come with the end of the handshake */
+    go_on(relay); /* bytes may have arrived with the end of the handshake */
     return other;
 }
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Relays: each carries the bytes of one TLS peer to a socket pair and back, so that whoever serves the peer has an
- * ordinary socket, and TLS stays here.
+ * Relays: each copies the bytes of one TLS peer to a socket pair and back, so that the worker which serves the peer
+ * gets an ordinary socket, and TLS stays in this process.
  *
- * A side that does not take what it is sent makes the other one wait: a relay reads nothing more in that direction
- * until what it has is gone. It holds at most AX_RELAY_CHUNK bytes in each, besides what the kernel's buffers hold. The
- * end of a stream is passed on behind its last byte, in each direction by itself. When the socket pair's other end is
- * closed, the rest of what it said is still sent, as long as the peer takes it.
+ * Backpressure: a relay reads nothing more in a direction until what it has read has been written. It holds at most
+ * AX_RELAY_CHUNK bytes for each direction, besides the kernel's buffers. The end of a stream is passed on after its
+ * last byte, separately for each direction. When the other end of the socket pair is closed, its remaining output is
+ * still sent, as long as the peer reads it.
  *
  * Used in the loop's thread.
  */
@@ -21,22 +21,25 @@
 
 #include "daemon/admission/tls.h"
 
-/* Bytes moved in a direction at a time: four records. Others get their turn afterwards. */
+/* Bytes moved in a direction per turn: four records. */
 #define AX_RELAY_CHUNK (4 * (size_t)AX_TLS_RECORD_MAX)
 
-/* What the socket pair's other end said last is not held back for longer by a peer that takes none of it. */
+/* How long remaining output is kept, without progress, for a peer that does not read it. */
 #define AX_RELAY_LINGER_MS 10000u
 
-/* The same when the process is about to end. */
+/* The same during shutdown. */
 #define AX_RELAY_HURRY_MS 1000u
 
 struct ax_relay;
 struct ax_relays;
 
-/* The peer of a relay with this `id` has hung up, and that cannot be passed on yet, for bytes that nobody takes. */
+/*
+ * The peer of the relay with this `id` has hung up, but its last bytes have not been taken yet, so the end cannot be
+ * passed on.
+ */
 typedef void ax_relay_gone_fn(struct ax_relays *relays, uint64_t id);
 
-/* A relay has ended, and its descriptors are free. */
+/* A relay has ended, and its descriptors are closed. */
 typedef void ax_relay_ended_fn(struct ax_relays *relays);
 
 /* All relays of a process. */
@@ -48,7 +51,7 @@ struct ax_relays {
     struct ax_relay *first;
     size_t count; /* the length of the list */
     bool hurries;
-    unsigned char *chunk; /* owned: AX_RELAY_CHUNK bytes on their way */
+    unsigned char *chunk; /* owned: AX_RELAY_CHUNK bytes in transit */
 };
 
 /* 0, or -ENOMEM. */
@@ -56,12 +59,13 @@ int ax_relays_init(struct ax_relays *relays, uv_loop_t *loop, ax_relay_gone_fn *
                    void *owner);
 
 /*
- * Starts a relay for a peer whose TLS handshake is done, and takes its socket and its TLS over, also on failure. Returns
- * the other end of the socket pair, close-on-exec and non-blocking, which is the caller's; or a negative errno.
+ * Starts a relay for a peer whose TLS handshake is done, and takes ownership of its socket and TLS object, also on
+ * failure. Returns the other end of the socket pair, close-on-exec and non-blocking, which is the caller's; or a
+ * negative errno.
  */
 int ax_relay_start(struct ax_relays *relays, int fd, struct ax_tls *tls, uint64_t id);
 
-/* The process is about to end: relays without progress for AX_RELAY_HURRY_MS end. */
+/* The process is about to end: relays without progress for AX_RELAY_HURRY_MS are closed. */
 void ax_relays_hurry(struct ax_relays *relays);
 
 /* After the loop has run to its end. */

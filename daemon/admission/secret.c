@@ -12,7 +12,7 @@
 #include "daemon/base/error_format.h"
 #include "daemon/base/file.h"
 
-/* Of the same length, so that what follows them begins at the same place. */
+/* Of equal length, so that what follows is at the same offset. */
 static const char *const labels[] = {
     [AX_PROVER_CLIENT] = "across secret 1 client",
     [AX_PROVER_SERVER] = "across secret 1 server",
@@ -20,14 +20,14 @@ static const char *const labels[] = {
 
 #define LABEL_SIZE (sizeof "across secret 1 client" - 1)
 
-#define ROOM (AX_SECRET_MAX + 3) /* with a line end of two bytes, and one byte too many */
+#define ROOM (AX_SECRET_MAX + 3) /* a line end of two bytes, and one byte too many */
 
 static_assert(AX_PROOF_SIZE == AX_CRYPTO_DIGEST_SIZE, "a proof is a digest");
 static_assert(sizeof(struct ax_nonces) == 2 * (size_t)AX_NONCE_SIZE, "they are digested as they lie in memory");
 
 /* ---- the file ---- */
 
-/* Whoever can read it may come in, and whoever can write it decides who may. */
+/* Anyone who can read it gets access, and anyone who can write it can change who does. */
 static int check_file(const struct stat *status, const char *path, char *error, size_t size)
 {
     if (!S_ISREG(status->st_mode))
@@ -119,7 +119,7 @@ int ax_secret_make_nonce(unsigned char nonce[AX_NONCE_SIZE])
     while (got < 0 && errno == EINTR);
     if (got < 0)
         return -errno;
-    return got == AX_NONCE_SIZE ? 0 : -EIO; /* so few bytes come whole */
+    return got == AX_NONCE_SIZE ? 0 : -EIO; /* requests this small are never cut short */
 }
 
 int ax_secret_prove(const struct ax_secret *secret, enum ax_prover prover, const struct ax_nonces *nonces,

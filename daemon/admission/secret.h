@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A shared secret, as a file holds it, and the proofs that two peers give each other of knowing it.
+ * A shared secret read from a file, and the proofs with which two peers show each other that they know it.
  *
- * A proof is a keyed digest (HMAC-SHA256) of the prover's role and of both peers' fresh nonces, so that it is of no use in
- * another exchange, nor to somebody who sends a peer's own proof back to it. docs/access.md has it byte by byte.
- * Used in a process's only thread; reading a file may wait for a disk.
+ * A proof is HMAC-SHA256 over the prover's role and both peers' fresh nonces, so it cannot be replayed in another
+ * exchange, nor reflected to its sender. docs/access.md has the byte layout. Used in a process's only thread; reading a
+ * file may block on disk I/O.
  */
 #ifndef AX_DAEMON_ADMISSION_SECRET_H
 #define AX_DAEMON_ADMISSION_SECRET_H
@@ -14,11 +14,11 @@
 
 #include "daemon/admission/crypto.h"
 
-/* Bytes without line ends. Less than the first can be guessed; more than the second is some other file. */
+/* Bytes without line ends. A shorter one can be guessed; a longer one is some other file. */
 #define AX_SECRET_MIN 16
 #define AX_SECRET_MAX 1024
 
-#define AX_NONCE_SIZE 32 /* bytes: as many as the digest has, so that none ever comes twice */
+#define AX_NONCE_SIZE 32 /* bytes: as many as the digest has, so that no nonce repeats */
 #define AX_PROOF_SIZE 32 /* bytes of HMAC-SHA256 */
 
 enum ax_prover { AX_PROVER_CLIENT, AX_PROVER_SERVER };
@@ -36,22 +36,23 @@ struct ax_nonces {
 };
 
 /*
- * Reads the secret in a file, which must be a regular one of this process's effective user or root that nobody else may
- * read or write. Line ends at its end do not count. The result is for ax_secret_free(). NULL with a sentence.
+ * Reads the secret from a file, which has to be a regular one of this process's effective user or root that nobody else
+ * may read or write. Trailing line ends are ignored. The caller frees it with ax_secret_free(). NULL with an error
+ * message.
  */
 struct ax_secret *ax_secret_read(const char *path, char *error, size_t error_size);
 
-/* Overwrites and frees it. Harmless with NULL. */
+/* Wipes and frees it. NULL is allowed. */
 void ax_secret_free(struct ax_secret *secret);
 
 /* 0, or a negative errno when the system has no random bytes. */
 int ax_secret_make_nonce(unsigned char nonce[AX_NONCE_SIZE]);
 
-/* What this prover shows to the other one. 0, or -1 as from crypto.h. */
+/* Makes the proof of this prover. 0, or -1 as from crypto.h. */
 int ax_secret_prove(const struct ax_secret *secret, enum ax_prover prover, const struct ax_nonces *nonces,
                     unsigned char proof[AX_PROOF_SIZE]);
 
-/* Whether this is that prover's proof. Takes the same time wherever it is wrong. */
+/* Whether this is that prover's proof. Constant time. */
 bool ax_secret_is_proof(const struct ax_secret *secret, enum ax_prover prover, const struct ax_nonces *nonces,
                         const unsigned char proof[AX_PROOF_SIZE]);
 

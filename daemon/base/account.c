@@ -15,11 +15,13 @@
 
 #include "daemon/base/error_format.h"
 
-/* Bytes of an entry. A group's lists its members: the largest has room for more than a hundred thousand of them. */
+/*
+ * Bytes of an entry. A group's entry lists its members: the largest buffer holds more than a hundred thousand of them.
+ */
 #define FIRST_ENTRY_SIZE 1024u
 #define ENTRY_SIZE_MAX (4096u * FIRST_ENTRY_SIZE)
 
-/* The largest number means "no change" or "an error" to the system's calls. */
+/* The largest number means "no change" or "error" in system calls. */
 #define NUMBER_MAX (UINT32_MAX - 1)
 #define NUMBER_TEXT 24 /* bytes of a number, with the final NUL */
 
@@ -32,7 +34,7 @@ static bool is_number(const char *text)
     return text[0] != '\0' && strspn(text, "0123456789") == strlen(text);
 }
 
-/* -1: it is out of range. */
+/* -1: out of range. */
 static int read_number(uint32_t *number, const char *text)
 {
     uint64_t value = 0;
@@ -46,7 +48,7 @@ static int read_number(uint32_t *number, const char *text)
     return 0;
 }
 
-/* An entry, with the texts that it points to. */
+/* An entry, with the strings that it points to. */
 struct entry {
     union {
         struct passwd user;
@@ -55,7 +57,7 @@ struct entry {
     char *texts; /* owned */
 };
 
-/* Fills in the entry for this text. 0 when *found says whether there is one, or a positive errno. */
+/* Fills in the entry for this text. 0 and *found tells whether there is one, or a positive errno. */
 typedef int look_up_fn(struct entry *entry, size_t texts_size, const char *text, bool *found);
 
 static int look_up_user(struct entry *entry, size_t texts_size, const char *text, bool *found)
@@ -90,15 +92,15 @@ static int look_up_group(struct entry *entry, size_t texts_size, const char *tex
     return code;
 }
 
-/* What the calls return when there is no such entry: not all of them say 0 then (getpwnam(3)). */
+/* The codes that mean "no such entry": not all implementations return 0 then (getpwnam(3)). */
 static bool means_unknown(int code)
 {
     return code == 0 || code == ENOENT || code == ESRCH || code == EBADF || code == EPERM;
 }
 
 /*
- * Asks with more and more room. 0 and the caller frees entry->texts, or -1 with a sentence, for which `kind` is.
- * *is_unknown: the name service has answered that there is none.
+ * Retries with larger buffers. 0 and the caller frees entry->texts, or -1 with an error message, which calls it `kind`.
+ * *is_unknown: the name service has answered that there is no such entry.
  */
 static int look_up(struct entry *entry, look_up_fn *ask, const char *kind, const char *text, bool *is_unknown,
                    char *error, size_t size)
@@ -163,7 +165,7 @@ int ax_account_find_group(const char *text, gid_t *gid, char *error, size_t erro
     return 0;
 }
 
-/* ---- becoming ---- */
+/* ---- switching ---- */
 
 static bool is_user(uid_t uid)
 {
@@ -179,7 +181,7 @@ static bool is_group(gid_t gid)
     return getresgid(&real, &effective, &saved) == 0 && real == gid && effective == gid && saved == gid;
 }
 
-/* Groups before the user: afterwards it is too late. The further groups are there already. */
+/* Groups before the user: afterwards the process lacks the privilege. The supplementary groups are set already. */
 static int change(uid_t uid, gid_t gid, const char *name, char *error, size_t size)
 {
     if (setresgid(gid, gid, gid) < 0)
@@ -187,7 +189,7 @@ static int change(uid_t uid, gid_t gid, const char *name, char *error, size_t si
                                strerror(errno));
     if (setresuid(uid, uid, uid) < 0)
         return ax_error_format(error, size, "cannot become user %s: %s", name, strerror(errno));
-    /* A process with odd capabilities could go back, and so could the code that it is going to run. */
+    /* With leftover capabilities the process could switch back, and so could the code that it is going to run. */
     if (!is_group(gid) || !is_user(uid) || (uid != 0 && setresuid((uid_t)-1, 0, (uid_t)-1) == 0))
         return ax_error_format(error, size, "cannot become user %s for good: root's rights remain", name);
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
@@ -228,7 +230,7 @@ static int become(const struct passwd *user, char *error, size_t size)
     return tell_environment(user, error, size);
 }
 
-/* Does something with the entry of a user that is named or numbered. */
+/* Calls a function with the entry of a user, given by name or number. */
 static int with_entry(const char *user, int (*act)(const struct passwd *, char *, size_t), char *error, size_t size)
 {
     struct entry entry;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The users and groups of this system: from text to numbers, and becoming one of them.
+ * Users and groups of this system: looking them up, and switching to one of them.
  *
- * Nearly all of it asks the name service, which may wait for a network: never in the loop. The finders may be called in any
- * thread; ax_account_become() by a process of one thread, since it changes the environment.
+ * Nearly all of it queries the name service, which may block on a network: never in the loop. The finders may be called
+ * in any thread; ax_account_become() only in a process with one thread, since it changes the environment.
  */
 #ifndef AX_DAEMON_BASE_ACCOUNT_H
 #define AX_DAEMON_BASE_ACCOUNT_H
@@ -12,33 +12,33 @@
 #include <sys/types.h>
 
 /*
- * The number behind a name. Text that is all digits is taken as the number itself, which need not belong to anybody. 0,
- * or -1 with a sentence.
+ * The number of a user or group name. Text that is all digits is the number itself, which need not exist. 0, or -1 with
+ * an error message.
  */
 int ax_account_find_user(const char *text, uid_t *uid, char *error, size_t error_size);
 int ax_account_find_group(const char *text, gid_t *gid, char *error, size_t error_size);
 
-/* Whether ax_account_become() would be tried for this user. 0, or -1 with the sentence that it would give. */
+/* Whether ax_account_become() would be attempted for this user. 0, or -1 with the error message that it would give. */
 int ax_account_check(const char *user, char *error, size_t error_size);
 
 /*
- * Becomes this user, a name or a number that belongs to one, for good: with its group and all its further groups, and
- * with HOME, USER, LOGNAME and SHELL in the environment. A process that is this user already stays as it is, its groups
- * and its environment, too; any other change is root's alone. The process stays one that its user may trace and that
- * may dump core. The kernel forgets PR_SET_PDEATHSIG: what needs it sets it afterwards.
+ * Switches to this user, a name or a number of an existing one, for good: with its primary and supplementary groups,
+ * and with HOME, USER, LOGNAME and SHELL in the environment. A process that is this user already keeps its groups and
+ * its environment; any other change requires root. The process stays dumpable, and its user may trace it. The kernel
+ * resets PR_SET_PDEATHSIG: set it again afterwards if needed.
  *
- * 0, or -1 with a sentence: then the process may be anything in between, and has to end.
+ * 0, or -1 with an error message: then the change may be incomplete, and the process has to exit.
  */
 int ax_account_become(const char *user, char *error, size_t error_size);
 
 /*
- * Becomes the user and the group with these numbers, with these further groups and no others, and changes nothing else:
- * as above, but that it always changes the groups, asks nobody, may be called with threads, and leaves the environment
- * alone.
+ * Switches to these user and group ids, with exactly these supplementary groups, and changes nothing else: as above,
+ * but it always sets the groups, does not query the name service, may be called with several threads, and leaves the
+ * environment alone.
  */
 int ax_account_become_exactly(uid_t uid, gid_t gid, const gid_t *groups, size_t count, char *error, size_t error_size);
 
-/* What a login of a user begins with. Owned. */
+/* What a login session of a user starts with. Owned. */
 struct ax_account {
     char *name;
     char *home;
@@ -46,8 +46,8 @@ struct ax_account {
 };
 
 /*
- * Describes the user with this number; who has no entry is called by that number, and has / as home. 0 and the result is
- * for ax_account_fini(), or -1 with a sentence: the name service does not answer, or there is no memory.
+ * Describes the user with this number; a user without an entry is named by the number, with / as home. 0 and the caller
+ * calls ax_account_fini(), or -1 with an error message: the name service does not answer, or there is no memory.
  */
 int ax_account_describe(struct ax_account *account, uid_t uid, char *error, size_t error_size);
 void ax_account_fini(struct ax_account *account);

@@ -11,7 +11,7 @@
 
 #include "daemon/base/error_format.h"
 
-/* A path has a final NUL. An abstract name has a NUL at its beginning instead, where `@` is written. */
+/* A path has a final NUL; an abstract name has an initial one instead, which is written as `@`. */
 #define UNIX_PATH_MAX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 #define UNIX_NAME_MAX (sizeof((struct sockaddr_un *)0)->sun_path)
 
@@ -49,7 +49,7 @@ static int parse_port(uint16_t *port, const char *text)
     return 0;
 }
 
-/* [start, *end) is the host, *port the text after its colon. */
+/* On return [start, *end) is the host, *port the text after its colon. */
 static int split_host(const char *text, const char **start, const char **end, const char **port)
 {
     if (text[0] == '[') {
@@ -68,7 +68,7 @@ static int split_host(const char *text, const char **start, const char **end, co
     return 0;
 }
 
-/* A number, and maybe a scope (%eth0) behind it, which inet_pton() does not know. */
+/* A numeric address, maybe with a scope (%eth0), which inet_pton() does not accept. */
 static bool is_ipv6(const char *name)
 {
     char number[AX_HOST_SIZE];
@@ -185,7 +185,7 @@ static int resolve_tcp(const struct ax_address *address, struct ax_sockaddr *res
     return count > 0 ? count : ax_error_format(error, size, "the host %s has no IPv4 or IPv6 address", address->name);
 }
 
-/* `localhost` means this host, both its addresses, whichever of them the hosts file happens to name. */
+/* `localhost` means both loopback addresses, whichever of them the hosts file contains. */
 static int resolve_localhost(const struct ax_address *address, struct ax_sockaddr *resolved, char *error, size_t size)
 {
     static const char *const numbers[] = {"127.0.0.1", "::1"};

@@ -8,8 +8,8 @@
 
 struct ax_background_job {
     pthread_mutex_t lock;
-    bool is_done;                     /* guarded by lock, as what follows */
-    struct ax_background *background; /* NULL: it has been abandoned, and the job is the thread's */
+    bool is_done;                     /* guarded by lock, like the rest */
+    struct ax_background *background; /* NULL: abandoned; the thread owns the job */
     void (*work)(void *arg);
     void (*done)(void *arg);
     void (*drop)(void *arg);
@@ -32,7 +32,7 @@ static void *run(void *arg)
     job->is_done = true;
     is_abandoned = job->background == NULL;
     if (!is_abandoned)
-        uv_async_send(&job->background->async); /* under the lock: the handle is not being closed */
+        uv_async_send(&job->background->async); /* under the lock, so that the handle is not closed meanwhile */
     pthread_mutex_unlock(&job->lock);
     if (is_abandoned) {
         job->drop(job->arg);
@@ -58,7 +58,7 @@ static void on_async(uv_async_t *async)
     void (*done)(void *arg);
     void *arg;
 
-    if (job == NULL || !is_done(job)) /* a call for one that was abandoned */
+    if (job == NULL || !is_done(job)) /* a wake-up for an abandoned job */
         return;
     background->job = NULL;
     done = job->done;
@@ -78,7 +78,7 @@ int ax_background_init(struct ax_background *background, uv_loop_t *loop)
     return code;
 }
 
-/* The thread has all signals blocked: the loop's gets them. Returns an errno. */
+/* The thread has all signals blocked, so that the loop's thread gets them. Returns an errno. */
 static int start_thread(struct ax_background_job *job)
 {
     sigset_t all, before;
@@ -131,7 +131,7 @@ void ax_background_abandon(struct ax_background *background)
     job->background = NULL;
     pthread_mutex_unlock(&job->lock);
     if (!was_done)
-        return; /* its thread sees to the rest */
+        return; /* its thread frees it */
     job->drop(job->arg);
     free_job(job);
 }

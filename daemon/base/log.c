@@ -17,18 +17,18 @@
 
 static int log_fd = STDERR_FILENO;
 static bool log_is_socket;
-static int log_reopened = -1; /* our own, non-blocking description of the same pipe or terminal; or -1 */
+static int log_reopened = -1; /* our own, non-blocking open file of the same pipe or terminal; or -1 */
 static bool log_is_journal;
 static bool log_has_times;
 static enum ax_log_level log_least = AX_LOG_INFO;
-static atomic_bool is_torn; /* the newest line got through in part: the next one begins with a line's end */
+static atomic_bool is_torn; /* the last line was written only in part: the next one starts with a newline */
 static atomic_uint_fast64_t lost_total;
 static atomic_uint_fast64_t lost_unreported;
 
 /*
- * O_NONBLOCK belongs to the open file, which other processes share and which has to stay as they know it. So a pipe
- * or a terminal is opened again; a socket is told with each write; a regular file does not block (and has one offset,
- * which must be kept).
+ * O_NONBLOCK belongs to the open file description, which may be shared with other processes. So a pipe or a terminal is
+ * opened again; for a socket each write has a flag; a regular file does not block (and has an offset, which has to be
+ * kept).
  */
 static int reopen(int fd)
 {
@@ -38,7 +38,7 @@ static int reopen(int fd)
     return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-/* The journal names its stream by the numbers of its file, as descriptors may have been redirected since. */
+/* The journal identifies its stream by device and inode, since descriptors may have been redirected. */
 static bool is_journal(const struct stat *status)
 {
     const char *stream = getenv("JOURNAL_STREAM");
@@ -60,12 +60,13 @@ void ax_log_init(int fd, enum ax_log_level least)
     log_is_socket = S_ISSOCK(status.st_mode);
     log_is_journal = is_journal(&status);
     if (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode))
-        log_reopened = reopen(fd); /* on failure (another user's terminal) lines are written as they always were */
+        /* on failure (another user's terminal) lines are written to the original descriptor */
+        log_reopened = reopen(fd);
 }
 
 void ax_log_start_times(void)
 {
-    tzset(); /* reads the time zone's file now, not amid a request or in a folder that has none */
+    tzset(); /* reads the time zone's file now rather than during a request, or after a chroot */
     log_has_times = true;
 }
 
@@ -99,7 +100,7 @@ static ssize_t write_once(const char *line, size_t size)
     return written;
 }
 
-/* The line begins with a byte that is not part of it, which may become the end of a torn one. */
+/* The line starts with a spare byte, for a newline that ends an incomplete previous line. */
 static bool write_line(char *line, size_t size)
 {
     bool torn = atomic_exchange(&is_torn, false);
@@ -113,7 +114,7 @@ static bool write_line(char *line, size_t size)
     written = write_once(line, size);
     if (written == (ssize_t)size)
         return true;
-    /* A line is open if some of this one got through, or if nothing has ended the one before. */
+    /* A line is incomplete if a part of this one was written, or if nothing has ended the one before. */
     if (torn ? written != 1 : written > 0)
         is_torn = true;
     return false;
@@ -121,7 +122,7 @@ static bool write_line(char *line, size_t size)
 
 /* ---- lines ---- */
 
-/* Appends text to the line, which keeps room for its newline: what is not plain text in UTF-8 by its bytes. The new length. */
+/* Appends text to the line, leaving space for its newline; escapes what is not plain UTF-8. Returns the new length. */
 static size_t append_clean(char *line, size_t length, const char *text)
 {
     size_t left = strlen(text);
@@ -158,13 +159,13 @@ static size_t append_time(char *line, size_t length)
     return length + (size_t)snprintf(line + length, AX_LOG_LINE - length, ".%03ld ", now.tv_nsec / 1000000);
 }
 
-/* Whether the line got through. */
+/* Returns whether the line was written. */
 static bool put(enum ax_log_level level, bool bare, const char *text)
 {
     static const char *const priorities[] = {
         [AX_LOG_ERROR] = "<3>", [AX_LOG_WARNING] = "<4>", [AX_LOG_INFO] = "<6>", [AX_LOG_DEBUG] = "<7>"};
     char line[AX_LOG_LINE];
-    size_t length = 1; /* after the byte that write_line() needs */
+    size_t length = 1; /* after the spare byte for write_line() */
 
     if (log_is_journal)
         length = append_clean(line, length, priorities[level]);

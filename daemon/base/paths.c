@@ -37,7 +37,7 @@ static int executable_folder(char folder[PATH_MAX])
     if (length < 0)
         return -1;
     folder[length] = '\0';
-    slash = strrchr(folder, '/'); /* what follows it may be "acrossd (deleted)", after an upgrade */
+    slash = strrchr(folder, '/'); /* the file's name may be "acrossd (deleted)" after an upgrade */
     if (slash == NULL)
         return -1;
     slash[slash == folder ? 1 : 0] = '\0';

@@ -20,7 +20,7 @@ static bool is_blank(char letter)
     return letter == ' ' || letter == '\t';
 }
 
-/* Takes the blanks at both ends away. */
+/* Removes blanks at both ends. */
 static char *strip(char *text)
 {
     size_t length;
@@ -34,7 +34,7 @@ static char *strip(char *text)
     return text;
 }
 
-/* Quotes around a value keep the blanks at its ends. */
+/* Quotes around a value preserve blanks at its ends. */
 static char *unquote(char *value)
 {
     size_t length = strlen(value);
@@ -45,7 +45,7 @@ static char *unquote(char *value)
     return value + 1;
 }
 
-/* A line without its end, which is changed. */
+/* A line without its newline. Modifies it. */
 static int read_line(struct ax_options *layer, char *line, unsigned number, char *error, size_t size)
 {
     struct ax_source source = {AX_LEVEL_FILE, number};
@@ -60,7 +60,7 @@ static int read_line(struct ax_options *layer, char *line, unsigned number, char
     return ax_options_set(layer, strip(name), unquote(strip(equals + 1)), source, error, size);
 }
 
-/* Copies what may be a line, without a carriage return at its end. */
+/* Copies a line, without a carriage return at its end; fails if it is too long. */
 static int copy_line(char line[AX_CONFIG_LINE_MAX + 1], const char *text, size_t length, char *error, size_t size)
 {
     if (length > AX_CONFIG_LINE_MAX)
@@ -77,7 +77,7 @@ static int copy_line(char line[AX_CONFIG_LINE_MAX + 1], const char *text, size_t
 int ax_config_read(struct ax_options *layer, const char *file, const char *text, size_t size, char *error,
                    size_t error_size)
 {
-    static const char mark[] = "\xEF\xBB\xBF"; /* what some editors put before UTF-8 */
+    static const char mark[] = "\xEF\xBB\xBF"; /* the byte order mark that some editors write */
     char line[AX_CONFIG_LINE_MAX + 1];
     char reason[AX_ERROR_TEXT_SIZE];
     const char *end = text + size;
@@ -100,7 +100,7 @@ int ax_config_read(struct ax_options *layer, const char *file, const char *text,
 
 /* ---- files ---- */
 
-/* Reads until the end or until the buffer is full. The number of bytes, or a negative errno. */
+/* Reads until the end or until the buffer is full. Returns the number of bytes, or a negative errno. */
 static ssize_t read_all(int fd, char *buffer, size_t room)
 {
     size_t size = 0;
@@ -138,8 +138,8 @@ static int read_open_file(struct ax_options *layer, const char *file, int fd, ch
 }
 
 /*
- * 1 if it was read, 0 if there is none and there may be none, or -1. A pipe could make the daemon wait, and could not be
- * read again; /dev/null can, and stands for no file.
+ * 1 if it was read, 0 if it does not exist and need not, or -1. A pipe could block the daemon, and could not be read
+ * again; /dev/null can, and counts as an empty file.
  */
 static int read_file(struct ax_options *layer, const char *file, bool must_exist, char *error, size_t size)
 {
@@ -173,7 +173,7 @@ static const char *look_up(char *const *environment, const char *name)
     return NULL;
 }
 
-/* One NAME=VALUE. An empty value says nothing, as if the variable was not there. */
+/* One NAME=VALUE. An empty value counts as unset. */
 static int read_variable(struct ax_options *layer, const char *variable, char *error, size_t size)
 {
     static const struct ax_source source = {AX_LEVEL_ENVIRONMENT, 0};
@@ -200,7 +200,7 @@ static int read_environment(struct ax_options *layer, char *const *environment, 
     return 0;
 }
 
-/* Whether a service manager tells this process of sockets that it opened. Which they are is seen later. */
+/* Whether a service manager passes sockets to this process. Which ones is examined later. */
 static bool tells_of_sockets(char *const *environment)
 {
     const char *pid = look_up(environment, "LISTEN_PID");
@@ -208,7 +208,7 @@ static bool tells_of_sockets(char *const *environment)
     return pid != NULL && strtol(pid, NULL, 10) == (long)getpid() && look_up(environment, "LISTEN_FDS") != NULL;
 }
 
-/* Relative ones are to be ignored, says the specification of these folders; one with an odd name could not be printed. */
+/* The XDG specification says that relative paths are to be ignored; unprintable ones could not be reported. */
 static bool is_usable(const char *folder)
 {
     return folder != NULL && folder[0] == '/' && strchr(folder, '\n') == NULL;
@@ -229,17 +229,20 @@ int ax_config_find(char **name, char *const *environment, bool is_root)
         length = asprintf(name, "%s/.config/" USER_FILE, home);
     if (length >= 0)
         return 0;
-    *name = NULL; /* it says nothing then */
+    *name = NULL; /* counts as unset */
     return -1;
 }
 
-/* ---- all of it ---- */
+/* ---- all sources ---- */
 
 struct layers {
     struct ax_options file, environment, command_line;
 };
 
-/* The file that is named, or else where one may be. 0, or -1 without memory: a file that there is must not be overlooked. */
+/*
+ * The given file, or else the default one if it may exist. 0, or -1 without memory: an existing file must not be
+ * ignored.
+ */
 static int find_name(char **name, const char *given, char *const *environment)
 {
     if (given == NULL)
@@ -248,7 +251,7 @@ static int find_name(char **name, const char *given, char *const *environment)
     return *name != NULL ? 0 : -1;
 }
 
-/* Reads the file that is named, or the one that is found. *name is the one that was read, or NULL; the caller frees it. */
+/* Reads the given or the default file. *name is the one that was read, or NULL; the caller frees it. */
 static int read_named_file(struct layers *layers, char *const *environment, char **name, char *error, size_t size)
 {
     const char *given = layers->command_line.config != NULL ? layers->command_line.config : layers->environment.config;

@@ -15,17 +15,17 @@ struct option {
     enum ax_value_kind kind;
     size_t offset;
     unsigned flags;
-    const char *fallback; /* the default, as text; NULL: the zero of its type */
-    const char *help;     /* NULL: hidden */
+    const char *fallback; /* the default as text; NULL: zero */
+    const char *help;     /* NULL: internal */
 };
 
 #define AT(field) offsetof(struct ax_options, field)
 
-/* Flags: who needs it, where it may be said, and what it is. */
+/* Flags: which process needs it, where it may be set, and what it is. */
 #define WORKER AX_OPTION_WORKER
 #define NOT_IN_FILE 0x10u
 #define COMMAND_LINE_ONLY (0x20u | NOT_IN_FILE)
-#define PLACE 0x40u /* one of those that say where to serve: they are one choice */
+#define PLACE 0x40u /* one of the mutually exclusive settings for where to serve */
 
 static const struct option table[] = {
     {"listen", "ADDRESS", AX_VALUE_ADDRESSES, AT(listen), PLACE, NULL,
@@ -137,7 +137,7 @@ void ax_options_fini(struct ax_options *options)
 
 /* ---- names ---- */
 
-/* The name as it is written at this level. "" when it cannot be written there. */
+/* Formats the name as written in this source. "" if it cannot be set there. */
 static void spell(char name[AX_OPTION_NAME_SIZE], size_t index, enum ax_level level)
 {
     const struct option *option = &table[index];
@@ -154,7 +154,7 @@ static void spell(char name[AX_OPTION_NAME_SIZE], size_t index, enum ax_level le
     }
 }
 
-/* The row with the name that is written so at this level, or -1. */
+/* The row whose name is written like this in this source, or -1. */
 static int find(const char *word, size_t length, enum ax_level level)
 {
     char name[AX_OPTION_NAME_SIZE];
@@ -174,7 +174,7 @@ static size_t min3(size_t a, size_t b, size_t c)
     return least < c ? least : c;
 }
 
-/* How many letters must be added, removed or replaced to make one name the other; for names shorter than the row. */
+/* The edit distance of two names; for names shorter than the row. */
 static size_t distance(const char *left, const char *right, size_t right_length)
 {
     size_t row[AX_OPTION_NAME_SIZE];
@@ -200,7 +200,7 @@ static int fail_unknown(const char *word, size_t length, enum ax_level level, ch
     const char *what = level == AX_LEVEL_COMMAND_LINE ? "option" : "setting";
     char name[AX_OPTION_NAME_SIZE];
     char nearest[AX_OPTION_NAME_SIZE] = "";
-    size_t least = 3; /* more than two mistakes make another word */
+    size_t least = 3; /* with more than two mistakes it is another word */
 
     for (size_t i = 0; i < TABLE_SIZE && length < AX_OPTION_NAME_SIZE; i++) {
         size_t mistakes;
@@ -219,9 +219,9 @@ static int fail_unknown(const char *word, size_t length, enum ax_level level, ch
     return ax_error_format(error, size, "there is no %s %.*s: acrossd --help lists them", what, (int)length, word);
 }
 
-/* ---- setting them ---- */
+/* ---- setting ---- */
 
-/* A variable holds the values of a list with blanks between them. */
+/* A variable holds the items of a list separated by blanks. */
 static int set_words(void *place, enum ax_value_kind kind, const char *name, const char *value, char *error,
                      size_t size)
 {
@@ -281,7 +281,7 @@ static int fail_positional(const char *word, char *error, size_t size)
     return ax_error_format(error, size, "\"%s\" is no option: acrossd --help lists them", word);
 }
 
-/* Handles argv[index]. Returns how many words it used, or -1. */
+/* Handles argv[index]. Returns the number of words consumed, or -1. */
 static int read_word(struct ax_options *layer, char *const *argv, int index, char *error, size_t size)
 {
     static const struct ax_source source = {AX_LEVEL_COMMAND_LINE, 0};
@@ -299,7 +299,7 @@ static int read_word(struct ax_options *layer, char *const *argv, int index, cha
         return set(layer, (size_t)row, word + length + 1, source, error, size) < 0 ? -1 : 1;
     if (table[row].value_name == NULL)
         return set(layer, (size_t)row, "yes", source, error, size) < 0 ? -1 : 1;
-    /* A value that starts with two hyphens is written --name=value. */
+    /* A value that starts with two hyphens has to be written --name=value. */
     if (next == NULL || strncmp(next, "--", 2) == 0)
         return ax_error_format(error, size, "%s has no value: write %s %s", word, word, table[row].value_name);
     return set(layer, (size_t)row, next, source, error, size) < 0 ? -1 : 2;
@@ -342,7 +342,7 @@ static bool names_users(const struct ax_options *options)
     return options->allow_uid.count > 0 || options->allow_gid.count > 0;
 }
 
-/* What would not be done is refused if somebody may rely on it. */
+/* Refuses settings without effect that somebody may rely on. */
 static int check_stdio(const struct ax_options *options, char *error, size_t size)
 {
     if (options->listen.count > 0)
@@ -358,7 +358,7 @@ static int check_stdio(const struct ax_options *options, char *error, size_t siz
     return 0;
 }
 
-/* Addresses of this kind. */
+/* Number of addresses of this kind. */
 static size_t count_addresses(const struct ax_options *options, enum ax_address_kind kind)
 {
     struct ax_address address;
@@ -371,7 +371,7 @@ static size_t count_addresses(const struct ax_options *options, enum ax_address_
     return count;
 }
 
-/* Somebody who names those that may come in relies on it that nobody else does. */
+/* Whoever lists allowed names relies on it that nobody else gets access. */
 static int check_tls(const struct ax_options *options, bool has_sockets, char *error, size_t size)
 {
     bool is_used = count_addresses(options, AX_ADDRESS_TLS) > 0;
@@ -388,7 +388,7 @@ static int check_tls(const struct ax_options *options, bool has_sockets, char *e
     return 0;
 }
 
-/* The kernel tells the user of a unix socket's peer, and of no other. */
+/* The kernel reports the peer's user for unix sockets only. */
 static int check_host(const struct ax_options *options, const char *address, char *error, size_t size)
 {
     if (options->run_as_peer)
@@ -425,7 +425,7 @@ static int check_addresses(const struct ax_options *options, bool has_sockets, c
     return 0;
 }
 
-/* Each of these settles as whom calls run. */
+/* These settings all determine the user that calls run as. */
 static int check_run_as_peer(const struct ax_options *options, char *error, size_t size)
 {
     if (options->isolation == AX_ISOLATION_SHARED)
@@ -525,7 +525,7 @@ static void print_source(const struct ax_options *options, size_t index, FILE *s
     }
 }
 
-/* In quotes if a reader would take something of it away. */
+/* In quotes if reading it back would change it. */
 static void print_line(const char *name, const char *value, FILE *stream)
 {
     size_t length = strlen(value);

@@ -15,9 +15,9 @@
 #define DAY_MS 86400000u
 #define KIB ((uint64_t)1024)
 
-/* The texts of enum ax_isolation and enum ax_process. */
+/* The names of enum ax_isolation and enum ax_process. */
 static const char *const isolations[] = {[AX_ISOLATION_PROCESS] = "process", [AX_ISOLATION_SHARED] = "shared"};
-static const char *const roles[] = {[AX_PROCESS_ZYGOTE] = "zygote"}; /* nobody says that it is the main one */
+static const char *const roles[] = {[AX_PROCESS_ZYGOTE] = "zygote"}; /* the main process has no name */
 
 static const size_t sizes[] = {
     [AX_VALUE_FLAG] = sizeof(bool),
@@ -38,13 +38,13 @@ static const size_t sizes[] = {
 
 /* ---- from text ---- */
 
-/* What is being set, for the sentences. */
+/* What is being set, for error messages. */
 struct subject {
     enum ax_value_kind kind;
     const char *name;
 };
 
-/* Decimal digits, with a fraction of which three digits count; no sign, no exponent. */
+/* Decimal digits with an optional fraction, of which three digits are used; no sign, no exponent. */
 static int read_seconds(const char *text, uint32_t *milliseconds)
 {
     uint64_t value = 0;
@@ -63,7 +63,8 @@ static int read_seconds(const char *text, uint32_t *milliseconds)
         }
     if (*text != '\0' || value > DAY_MS)
         return -1;
-    *milliseconds = value == 0 && rest ? 1 : (uint32_t)value; /* the shortest time is not "none" */
+    /* a tiny value is rounded up, since 0 would mean "none" */
+    *milliseconds = value == 0 && rest ? 1 : (uint32_t)value;
     return 0;
 }
 
@@ -81,7 +82,7 @@ static int set_duration(uint32_t *place, struct subject what, const char *text, 
     return 0;
 }
 
-/* 0 if it is no size. */
+/* 0 if it is not a size. */
 static uint64_t read_size(const char *text)
 {
     static const char units[] = "KMG";
@@ -146,7 +147,7 @@ static int set_number(uint32_t *place, struct subject what, const char *text, ch
 {
     unsigned long least = what.kind == AX_VALUE_COUNT;
     unsigned long most = what.kind == AX_VALUE_FEW ? AX_VALUE_FEW_MAX : AX_VALUE_NUMBER_MAX;
-    unsigned long number = strtoul(text, NULL, 10); /* one that does not fit is the largest there is */
+    unsigned long number = strtoul(text, NULL, 10); /* strtoul() returns the maximum on overflow */
 
     if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text) || number < least || number > most)
         return ax_error_format(error, size, "%s %s will not do: write a number from %lu to %lu", what.name, text, least,

@@ -53,7 +53,7 @@ static void pause_for_shortage(struct ax_acceptor *acceptor, int code)
     uv_timer_start(&acceptor->retry, on_retry, AX_ACCEPTOR_RETRY_MS, 0);
 }
 
-/* Small messages leave at once, and a peer whose host is gone is noticed even when there are no timeouts. */
+/* No delay for small messages, and keepalive, so that a dead host is noticed even without timeouts. */
 static void tune(const struct ax_listener *listener, int fd)
 {
     int on = 1;
@@ -84,7 +84,7 @@ static bool accept_one(struct ax_acceptor *acceptor, const struct ax_listener *l
     case ENOMEM:
         pause_for_shortage(acceptor, errno);
         return false;
-    default: /* errors of the connection that would have been accepted */
+    default: /* errors of the connection itself */
         return true;
     }
 }
@@ -94,7 +94,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     struct ax_acceptor *acceptor = poll->data;
     const struct ax_listener *listener = &acceptor->listeners[poll - acceptor->polls];
 
-    (void)status; /* an error shows again in accept4() */
+    (void)status; /* accept4() reports the error again */
     (void)events;
     for (int i = 0; i < AX_ACCEPTOR_BATCH && !acceptor->paused && accept_one(acceptor, listener); i++)
         continue;

@@ -10,7 +10,7 @@
 
 #include "daemon/base/error_format.h"
 
-/* Returns -1 for what is no number. */
+/* Returns -1 if it is not a number. */
 static long parse_number(const char *text)
 {
     size_t digits = strspn(text, "0123456789");
@@ -18,7 +18,7 @@ static long parse_number(const char *text)
     return digits > 0 && digits < 10 && text[digits] == '\0' ? strtol(text, NULL, 10) : -1;
 }
 
-/* A process that was started by the one that the manager started finds variables that are not its own. */
+/* Variables that were meant for a parent process have its pid in LISTEN_PID. */
 static bool is_ours(const char *pid, const char *fds)
 {
     return pid != NULL && fds != NULL && parse_number(pid) == (long)getpid();

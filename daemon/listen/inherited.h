@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The descriptors that a service manager starts acrossd with: LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES.
+ * The descriptors that a service manager passes to acrossd: LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES.
  *
  * Called once by the supervisor, before any thread or process is started.
  */
@@ -9,8 +9,8 @@
 
 #include <stddef.h>
 
-#define AX_INHERITED_MAX 64     /* more sockets than anybody lists in a unit */
-#define AX_INHERITED_FIRST_FD 3 /* the manager's choice: those after the standard descriptors, without a gap */
+#define AX_INHERITED_MAX 64     /* more sockets than a unit lists */
+#define AX_INHERITED_FIRST_FD 3 /* defined by the protocol: directly after the standard descriptors */
 
 struct ax_inherited {
     size_t count; /* <= AX_INHERITED_MAX */
@@ -22,8 +22,8 @@ struct ax_inherited {
 };
 
 /*
- * Takes the variables out of the environment, and lists what they tell if it is meant for this process. 0, with a count
- * of 0 when nothing was inherited; or -1 with a sentence in `error`, and nothing to be released.
+ * Removes the variables from the environment, and lists the descriptors if they are meant for this process. 0, with a
+ * count of 0 if nothing was inherited; or -1 with a message in `error`, and nothing to release.
  */
 int ax_inherited_take(struct ax_inherited *inherited, char *error, size_t error_size);
 

@@ -18,9 +18,9 @@
 #include "daemon/base/log.h"
 #include "daemon/listen/rights.h"
 
-#define LOCK_TRIES 200 /* of 10 ms each: others hold the lock for less than one */
+#define LOCK_TRIES 200 /* of 10 ms each: a holder needs the lock for less than one */
 #define LOCK_SUFFIX ".lock"
-#define SAME_PORT_TRIES 32 /* the port that one address gets is rarely taken on another */
+#define SAME_PORT_TRIES 32 /* a port that is free on one address is rarely in use on another */
 
 void ax_listener_format(char text[AX_ADDRESS_TEXT], const struct ax_listener *listener)
 {
@@ -30,13 +30,13 @@ void ax_listener_format(char text[AX_ADDRESS_TEXT], const struct ax_listener *li
 /* ---- the lock ---- */
 
 /*
- * A file of this user that nobody else may open: whoever can open a file can lock it. It is removed by its holder, so who
- * waits for it may get one that is not there any more.
+ * A file of this user that nobody else may open, since whoever can open a file can lock it. Its holder removes it, so a
+ * waiter may get a lock on a file that has been unlinked.
  */
 struct lock {
     char path[AX_HOST_SIZE + sizeof LOCK_SUFFIX];
-    int fd;              /* -1: there is none */
-    bool is_unsupported; /* files cannot be locked there */
+    int fd;              /* -1: not open */
+    bool is_unsupported; /* the file system does not support locks */
 };
 
 static bool is_private(const struct stat *status)
@@ -44,7 +44,7 @@ static bool is_private(const struct stat *status)
     return S_ISREG(status->st_mode) && status->st_uid == geteuid() && (status->st_mode & (S_IRWXG | S_IRWXO)) == 0;
 }
 
-/* Opens the file, new or not. A descriptor, or a negative errno: -EPERM for a file that others could lock. */
+/* Opens or creates the file. A descriptor, or a negative errno: -EPERM for a file that others could lock. */
 static int open_lock(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
@@ -71,7 +71,7 @@ static bool is_still_there(const struct lock *lock)
            held.st_ino == there.st_ino;
 }
 
-/* 0, or a negative errno: -EAGAIN when somebody else has it. */
+/* 0, or a negative errno: -EAGAIN if another process holds it. */
 static int try_to_lock(struct lock *lock)
 {
     int code = 0;
@@ -83,7 +83,7 @@ static int try_to_lock(struct lock *lock)
         code = errno == EINTR ? -EAGAIN : -errno;
         lock->is_unsupported = code != -EAGAIN;
         if (lock->is_unsupported)
-            unlink(lock->path); /* nobody can hold it */
+            unlink(lock->path); /* no process can hold it */
     } else if (!is_still_there(lock))
         code = -EAGAIN;
     if (code == 0)
@@ -93,7 +93,10 @@ static int try_to_lock(struct lock *lock)
     return code;
 }
 
-/* 0, or -1 with a sentence. Somebody else's file of that name is no reason not to start: then there is no lock. */
+/*
+ * 0, or -1 with an error message. A file of that name that belongs to another user does not prevent the start: then
+ * there is no lock.
+ */
 static int take_lock(struct lock *lock, const char *path, char *error, size_t size)
 {
     static const struct timespec pause = {.tv_nsec = 10000000};
@@ -110,7 +113,7 @@ static int take_lock(struct lock *lock, const char *path, char *error, size_t si
     if (code == -EAGAIN)
         return ax_error_format(error, size, "another acrossd is being started on unix:%s, and has locked %s", path,
                                lock->path);
-    /* Else a socket cannot be made there, either, which will show. */
+    /* Otherwise creating the socket there will fail, too, with a better message. */
     if (code < 0 && (lock->is_unsupported || lstat(lock->path, &status) == 0))
         ax_log(AX_LOG_WARNING, "%s cannot be used as a lock (%s): no other acrossd must be started on unix:%s now",
                lock->path, code == -EPERM ? "others can open it" : strerror(-code), path);
@@ -121,13 +124,13 @@ static void give_lock_back(struct lock *lock)
 {
     if (lock->fd < 0)
         return;
-    unlink(lock->path); /* while it is held, so that it is the one that is held */
+    unlink(lock->path); /* while it is locked, so that no other process's file is removed */
     close(lock->fd);
 }
 
 /* ---- unix sockets ---- */
 
-/* 1: somebody serves it; 0: nobody does; or a negative errno. */
+/* 1: a process serves it; 0: none does; or a negative errno. */
 static int is_served(const struct ax_sockaddr *address)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -139,8 +142,8 @@ static int is_served(const struct ax_sockaddr *address)
     close(fd);
     switch (code) {
     case 0:
-    case EAGAIN: /* its queue is full */
-    case EACCES: /* it may well be */
+    case EAGAIN: /* its backlog is full */
+    case EACCES: /* a process may serve it */
     case EPERM:
     case EPROTOTYPE: /* a socket of another type */
         return 1;
@@ -152,7 +155,7 @@ static int is_served(const struct ax_sockaddr *address)
     }
 }
 
-/* Makes room for the socket's file. Its path is locked. */
+/* Removes a stale socket file. Its path is locked. */
 static int remove_stale(const struct ax_listener *listener, char *error, size_t size)
 {
     const char *path = listener->address.name;
@@ -174,8 +177,8 @@ static int remove_stale(const struct ax_listener *listener, char *error, size_t 
 }
 
 /*
- * The file gets its permissions when it is made, not later: the mask is the process's, which has one thread. Nobody gets
- * through before listen().
+ * The file is created with its permissions, through the umask of this process, which has one thread. Nobody can connect
+ * before listen().
  */
 static int bind_unix(struct ax_listener *listener, mode_t mode)
 {
@@ -194,7 +197,7 @@ static int bind_unix(struct ax_listener *listener, mode_t mode)
     return 0;
 }
 
-/* Of the file just made, and of none that somebody who may write to its folder has put there instead. */
+/* Only of the file just created: somebody who can write to its folder may have replaced it. */
 static int set_group(const struct ax_listener *listener, gid_t group)
 {
     int fd = open(listener->address.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -231,7 +234,7 @@ static int open_unix_locked(struct ax_listener *listener, mode_t mode, gid_t gro
     return code == 0 ? 0 : ax_error_format(error, size, "cannot listen on unix:%s: %s", path, strerror(-code));
 }
 
-/* 0, or -1 with a sentence: no file can be made in the folder of this path. */
+/* 0, or -1 with an error message: no file can be created in the folder of this path. */
 static int check_folder(const char *path, char *error, size_t size)
 {
     char folder[AX_HOST_SIZE];
@@ -258,7 +261,7 @@ static int open_unix(struct ax_listener *listener, mode_t mode, gid_t group, cha
     return result;
 }
 
-/* A name that only one process at a time can have, and that ends with it. */
+/* Only one process at a time can have the name; it is released with the process. */
 static int open_abstract(struct ax_listener *listener, char *error, size_t size)
 {
     ax_rights_refuse(listener->fd);
@@ -301,15 +304,15 @@ static int open_socket(struct ax_listener *listener)
     return listener->fd < 0 ? -errno : 0;
 }
 
-/* A host may lack one of the protocols that its names have addresses of. */
+/* A host may lack a protocol for which its names have addresses. */
 static bool is_absent(int code)
 {
     return code == -EAFNOSUPPORT || code == -EADDRNOTAVAIL || code == -EPROTONOSUPPORT;
 }
 
 /*
- * Binds every address, those without a port to the port that the first one gets. 0; or the negative errno of the
- * address that `listeners[*count]` then tells.
+ * Binds every address; those without a port get the port of the first one. 0; or the negative errno of the address in
+ * `listeners[*count]`.
  */
 static int bind_all(struct ax_listener *listeners, size_t *count, const struct ax_address *address,
                     const struct ax_sockaddr *resolved, int resolved_count)
@@ -415,7 +418,7 @@ enum ax_listener_result ax_listener_open(struct ax_listener listeners[AX_LISTENE
     return AX_LISTENER_OK;
 }
 
-/* ---- sockets that were open already ---- */
+/* ---- inherited sockets ---- */
 
 static int socket_option(int fd, int name)
 {
@@ -425,7 +428,7 @@ static int socket_option(int fd, int name)
     return getsockopt(fd, SOL_SOCKET, name, &value, &size) < 0 ? -1 : value;
 }
 
-/* Whether it is a listening stream socket of a family that acrossd knows. */
+/* Whether it is a listening stream socket of a supported family. */
 static int check_kind(int fd, char *error, size_t size)
 {
     int family = socket_option(fd, SO_DOMAIN);
@@ -449,7 +452,7 @@ static int check_kind(int fd, char *error, size_t size)
     return 0;
 }
 
-/* `PATH`, or `@NAME` for an abstract name, whose bytes may be any. */
+/* `PATH`, or `@NAME` for an abstract name, which may contain any bytes. */
 static void name_unix(struct ax_listener *listener)
 {
     const char *path = listener->bound.of.un.sun_path;
@@ -465,7 +468,7 @@ static void name_unix(struct ax_listener *listener)
             name[i] = '@';
 }
 
-/* Sets the address as it could have been written. */
+/* Sets the address in the form in which it could have been written. */
 static int name_socket(struct ax_listener *listener, int fd)
 {
     struct ax_address *address = &listener->address;
@@ -475,7 +478,10 @@ static int name_socket(struct ax_listener *listener, int fd)
     if (getsockname(fd, &bound->of.any, &bound->size) < 0)
         return -1;
     if (bound->of.any.sa_family == AF_UNIX) {
-        /* Of a path that fills its field, the kernel tells a size with a final NUL, which it would not accept. */
+        /*
+         * For a path that fills its field, the kernel reports a size that includes a final NUL, which it would not
+         * accept.
+         */
         if (bound->size > sizeof bound->of.un)
             bound->size = sizeof bound->of.un;
         address->kind = AX_ADDRESS_UNIX;
@@ -518,7 +524,7 @@ enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, 
         return AX_LISTENER_FAILED;
     }
     if (listener->address.kind == AX_ADDRESS_UNIX)
-        ax_rights_refuse(fd); /* who has connected before acrossd was started could send some, all the same */
+        ax_rights_refuse(fd); /* clients that connected before acrossd was started may still send some */
     listener->fd = fd;
     return AX_LISTENER_OK;
 }
@@ -526,8 +532,8 @@ enum ax_listener_result ax_listener_adopt(struct ax_listener *listener, int fd, 
 /* ---- the end ---- */
 
 /*
- * While the socket is still open, so that nobody takes its file for a stale one and replaces it between the two calls: which is
- * why this needs no lock.
+ * While the socket is still open: otherwise another process could take its file for stale and replace it between the
+ * two calls. Hence this needs no lock.
  */
 static void remove_file(const struct ax_listener *listener)
 {

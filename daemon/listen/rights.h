@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Descriptors that others send over unix sockets (SCM_RIGHTS), and that nobody wants.
+ * Rejects descriptors that peers send over unix sockets (SCM_RIGHTS).
  *
- * Who receives them cannot but close them, which may take as long as their sender likes: the last one to close a TCP
- * socket with SO_LINGER waits for its peer. So the supervisor has them refused before they are sent.
+ * A receiver has to close them, which a sender can make block: closing the last descriptor of a TCP socket with
+ * SO_LINGER waits for its peer. So the supervisor has the kernel reject them.
  */
 #ifndef AX_DAEMON_LISTEN_RIGHTS_H
 #define AX_DAEMON_LISTEN_RIGHTS_H
@@ -11,8 +11,8 @@
 #include <stdbool.h>
 
 /*
- * From now on nobody can send descriptors to this unix socket, or to those that are accepted from it: the attempt fails
- * (EPERM). Returns whether the kernel does that: Linux 6.16 and later.
+ * From now on sending descriptors to this unix socket, or to those accepted from it, fails with EPERM. Returns whether
+ * the kernel supports that: Linux 6.16 and later.
  */
 bool ax_rights_refuse(int fd);
 

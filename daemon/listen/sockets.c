@@ -18,7 +18,7 @@ struct sockets {
     char error[AX_ERROR_TEXT_SIZE];
 };
 
-/* What a service manager opens has an address of no kind: its name (FileDescriptorName=) tells that TLS is spoken there. */
+/* A socket from a service manager has no scheme: its name (FileDescriptorName=) says whether peers speak TLS. */
 static enum ax_listener_result adopt(struct sockets *sockets, const struct ax_options *options, int fd,
                                      const char *name)
 {

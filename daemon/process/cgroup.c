@@ -15,11 +15,11 @@
 #define LEAF "acrossd.supervisor"
 #define WORKER "acrossd.worker-"
 
-#define MOVES_MAX 100 /* passes over a list to which something may be added while it is read */
+#define MOVES_MAX 100 /* passes over a list that may grow while it is read */
 
 /* ---- files ---- */
 
-/* Whether the name fits. */
+/* Returns whether the path fits. */
 static bool join(char path[PATH_MAX], const struct ax_cgroup *base, const char *group, const char *file)
 {
     int length = snprintf(path, PATH_MAX, "%s%s%s%s%s", base->path, group[0] != '\0' ? "/" : "", group,
@@ -41,7 +41,7 @@ static int write_file(const struct ax_cgroup *base, const char *group, const cha
 
 /* ---- finding it ---- */
 
-/* The path of this process in the hierarchy. False: it is in none. */
+/* The path of this process's group in the hierarchy. False: there is none. */
 static bool read_own_path(char path[PATH_MAX])
 {
     FILE *file = fopen("/proc/self/cgroup", "re");
@@ -58,7 +58,7 @@ static bool read_own_path(char path[PATH_MAX])
     return found;
 }
 
-/* Where the hierarchy is mounted as a whole, or from its namespace's root on. False: nowhere. */
+/* Where the hierarchy's root, or that of its namespace, is mounted. False: nowhere. */
 static bool read_mount(char path[PATH_MAX])
 {
     FILE *file = fopen("/proc/self/mountinfo", "re");
@@ -119,7 +119,7 @@ bool ax_cgroup_find(struct ax_cgroup *base, bool *is_leaf)
 
 /* ---- entering it ---- */
 
-/* Returns how many processes were to be moved, or a negative errno. */
+/* Returns how many processes had to be moved, or a negative errno. */
 static int move_all(const struct ax_cgroup *base)
 {
     char path[PATH_MAX], line[24];
@@ -131,7 +131,7 @@ static int move_all(const struct ax_cgroup *base)
         line[strcspn(line, "\n")] = '\0';
         code = write_file(base, LEAF, "cgroup.procs", line);
         if (code == -ESRCH)
-            code = 0; /* it has ended */
+            code = 0; /* it has exited */
         count++;
     }
     if (procs != NULL)
@@ -211,7 +211,7 @@ int ax_cgroup_remove(const struct ax_cgroup *base, const char *name)
 
     if (!join(path, base, name, ""))
         return -ENAMETOOLONG;
-    /* Linux 5.14 and later; before, keepers have killed what they found */
+    /* Linux 5.14 and later; on older kernels the keepers have killed what they found */
     write_file(base, name, "cgroup.kill", "1");
     return rmdir(path) == 0 || errno == ENOENT ? 0 : -errno;
 }

@@ -6,16 +6,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What is always sent: everything before the text. */
+/* The part that is always sent: everything before the text. */
 #define HEAD_SIZE offsetof(struct ax_control, text)
 
 /*
- * Room for some 25 messages on their way. Descriptors in them count against the sender's limit of open files, so that a
- * larger buffer would make sending fail where that limit is low, instead of making it wait.
+ * Holds some 25 messages. Queued descriptors count against the sender's limit of open files: with a larger buffer and a
+ * low limit, sending would fail instead of waiting.
  */
 #define SEND_BUFFER 16384
 
-/* Room for the descriptors of a message. The kernel fills it up to its end, so it is not larger than that. */
+/* Buffer for the descriptors of a message, sized exactly, since the kernel uses all of it. */
 union ancillary {
     char bytes[CMSG_SPACE(AX_CONTROL_FDS * sizeof(int))];
     struct cmsghdr align;
@@ -123,7 +123,7 @@ int ax_control_receive(int control_fd, struct ax_control *message, struct ax_con
     ssize_t received;
 
     *fds = (struct ax_control_fds){{-1, -1}};
-    /* ECONNRESET is told once, and before what the peer sent: it has ended without reading everything. */
+    /* ECONNRESET is reported once, ahead of queued messages: the peer has closed its end without reading everything. */
     do
         received = recvmsg(control_fd, &header, MSG_CMSG_CLOEXEC);
     while (received < 0 && (errno == EINTR || errno == ECONNRESET));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/process/ending.h"
 
-#define NOTICE_MS 500u   /* a worker has noticed by then that its client has gone, and said so */
-#define GOODBYE_MS 2500u /* a worker whose calls are cut off has ended by then (drain.c) */
+#define NOTICE_MS 500u   /* by then a worker has noticed and reported that its client has gone */
+#define GOODBYE_MS 2500u /* by then a worker whose calls are cut off has exited (drain.c) */
 
 bool ax_ending_begin(struct ax_ending *ending, uint32_t grace_ms, uint64_t *wait_ms)
 {

@@ -8,18 +8,18 @@
 
 #include "daemon/base/log.h"
 
-#define AGAIN_MS 50u /* what was killed has mostly ended by then */
+#define AGAIN_MS 50u /* killed processes have mostly exited by then */
 
-/* What the thread works with. Groups are its own meanwhile. */
+/* The thread's data. It owns the groups in it meanwhile. */
 struct task {
-    struct ax_groups *groups; /* for the loop's thread */
+    struct ax_groups *groups; /* only for the loop's thread */
     struct ax_cgroup base;
     pid_t supervisor;
-    uint64_t number; /* of the first one to be made */
+    uint64_t number; /* of the first one to be created */
     unsigned wanted;
     struct ax_group *made;
-    struct ax_group *doomed; /* in the end those that are not empty */
-    int code;                /* a negative errno: no more could be made */
+    struct ax_group *doomed; /* on return: those that are not empty */
+    int code;                /* a negative errno: no more could be created */
 };
 
 static void look(struct ax_groups *groups);
@@ -149,7 +149,7 @@ static void done(void *arg)
     groups->ready(groups->owner);
 }
 
-/* Has the thread do what there is to do. Without memory, that is done when there is more. */
+/* Starts the thread if there is work. Without memory, that is retried when there is more work. */
 static void look(struct ax_groups *groups)
 {
     unsigned wanted = groups->exist && groups->stocked < AX_GROUPS_STOCK ? AX_GROUPS_STOCK - groups->stocked : 0;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control groups of a supervisor's workers: some are made ahead of demand, and those of workers that are gone
- * removed, by a thread beside the loop (cgroup.h).
+ * The control groups of a supervisor's workers: a background thread creates some ahead of demand, and removes those of
+ * workers that have exited (cgroup.h).
  *
- * Used in the loop's thread. Where acrossd has no group of its own (ax_groups_exist() is false), or no more can be
- * made, workers have none.
+ * Used in the loop's thread. If acrossd has no delegated group (ax_groups_exist() is false), or no more can be created,
+ * workers have none.
  */
 #ifndef AX_DAEMON_PROCESS_GROUPS_H
 #define AX_DAEMON_PROCESS_GROUPS_H
@@ -17,7 +17,7 @@
 #include "daemon/base/background.h"
 #include "daemon/process/cgroup.h"
 
-#define AX_GROUPS_STOCK 4u /* made ahead: each is a descriptor, and some memory of the kernel's */
+#define AX_GROUPS_STOCK 4u /* created ahead: each takes a descriptor and some kernel memory */
 
 struct ax_group {
     uint64_t number;
@@ -29,31 +29,31 @@ struct ax_groups {
     struct ax_cgroup base;
     bool exist;
     uint64_t last_number;
-    struct ax_group *stock; /* owned; empty ones */
+    struct ax_group *stock; /* owned; unused groups */
     unsigned stocked;
-    struct ax_group *doomed; /* owned; to be removed. As many as workers have ended since the thread looked */
+    struct ax_group *doomed; /* owned; to be removed. As many as workers have exited since the thread last ran */
     struct ax_background background;
-    uv_timer_t timer;           /* for what was not empty yet */
-    void (*ready)(void *owner); /* there is something to take, or there will never be */
+    uv_timer_t timer;           /* retries groups that were not empty yet */
+    void (*ready)(void *owner); /* a group can be taken, or none will ever be available */
     void *owner;
 };
 
 /*
- * Before the process has started others, and before the loop runs: may wait. Finds and enters the group that acrossd
- * has, if it has one, and removes what is left of others. 0, or a negative errno.
+ * To be called before the process has started others, and before the loop runs: may block. Finds and enters acrossd's
+ * group, if it has one, and removes leftover groups of other supervisors. 0, or a negative errno.
  */
 int ax_groups_init(struct ax_groups *groups, uv_loop_t *loop, void (*ready)(void *owner), void *owner);
 
-/* The descriptor of its cgroup.procs is needed no more. */
+/* Closes the descriptor of its cgroup.procs. */
 void ax_group_close(struct ax_group *group);
 
-/* One for a worker, the caller's until ax_groups_end(), with these limits; NULL: later, see `ready`. */
+/* A group with these limits for a worker, the caller's until ax_groups_end(); NULL: later, see `ready`. */
 struct ax_group *ax_groups_take(struct ax_groups *groups, uint64_t memory, uint64_t tasks);
 
-/* What is in it is killed, and it is removed. Harmless with NULL. */
+/* Kills the processes in it, and removes it. NULL is allowed. */
 void ax_groups_end(struct ax_groups *groups, struct ax_group *group);
 
-/* Closes the handles, for which the loop has to run, and removes what can be removed at once: no worker is left. */
+/* Closes the handles, for which the loop has to run, and removes at once what can be removed: no workers are left. */
 void ax_groups_close(struct ax_groups *groups);
 
 #endif

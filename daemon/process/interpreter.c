@@ -36,7 +36,7 @@ static const char *value_of(const char *line, const char *key)
     return line;
 }
 
-/* Reads major.minor of a pyvenv.cfg; "" when it has none. */
+/* Reads major.minor from pyvenv.cfg; "" when it has none. */
 static int read_version(const char *folder, char *version, size_t size)
 {
     char *path = ax_paths_join(folder, "pyvenv.cfg");
@@ -76,7 +76,7 @@ int ax_interpreter_check_venv(const char *folder, const char *wanted, char *erro
     return 0;
 }
 
-/* ---- both ---- */
+/* ---- interpreter and package ---- */
 
 static char *find_python(const struct ax_options *options, char *error, size_t size)
 {
@@ -87,7 +87,8 @@ static char *find_python(const struct ax_options *options, char *error, size_t s
     if (ax_interpreter_check_venv(options->venv, AX_PYTHON_VERSION, error, size) < 0)
         return NULL;
     folder =
-        realpath(options->venv, NULL); /* of the folder only: bin/python is a link that says which environment it is */
+        /* only of the folder: bin/python is a symbolic link, by whose path Python finds the environment */
+        realpath(options->venv, NULL);
     python = folder != NULL ? ax_paths_join(folder, "bin/python") : NULL;
     free(folder);
     return python;

@@ -19,14 +19,14 @@
 #include "daemon/base/account.h"
 #include "embed/host.h"
 
-/* As a login has them, whatever acrossd was started with: it may have raised the limit for its own sake. */
+/* As in a login session, whatever acrossd was started with: it may have raised its own limit. */
 #define PEER_UMASK 022
-#define PEER_FILES 1024       /* the soft limit: programs that use select() can do no more */
-#define PEER_FILES_MAX 524288 /* the hard one */
+#define PEER_FILES 1024       /* soft limit: select() cannot handle more */
+#define PEER_FILES_MAX 524288 /* hard limit */
 
 /* ---- the environment ---- */
 
-/* How variables begin that are for every user: of the system, the interpreter, the loader, the log, and sanitizers. */
+/* Prefixes of variables that are kept: of the system, the interpreter, the loader, logging, and sanitizers. */
 static const char *const kept[] = {
     "PATH=", "LANG=", "LANGUAGE=", "LC_", "TZ=", "PYTHON", "LD_", "JOURNAL_STREAM=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=",
 };
@@ -57,7 +57,7 @@ char **ax_login_make_environment(char *const *environment)
 
 /* ---- capabilities ---- */
 
-/* The kernel's own structures: version 3 has two sets of 32 bits. */
+/* As the kernel declares them: version 3 has two sets of 32 bits. */
 struct capabilities {
     struct __user_cap_header_struct header;
     struct __user_cap_data_struct sets[2];
@@ -73,14 +73,15 @@ void ax_login_prepare(void)
 {
     struct capabilities capabilities;
 
-    syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL); /* kernels without keys have none to leave behind */
+    /* fails on kernels without keyrings, where there is nothing to drop */
+    syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
     if (get_capabilities(&capabilities) < 0)
-        return; /* ax_login_as_peer() finds out */
+        return; /* ax_login_as_peer() checks */
     capabilities.sets[0].inheritable = capabilities.sets[1].inheritable = 0;
     syscall(SYS_capset, &capabilities.header, capabilities.sets);
 }
 
-/* What is left of root's powers comes back to life in programs that are executed. */
+/* Remaining capabilities of root would become effective again in executed programs. */
 static bool has_any_capability(void)
 {
     struct capabilities capabilities;
@@ -93,7 +94,7 @@ static bool has_any_capability(void)
     return false;
 }
 
-/* ---- becoming the peer ---- */
+/* ---- switching to the peer ---- */
 
 static int become(const struct ax_peer *peer, char *error, size_t size)
 {
@@ -104,9 +105,9 @@ static int become(const struct ax_peer *peer, char *error, size_t size)
     if (peer->uid != 0 && has_any_capability())
         return ax_error_format(error, size, "cannot become user %lu for good: capabilities remain",
                                (unsigned long)peer->uid);
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* which the kernel has forgotten */
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* the kernel has reset it */
     if (getppid() != keeper)
-        _exit(1); /* it ended before that call */
+        _exit(1); /* the parent ended before that call */
     return 0;
 }
 
@@ -115,7 +116,7 @@ static rlim_t lesser(rlim_t left, rlim_t right)
     return left < right ? left : right;
 }
 
-/* Users can raise none of them but the soft limit. */
+/* Users can raise none of them above the hard limits. */
 static void set_limits(void)
 {
     struct rlimit limit;
@@ -136,7 +137,7 @@ static void settle(const struct ax_options *options, const struct ax_account *ac
     set_limits();
     ax_host_set_variables(variables);
     if (options->chdir == NULL && chdir(account->home) < 0 && chdir("/") < 0)
-        return; /* it stays where acrossd was started; relative names are the user's business */
+        return; /* stays where acrossd was started */
 }
 
 int ax_login_as_peer(const struct ax_options *options, int fd, char *error, size_t error_size)

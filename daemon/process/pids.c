@@ -6,13 +6,13 @@
 
 #define FIRST_ROOM 64u
 
-/* Process ids are given out one after the other: any bits of them will do, but clusters are to be spread. */
+/* Process ids are assigned in sequence: any bits will do, but runs have to be spread. */
 static size_t home_of(size_t room, pid_t pid)
 {
     return (uint32_t)pid * 2654435769u & (room - 1);
 }
 
-/* The slot of a process id, or the free one that it would get. There is a free one. */
+/* The slot of a process id, or the empty one where it would go. There always is an empty one. */
 static struct ax_pids_slot *slot_of(const struct ax_pids *pids, pid_t pid)
 {
     size_t at = home_of(pids->room, pid);
@@ -54,7 +54,7 @@ void *ax_pids_find(const struct ax_pids *pids, pid_t pid)
     return pids->room > 0 ? slot_of(pids, pid)->value : NULL;
 }
 
-/* Whether a slot that is found by probing from `home` on would still be found if it were at `hole`, which is before it. */
+/* Whether an entry at `at`, with home slot `home`, would still be found if it were moved to `hole` before it. */
 static int may_move(size_t room, size_t home, size_t hole, size_t at)
 {
     return ((at - home) & (room - 1)) >= ((at - hole) & (room - 1));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An index of what a process knows by process id. Finding, adding and removing take the same time however many there are.
+ * A hash table by process id. Lookup, insertion and removal take constant time.
  *
- * Values are borrowed. All zero is an empty index. For one thread.
+ * Values are borrowed. All zero is an empty table. For one thread.
  */
 #ifndef AX_DAEMON_PROCESS_PIDS_H
 #define AX_DAEMON_PROCESS_PIDS_H
@@ -11,20 +11,20 @@
 #include <sys/types.h>
 
 struct ax_pids_slot {
-    pid_t pid; /* 0: the slot is free */
+    pid_t pid; /* 0: the slot is empty */
     void *value;
 };
 
 struct ax_pids {
-    struct ax_pids_slot *slots; /* owned; a hash table with linear probing */
-    size_t room;                /* slots: 0 or a power of two, at most half of them used */
+    struct ax_pids_slot *slots; /* owned; open addressing with linear probing */
+    size_t room;                /* slots: 0 or a power of two, at most half of them in use */
     size_t count;
 };
 
-/* Adds a process id, > 0, or replaces its value, which is not NULL. 0, or -1 when there is no memory. */
+/* Adds a process id > 0, or replaces its value, which must not be NULL. 0, or -1 when there is no memory. */
 int ax_pids_add(struct ax_pids *pids, pid_t pid, void *value);
 
-/* NULL: it is not there. */
+/* NULL: not found. */
 void *ax_pids_find(const struct ax_pids *pids, pid_t pid);
 
 /* Removes it, if it is there. Returns its value, or NULL. */

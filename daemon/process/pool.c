@@ -15,23 +15,23 @@
 #include "daemon/process/process.h"
 #include "daemon/process/tree.h"
 
-/* Workers that are being started at a time: more do not start sooner, and a zygote that is stuck holds them all. */
+/* Limit of workers that are being started: more would not be ready sooner, and a stuck zygote holds all of them. */
 #define STARTING_MAX 8u
 
-/* Of the spare workers beyond --spare-workers that nobody has needed for this long, half go. */
+/* Of the extra spare workers that were not needed for this long, half are dismissed. */
 #define DEMAND_MS 250u
 
-/* Between two looks at what is left behind: the list of children takes the longer the more there are. */
+/* Least time between two passes that kill orphans: reading the list of children takes longer the more there are. */
 #define SWEEP_MS 50u
 
-/* A fork takes milliseconds. Below the time of a handshake, so that a client survives a zygote that is stuck. */
+/* A fork takes milliseconds. Below the handshake timeout, so that clients survive a stuck zygote. */
 #define SILENCE_MS 5000u
 
-/* Between attempts after a failure: doubles with each one. */
+/* Delay after a failure: doubles with each one. */
 #define FIRST_RETRY_MS 100u
 #define RETRY_DOUBLINGS 5u
 
-/* What is killed is gone by then, unless the kernel itself is stuck with it. */
+/* By then a killed process has exited, unless it hangs in the kernel. */
 #define KILL_MS 2000u
 
 static void fill(struct ax_pool *pool);
@@ -44,7 +44,7 @@ static bool is_shared(const struct ax_pool *pool)
     return pool->options->isolation == AX_ISOLATION_SHARED;
 }
 
-/* ---- failures, and the next attempt ---- */
+/* ---- retries ---- */
 
 static void on_retry(uv_timer_t *timer)
 {
@@ -64,7 +64,7 @@ static void try_later(struct ax_pool *pool)
 static void cannot_start_worker(struct ax_pool *pool, const char *why)
 {
     if (pool->state != AX_POOL_RUNNING || uv_is_active((uv_handle_t *)&pool->retry_timer))
-        return; /* one of several is enough */
+        return; /* one is enough */
     ax_log(AX_LOG_WARNING, "cannot start a worker: %s", why);
     try_later(pool);
 }
@@ -115,7 +115,7 @@ static enum ax_pool_role role_of(const struct ax_pool *pool, const struct ax_wor
     return AX_POOL_OTHER;
 }
 
-/* After each change of what its role depends on. */
+/* To be called after each change of what its role depends on. */
 static void update_role(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
     enum ax_pool_role role = role_of(pool, worker);
@@ -152,7 +152,7 @@ const struct ax_worker_handle *ax_pool_first(const struct ax_pool *pool)
     return first;
 }
 
-/* Those of one role, each of which may leave its list in `act`. */
+/* Calls `act` for each worker of a role; `act` may remove it from its list. */
 static void for_each(struct ax_pool *pool, enum ax_pool_role role,
                      void (*act)(struct ax_pool *, struct ax_worker_handle *))
 {
@@ -171,7 +171,7 @@ static void for_all(struct ax_pool *pool, void (*act)(struct ax_pool *, struct a
         for_each(pool, (enum ax_pool_role)role, act);
 }
 
-/* One that nobody needs any more: of an old zygote, and without a connection. */
+/* A worker that is not needed any more: of an old zygote, and without a connection. */
 static bool is_left_over(const struct ax_pool *pool, const struct ax_worker_handle *worker)
 {
     return worker->state == AX_WORKER_READY && !is_current(pool, worker) && worker->connections == 0;
@@ -187,7 +187,7 @@ static void retire(struct ax_pool *pool, struct ax_worker_handle *worker)
     ax_worker_handle_end_after(worker, pool->options->grace_ms);
 }
 
-/* Without its keeper in the index, it would be taken for something that a worker has left behind. */
+/* If its keeper were not in the table, it would be killed as an orphan. */
 static void on_worker_started(struct ax_worker_handle *worker)
 {
     struct ax_pool *pool = worker->owner;
@@ -228,7 +228,7 @@ static void on_worker_ended(struct ax_worker_handle *worker, uint64_t id, const 
     }
 }
 
-/* Its worker hears of it, too, and ends by itself if it can. */
+/* The worker is notified, too, and ends by itself if it can. */
 static void on_worker_abandoned(struct ax_worker_handle *worker)
 {
     struct ax_pool *pool = worker->owner;
@@ -259,7 +259,7 @@ static void on_worker_died(struct ax_worker_handle *worker, enum ax_worker_handl
         ax_log(AX_LOG_WARNING, "the worker, process %ld, %s; connections lost: %zu", (long)worker->pid, how, lost);
     }
     if (before == AX_WORKER_READY && worker->given == 0 && !worker->was_killed)
-        try_later(pool); /* a spare one that ends by itself: its successor may do the same */
+        try_later(pool); /* a spare worker that ends by itself: its replacement may do the same */
 }
 
 static void on_worker_gone(struct ax_worker_handle *worker)
@@ -269,7 +269,7 @@ static void on_worker_gone(struct ax_worker_handle *worker)
     forget_worker(pool, worker);
     if (pool->groups != NULL)
         ax_groups_end(pool->groups, worker->group);
-    kill_orphans_soon(pool); /* its keeper may have been killed, and what was below it is our worker now */
+    kill_orphans_soon(pool); /* its keeper may have been killed, and its descendants are our children now */
     fill(pool);
     finish_if_empty(pool);
 }
@@ -305,7 +305,7 @@ struct ax_worker_handle *ax_pool_give(struct ax_pool *pool, struct ax_client *cl
                 pool->least_open = pool->lists[AX_POOL_OPEN].count;
             return worker;
         }
-        if (*code != -EAGAIN && *code != -EPIPE) /* -EPIPE: it is dying, of which we shall hear */
+        if (*code != -EAGAIN && *code != -EPIPE) /* -EPIPE: it is dying, which will be reported */
             return NULL;
         *code = 0;
     }
@@ -319,7 +319,7 @@ static size_t spares_wanted(const struct ax_pool *pool)
     return pool->options->spare_workers + pool->extra_spares;
 }
 
-/* Workers that have no connection yet. */
+/* Workers without a connection. */
 static size_t unused(const struct ax_pool *pool)
 {
     return pool->lists[AX_POOL_ORDERED].count + pool->lists[AX_POOL_OPEN].count;
@@ -335,7 +335,7 @@ static size_t missing(const struct ax_pool *pool)
     return lack < room ? lack : room;
 }
 
-/* It has no connection, and is not to get one. */
+/* Stops a worker that has no connection, and is not to get one. */
 static void dismiss(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
     ax_worker_handle_kill(worker);
@@ -361,8 +361,8 @@ static void on_demand_timer(uv_timer_t *timer)
 }
 
 /*
- * Connections wait although some workers were spare: that was too few of them. One more for each that waits, up to the
- * bound: connections that come one after the other soon find as many as it takes to have one always ready.
+ * Connections wait although there were spare workers: too few. Adds one for each that waits, up to the bound: with
+ * connections that arrive one after another, enough to have one always ready are soon found.
  */
 static void note_shortage(struct ax_pool *pool, size_t more)
 {
@@ -387,7 +387,7 @@ static bool ask(struct ax_pool *pool)
     int code;
 
     if (is_grouped && group == NULL)
-        return false; /* ax_pool_grouped() goes on */
+        return false; /* ax_pool_grouped() continues */
     code = ax_worker_handle_ask(&worker, pool->loop, pool->zygote, slots, group, &worker_events, pool);
     if (code < 0 && group != NULL)
         ax_groups_end(pool->groups, group);
@@ -404,8 +404,8 @@ static bool ask(struct ax_pool *pool)
 static void watch_silence(struct ax_pool *pool);
 
 /*
- * Since when a worker that was asked for is waited for. The zygote forks one after the other, so each that comes shows that
- * it is not stuck, however long a busy machine takes for all of them.
+ * Since when a requested worker has been overdue. The zygote forks them one after another, so each one that starts
+ * shows that it is not stuck, however long a busy machine takes for all of them.
  */
 static uint64_t silent_since(const struct ax_pool *pool, const struct ax_worker_handle *worker)
 {
@@ -426,8 +426,8 @@ static void end_if_silent(struct ax_pool *pool, struct ax_worker_handle *worker)
 }
 
 /*
- * A worker that was asked for did not come: the zygote is stuck when it is not even forked, else it is stuck itself, in a
- * function that a preloaded module wants to be called after a fork.
+ * A requested worker did not start in time: if it has not been forked, the zygote is stuck; else the worker is, in an
+ * after-fork hook of a preloaded module.
  */
 static void on_silence(uv_timer_t *timer)
 {
@@ -438,10 +438,10 @@ static void on_silence(uv_timer_t *timer)
     watch_silence(pool);
 }
 
-/* The oldest request that is not answered; NULL: there is none. */
+/* The oldest unanswered request; NULL: there is none. */
 static const struct ax_worker_handle *oldest_request(const struct ax_pool *pool)
 {
-    const struct ax_worker_handle *outdated = pool->lists[AX_POOL_OUTDATED].first; /* older than those that are not */
+    const struct ax_worker_handle *outdated = pool->lists[AX_POOL_OUTDATED].first; /* older than the current ones */
 
     return outdated != NULL ? outdated : pool->lists[AX_POOL_ORDERED].first;
 }
@@ -460,7 +460,7 @@ static void watch_silence(struct ax_pool *pool)
 
 static int start_zygote(struct ax_pool *pool, struct ax_zygote_handle **zygote, const struct ax_string_list *arguments);
 
-/* Gets what is missing, as far as that is possible now. */
+/* Requests the missing workers, as far as possible now. */
 static void fill(struct ax_pool *pool)
 {
     size_t more;
@@ -481,7 +481,7 @@ static void fill(struct ax_pool *pool)
     watch_silence(pool);
 }
 
-/* Connections have gone that workers were asked for: those that nobody needs then go, too. */
+/* Connections that workers were requested for have gone: dismisses the workers that are not needed. */
 static void note_surplus(struct ax_pool *pool)
 {
     if (!is_shared(pool) && pool->state == AX_POOL_RUNNING && unused(pool) > pool->waiting + spares_wanted(pool) &&
@@ -504,7 +504,7 @@ void ax_pool_grouped(struct ax_pool *pool)
 
 /* ---- zygotes ---- */
 
-/* There is another zygote now. */
+/* The zygote has been replaced. */
 static void outdate(struct ax_pool *pool, struct ax_worker_handle *worker)
 {
     update_role(pool, worker);
@@ -559,7 +559,7 @@ static void end_reload(struct ax_pool *pool)
         pool->events->reloaded(pool, false);
 }
 
-/* At once, if the one that died was of some use: else its successor may be of none, either. */
+/* At once if the one that died had worked: otherwise its successor may fail in the same way. */
 static void replace_dead_zygote(struct ax_pool *pool, bool was_ready)
 {
     if (!was_ready || pool->failures > 0) {
@@ -613,7 +613,7 @@ static int start_zygote(struct ax_pool *pool, struct ax_zygote_handle **zygote, 
 
 static int make_arguments(const struct ax_options *options, struct ax_string_list *arguments)
 {
-    struct ax_options zygote = *options; /* borrows its texts */
+    struct ax_options zygote = *options; /* borrows the strings */
 
     zygote.role = AX_PROCESS_ZYGOTE;
     zygote.control_fd = AX_PROCESS_CONTROL_FD;
@@ -626,7 +626,7 @@ void ax_pool_reload(struct ax_pool *pool, const struct ax_options *options)
 {
     int code;
 
-    if (pool->reload != NULL) /* a reload of a reload: the newest counts */
+    if (pool->reload != NULL) /* a reload during a reload: the newest counts */
         ax_zygote_handle_kill(pool->reload);
     pool->reload = NULL;
     ax_string_list_fini(&pool->reload_arguments);
@@ -646,7 +646,7 @@ void ax_pool_ping(struct ax_pool *pool)
         ax_zygote_handle_ping(pool->zygote);
 }
 
-/* ---- what is left behind ---- */
+/* ---- orphans ---- */
 
 static bool is_ours(void *arg, pid_t pid)
 {
@@ -671,7 +671,7 @@ static void on_orphans_timer(uv_timer_t *timer)
     sweep(timer->data);
 }
 
-/* Now, or when some time has passed since the last one. */
+/* Now, or when enough time has passed since the last pass. */
 static void kill_orphans_soon(struct ax_pool *pool)
 {
     uint64_t due = pool->swept_at + SWEEP_MS;
@@ -683,7 +683,7 @@ static void kill_orphans_soon(struct ax_pool *pool)
         uv_timer_start(&pool->orphans_timer, on_orphans_timer, due - now, 0);
 }
 
-/* A zygote; a keeper, once its zygote has ended; or something that was left behind, and may have left more behind. */
+/* A zygote; a keeper whose zygote has exited; or an orphan, which may have left further ones. */
 static void on_sigchld(uv_signal_t *handle, int number)
 {
     struct ax_pool *pool = handle->data;

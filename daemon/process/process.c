@@ -19,7 +19,7 @@
 
 #include "daemon/base/log.h"
 
-#define FILES_MAX 65536 /* more than that many connections at once, and other limits come first */
+#define FILES_MAX 65536 /* more connections than that run into other limits first */
 
 void ax_process_open_standard_fds(void)
 {
@@ -51,8 +51,8 @@ unsigned ax_process_raise_file_limit(void)
 }
 
 /*
- * ---- the child's side, between fork and exec: async-signal-safe functions only, for another thread may have had a
- * lock ----
+ * ---- the child's side, between fork and exec: only async-signal-safe functions, since another thread may hold a lock
+ * ----
  */
 
 void ax_process_ignore_write_signals(void)
@@ -81,7 +81,7 @@ static int place_fds(int control_fd)
 {
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-    /* dup2() would leave close-on-exec set on a descriptor that is in its place already. */
+    /* dup2() would leave close-on-exec set if the descriptor has that number already. */
     if (control_fd == AX_PROCESS_CONTROL_FD) {
         if (fcntl(control_fd, F_SETFD, 0) < 0)
             return -1;
@@ -90,7 +90,7 @@ static int place_fds(int control_fd)
     }
     if (null < 0 || dup2(null, STDIN_FILENO) < 0)
         return -1;
-    /* What acrossd itself opens is close-on-exec; this is for what it inherited. Older kernels go without. */
+    /* acrossd's own descriptors are close-on-exec; this is for inherited ones. Older kernels lack the call. */
     syscall(SYS_close_range, (unsigned)AX_PROCESS_CONTROL_FD + 1, ~0u, 0u);
     return 0;
 }
@@ -102,13 +102,13 @@ static void run_child(const struct ax_string_list *arguments, char *const *envir
     if (place_fds(control_fd) == 0)
         execve("/proc/self/exe", arguments->items, environment);
     ax_log_bare("acrossd: cannot start a process of acrossd: %s",
-                strerror(errno)); /* looks at no clock, which has a lock */
+                strerror(errno)); /* uses no clock, which takes a lock */
     _exit(1);
 }
 
 /* ---- the parent's side ---- */
 
-/* A signal that came to the child before it has default dispositions would be taken for one of the parent's. */
+/* Block signals: one delivered to the child before it has default dispositions would be handled as the parent's. */
 static pid_t fork_quietly(void)
 {
     sigset_t all, before;
@@ -133,7 +133,7 @@ pid_t ax_process_start(const struct ax_string_list *arguments, char *const *envi
         return -errno;
     if (pid == 0)
         run_child(arguments, environment, control_fd);
-    *pidfd = (int)syscall(SYS_pidfd_open, pid, 0u); /* nobody else waits for it, so the number is still its own */
+    *pidfd = (int)syscall(SYS_pidfd_open, pid, 0u); /* only we wait for it, so the pid cannot have been reused */
     if (*pidfd < 0) {
         int code = errno;
 
@@ -185,7 +185,7 @@ void ax_process_die_with_parent(int control_fd)
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (poll(&item, 1, 0) == 1 && (item.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0)
-        _exit(1); /* it ended before that call */
+        _exit(1); /* the parent ended before that call */
 }
 
 struct last_resort {
@@ -204,7 +204,7 @@ static void *wait_and_exit(void *arg)
 
 void ax_process_exit_within(uint32_t milliseconds, int status)
 {
-    static struct last_resort resort; /* the thread may begin when this function has long returned */
+    static struct last_resort resort; /* the thread may start after this function has returned */
     pthread_t thread;
 
     resort = (struct last_resort){

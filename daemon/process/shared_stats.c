@@ -20,8 +20,8 @@ static struct ax_shared_stats *map(int fd, size_t size)
 }
 
 /*
- * Sealed, so that nobody can make it smaller under the other side's feet. What the system may lack is shared memory:
- * then a touch would be a SIGBUS, so it is had before.
+ * Sealed, so that the other side cannot shrink it: an access would be a SIGBUS. Allocated up front, since a lack of
+ * shared memory would be a SIGBUS, too.
  */
 struct ax_shared_stats *ax_shared_stats_new(uint32_t slots, int *fd)
 {

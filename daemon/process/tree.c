@@ -21,7 +21,7 @@ static FILE *open_children(void)
     return fopen(path, "re");
 }
 
-/* Returns whether it was alive. */
+/* Returns whether it was still running. */
 static bool end_worker(pid_t pid)
 {
     if (waitpid(pid, NULL, WNOHANG) == pid)
@@ -60,7 +60,9 @@ bool ax_tree_reap(pid_t pid, int *how)
 
 void ax_tree_end(void)
 {
-    /* A list that changes while it is read may lack a child, but each death is waited for and leads to a new list. */
+    /*
+     * A list that changes while it is read may lack a child, but each death is waited for and followed by a new list.
+     */
     while (ax_tree_kill_orphans(NULL, NULL) >= 0 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR))
         continue;
 }

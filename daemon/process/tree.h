@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The processes below the calling one, and their end.
+ * Kills the descendants of the calling process.
  *
- * A process that is a subreaper becomes the parent of whatever its descendants leave behind, new sessions and double
- * forks included. So once all its children are gone, nothing is left below it. A child's number is its own until its
- * parent has waited for it, which makes it safe to send signals to. Needs /proc, and is for processes with one thread.
+ * A subreaper becomes the parent of all orphans among its descendants, even after setsid() and double forks. So once
+ * all its children are gone, nothing is left below it. A child's pid cannot be reused before its parent has waited for
+ * it, so signalling it is safe. Needs /proc; for processes with one thread.
  */
 #ifndef AX_DAEMON_PROCESS_TREE_H
 #define AX_DAEMON_PROCESS_TREE_H
@@ -16,15 +16,16 @@
 void ax_tree_adopt(void);
 
 /*
- * Kills every child for which `spare` (NULL: none) does not say true, and waits for those that are dead already. Returns how
- * many were killed just now, or -1 when they cannot be listed. What they have started becomes a child when they have died.
+ * Kills every child for which `spare` (NULL: none) does not return true, and reaps those that are dead already. Returns
+ * how many were killed in this pass, or -1 if the children cannot be listed. Their own children become ours when they
+ * have died.
  */
 int ax_tree_kill_orphans(bool (*spare)(void *arg, pid_t pid), void *arg);
 
-/* Waits for all children that are dead already. Returns whether `pid` was among them, and then how it ended. */
+/* Reaps all children that are dead already. Returns whether `pid` was among them, and if so its status. */
 bool ax_tree_reap(pid_t pid, int *how);
 
-/* Kills all children and what they leave behind, and waits until none is left. */
+/* Kills all descendants, and waits until none is left. */
 void ax_tree_end(void);
 
 #endif

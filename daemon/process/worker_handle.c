@@ -34,7 +34,8 @@ void ax_worker_handle_kill(struct ax_worker_handle *worker)
     if (worker->keeper_fd >= 0)
         ax_process_signal(worker->keeper_fd, SIGKILL);
     else
-        shutdown(worker->control_fd, SHUT_RDWR); /* if it is being forked, it finds itself without a supervisor */
+        /* if it is being forked right now, it finds that it has no supervisor */
+        shutdown(worker->control_fd, SHUT_RDWR);
 }
 
 static void on_ending_due(uv_timer_t *timer)
@@ -76,7 +77,7 @@ static void on_closed(uv_handle_t *handle)
     free(worker);
 }
 
-/* Closing a poll handle touches whatever has its descriptor's number then: so before the descriptor is closed. */
+/* Closing a poll handle removes its descriptor's number from epoll: so before the descriptor is closed and reused. */
 static void unwatch_client(struct ax_worker_handle *worker)
 {
     if (worker->watches_client)
@@ -101,7 +102,7 @@ static void take_death(struct ax_worker_handle *worker, int status)
 
     ax_process_describe_end(status, how, sizeof how);
     die(worker, in_order, worker->why[0] != '\0' ? worker->why : how);
-    ax_worker_handle_end_after(worker, 0); /* its keeper ends at once, if it was its keeper that said so */
+    ax_worker_handle_end_after(worker, 0); /* its keeper exits at once, if it was the keeper that sent this */
 }
 
 static void die_of_keeper(struct ax_worker_handle *worker)
@@ -113,7 +114,7 @@ static void die_of_keeper(struct ax_worker_handle *worker)
     die(worker, false, how);
 }
 
-/* Its keeper is gone, or was never known. What was below it is the supervisor's worker now. */
+/* Its keeper is gone, or was never known. Its descendants are the supervisor's children now. */
 static void finish(struct ax_worker_handle *worker)
 {
     die_of_keeper(worker);
@@ -128,7 +129,7 @@ static void finish(struct ax_worker_handle *worker)
         close(worker->keeper_fd);
 }
 
-/* Whether all others have closed this socket. */
+/* Whether all other holders have closed this socket. */
 static bool has_ended(int fd)
 {
     char byte;
@@ -137,8 +138,8 @@ static bool has_ended(int fd)
 }
 
 /*
- * Nothing more comes over the control socket: it has ended, or somebody has written to it what is no message. That shows
- * nothing about the processes, for user code can do either. So the keeper is killed, and on_keeper_ended() does the rest.
+ * Nothing more arrives over the control socket: end of stream, or garbage. User code can cause either, so it proves
+ * nothing about the processes: kill the keeper, and let on_keeper_ended() do the rest.
  */
 static void end(struct ax_worker_handle *worker)
 {
@@ -161,7 +162,7 @@ void ax_worker_handle_give_up(struct ax_worker_handle *worker)
     finish(worker);
 }
 
-/* Said last, and before it ended, is what became of the worker. */
+/* The keeper's last message tells how the worker ended. */
 static void on_keeper_ended(uv_poll_t *poll, int status, int events)
 {
     struct ax_worker_handle *worker = poll->data;
@@ -188,10 +189,7 @@ static int watch_keeper(struct ax_worker_handle *worker)
 
 /* ---- messages ---- */
 
-/*
- * The keeper says it, before the worker has run anybody's code: from then on it cannot be said again, nor any descriptor
- * be sent here.
- */
+/* Sent by the keeper before the worker has run any user code: later ones are ignored, and their descriptors closed. */
 static void take_started(struct ax_worker_handle *worker, const struct ax_control *message, struct ax_control_fds *fds)
 {
     if (worker->pid != 0)
@@ -207,7 +205,7 @@ static void take_started(struct ax_worker_handle *worker, const struct ax_contro
         ax_worker_handle_kill(worker);
 }
 
-/* Ready is who says so, and is known: its keeper may say that after it. */
+/* Ready is a worker that has said so and whose pid is known: its keeper's message may come later. */
 static void check_ready(struct ax_worker_handle *worker)
 {
     if (worker->state != AX_WORKER_STARTING || !worker->says_ready || worker->pid == 0)
@@ -232,7 +230,7 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
         break;
     case AX_CONTROL_ENDED:
         if (worker->state == AX_WORKER_DEAD)
-            break; /* says user code: it has no connections any more */
+            break; /* user code wrote it: there are no connections any more */
         worker->events->ended(worker, message->connection, message->size > 0 ? text : NULL);
         break;
     case AX_CONTROL_FAILED:
@@ -256,13 +254,13 @@ static void on_control(uv_poll_t *poll, int status, int events)
 {
     struct ax_worker_handle *worker = poll->data;
 
-    /* An error is the end of the other side, which may have said something before. */
+    /* An error means that the other side has closed; it may have sent something before. */
     if ((status < 0 || (events & UV_READABLE) != 0) && !ax_control_take_all(worker->control_fd, take_message, worker)) {
         end(worker);
         return;
     }
     if (status < 0)
-        watch_control(worker); /* whose end comes still */
+        watch_control(worker); /* its end is still reported */
     if ((events & UV_WRITABLE) != 0) {
         bool was_wanted = worker->wants_to_write;
 
@@ -354,7 +352,7 @@ void ax_worker_handle_watch_client(struct ax_worker_handle *worker, const struct
 {
     worker->client_poll.data = worker;
     if (uv_poll_init(worker->control_poll.loop, &worker->client_poll, client->fd) < 0)
-        return; /* its worker looks, too */
+        return; /* its worker watches, too */
     worker->watches_client = true;
     worker->open_handles++;
     uv_poll_start(&worker->client_poll, UV_DISCONNECT, on_client_event);

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The supervisor's side of a worker: it is asked for, given connections, told to stop, and watched until it is gone.
+ * The supervisor's handle of a worker: requests it, gives it connections, tells it to stop, and watches it until it is
+ * gone.
  *
  *   STARTING  a zygote was asked to fork it
  *   READY     it takes connections
  *   STOPPING  it was told to stop, or ends because its connection has
- *   DEAD      the process is gone, or its keeper is being killed; what it left behind is being killed, too
+ *   DEAD      the process is gone, or its keeper is being killed; its orphans are being killed, too
  *
- * It is gone, and forgotten, when its keeper has ended: the end of the control socket shows nothing, since user code in
- * the worker can close its copy of it, hand it to other processes, or write to it what is no message.
+ * It is gone, and its handle is freed, when its keeper has exited. The end of the control socket proves nothing: user
+ * code in the worker can close it, pass it to other processes, or write garbage to it.
  *
- * Forward only. Used in the loop's thread. Which worker a connection goes to, and what a death means, is the pool's
- * business (pool.h), which is told of events by the functions of struct ax_worker_handle_events.
+ * Forward only. Used in the loop's thread. The pool decides which worker gets a connection, and handles its death
+ * (pool.h); it gets events through struct ax_worker_handle_events.
  */
 #ifndef AX_DAEMON_PROCESS_WORKER_HANDLE_H
 #define AX_DAEMON_PROCESS_WORKER_HANDLE_H
@@ -39,21 +40,21 @@ enum ax_worker_handle_state {
 };
 
 struct ax_worker_handle_events {
-    /* It has been forked: its process id and that of its keeper are known. */
+    /* It has been forked: its pid and that of its keeper are known. */
     void (*started)(struct ax_worker_handle *worker);
     void (*ready)(struct ax_worker_handle *worker);
     /* A connection of this worker has ended; reason NULL: in order. */
     void (*ended)(struct ax_worker_handle *worker, uint64_t id, const char *reason);
-    /* The client of this worker, which serves one, has hung up. */
+    /* The client of this worker, its only one, has hung up. */
     void (*abandoned)(struct ax_worker_handle *worker);
-    /* ax_worker_handle_give() said -EAGAIN before, and is worth trying again. */
+    /* ax_worker_handle_give() returned -EAGAIN before, and may succeed now. */
     void (*writable)(struct ax_worker_handle *worker);
     /*
-     * It is DEAD; `how` is for the log and for peers: "was killed by signal 9 (Killed)". `before` is its state until now.
-     * `in_order`: it ended by itself, after what it was told.
+     * It is DEAD; `how` is for the log and for peers: "was killed by signal 9 (Killed)". `before` is its previous
+     * state. `in_order`: it exited by itself, as it was told to.
      */
     void (*died)(struct ax_worker_handle *worker, enum ax_worker_handle_state before, bool in_order, const char *how);
-    /* Nothing is left of it. Freed afterwards. */
+    /* Nothing is left of it. The handle is freed afterwards. */
     void (*gone)(struct ax_worker_handle *worker);
 };
 
@@ -61,7 +62,7 @@ struct ax_worker_handle {
     enum ax_worker_handle_state state;
     pid_t pid;           /* 0 until it has been forked */
     pid_t keeper;        /* the same */
-    bool says_ready;     /* which counts when it is known who it is */
+    bool says_ready;     /* takes effect once its pid is known */
     int keeper_fd;       /* a pidfd of its keeper, owned; -1 until it has been forked */
     int control_fd;      /* owned, non-blocking */
     uint32_t generation; /* of the zygote that forked it; for the pool */
@@ -72,70 +73,74 @@ struct ax_worker_handle {
     struct ax_client *last_client; /* the newest of its connections; borrowed */
     struct ax_shared_stats *stats; /* owned */
     struct ax_group *group;        /* see ax_worker_handle_ask(); or NULL */
-    uint32_t slots;                /* of the stats */
+    uint32_t slots;                /* in the shared stats */
     uint32_t *free_slots;          /* owned; a stack of free_count */
     uint32_t free_count;
     bool wants_to_write; /* events->writable is due */
-    bool was_killed;     /* by us */
-    bool has_stop;       /* `stop` is still to be sent */
+    bool was_killed;     /* by the supervisor */
+    bool has_stop;       /* `stop` has still to be sent */
     struct ax_control stop;
-    char why[AX_ERROR_TEXT_SIZE]; /* what it said of its end, or why it did not start; or "" */
+    char why[AX_ERROR_TEXT_SIZE]; /* why it said it is ending, or why it did not start; or "" */
     uv_poll_t control_poll;
-    uv_poll_t client_poll; /* for the end of a client's stream; the descriptor is the client's */
+    uv_poll_t client_poll; /* detects that a client has hung up; the descriptor is the client's */
     bool watches_client;
-    uv_poll_t keeper_poll; /* for the keeper's end */
+    uv_poll_t keeper_poll; /* detects that the keeper has exited */
     bool watches_keeper;
-    bool is_deaf;       /* nothing more comes over the control socket */
+    bool is_deaf;       /* nothing more arrives over the control socket */
     bool was_abandoned; /* its client has hung up */
     struct ax_ending ending;
     uv_timer_t timer;                             /* for `ending` */
-    int open_handles;                             /* 0: may be freed */
+    int open_handles;                             /* 0: can be freed */
     const struct ax_worker_handle_events *events; /* borrowed */
     void *owner;
-    unsigned role;                     /* for its owner: which of its lists it is in */
+    unsigned role;                     /* for its owner: which list it is in */
     struct ax_worker_handle *next;     /* in that list */
     struct ax_worker_handle *previous; /* the same */
 };
 
 /*
- * Asks a zygote for a worker that takes up to `slots` connections, in this control group (NULL: in none), which is
- * the worker's on success: who is told that it is gone ends the group. 0, or a negative errno; -EAGAIN: later.
+ * Requests a worker for up to `slots` connections from a zygote, in this control group (NULL: none). On success the
+ * worker has the group, and the handler of `gone` ends it. 0, or a negative errno; -EAGAIN: later.
  */
 int ax_worker_handle_ask(struct ax_worker_handle **worker, uv_loop_t *loop, struct ax_zygote_handle *zygote,
                          uint32_t slots, struct ax_group *group, const struct ax_worker_handle_events *events,
                          void *owner);
 
 /*
- * Hands a client over: sends its descriptor, which the record still owns, and what was read from it. 0, or a
- * negative errno; -EAGAIN: the worker is busy, events->writable will be called. `handshake_ms`: see control.h.
+ * Hands a client over: sends its descriptor, which the record still owns, and what was read from it. 0, or a negative
+ * errno; -EAGAIN: the worker is busy, events->writable will be called. `handshake_ms`: see control.h.
  */
 int ax_worker_handle_give(struct ax_worker_handle *worker, struct ax_client *client, uint32_t handshake_ms);
 
-/* Looks for the end of this client's stream, too: for a worker that cannot. */
+/* Watches the client's stream for its end as well, in case the worker cannot. */
 void ax_worker_handle_watch_client(struct ax_worker_handle *worker, const struct ax_client *client);
 
-/* The client of this worker, which serves one, has hung up, as somebody else has seen. */
+/* The client of this worker, its only one, has hung up, which was detected elsewhere. */
 void ax_worker_handle_abandon(struct ax_worker_handle *worker);
 
-/* A client of this worker has ended: before its descriptor is closed. */
+/* A client of this worker has ended. To be called before its descriptor is closed. */
 void ax_worker_handle_release(struct ax_worker_handle *worker, struct ax_client *client);
 
-/* Whether this worker may have read from a client's stream, or written to it. */
+/* Whether this worker may have read from or written to a client's stream. */
 bool ax_worker_handle_has_touched(const struct ax_worker_handle *worker, const struct ax_client *client);
 
-/* Whether a client's stream is whole, and may be used to explain the end of its worker. */
+/* Whether a client's stream ends at a message boundary, so that the peer can be told why the worker ended. */
 bool ax_worker_handle_may_explain(const struct ax_worker_handle *worker, const struct ax_client *client);
 
-/* Tells the worker to drain for so long and end. */
+/* Tells the worker to drain for this long and exit. */
 void ax_worker_handle_stop(struct ax_worker_handle *worker, uint32_t grace_ms, const char *reason);
 
-/* It is to end when its calls have had this time, and is killed when it does not (ending.h). The first such time counts. */
+/*
+ * Ends it after its calls have had this time, and kills it if it does not exit (ending.h). Only the first call counts.
+ */
 void ax_worker_handle_end_after(struct ax_worker_handle *worker, uint32_t grace_ms);
 
-/* It was killed, and does not end, or somebody else has its control socket: as if nothing were left of it. */
+/*
+ * Treats it as gone although it is not: it was killed and does not exit, or another process holds its control socket.
+ */
 void ax_worker_handle_give_up(struct ax_worker_handle *worker);
 
-/* Ends it and its keeper at once. What they leave behind becomes the supervisor's to kill. */
+/* Kills it and its keeper. The supervisor has to kill their orphans. */
 void ax_worker_handle_kill(struct ax_worker_handle *worker);
 
 #endif

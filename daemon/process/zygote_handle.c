@@ -28,7 +28,7 @@ static void take_message(void *arg, const struct ax_control *message, struct ax_
     case AX_CONTROL_PONG:
         zygote->events->pong(zygote);
         break;
-    case AX_CONTROL_FAILED: /* its process ends by itself */
+    case AX_CONTROL_FAILED: /* its process exits by itself */
         zygote->has_explained = true;
         break;
     default:
@@ -43,7 +43,7 @@ static void on_control(uv_poll_t *poll, int status, int events)
     (void)events;
     if (status == 0 && ax_control_take_all(zygote->control_fd, take_message, zygote))
         return;
-    /* It is ending, which its exit will tell; or a preloaded module has closed its socket, and it is of no use. */
+    /* It is exiting, which SIGCHLD will report; or a preloaded module has closed its socket, and it is of no use. */
     uv_poll_stop(poll);
     ax_zygote_handle_kill(zygote);
 }
@@ -96,8 +96,8 @@ static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
     (void)poll_status;
     (void)events;
     uv_poll_stop(&zygote->control_poll);
-    ax_control_take_all(zygote->control_fd, take_message, zygote); /* what it said last */
-    /* A debugger may have it first. */
+    ax_control_take_all(zygote->control_fd, take_message, zygote); /* its last messages */
+    /* A debugger may have to be notified first. */
     if (!zygote->is_reaped && waitpid(zygote->pid, &zygote->status, WNOHANG) == zygote->pid)
         zygote->is_reaped = true;
     if (zygote->is_reaped)
@@ -111,7 +111,7 @@ static void on_exit_readable(uv_poll_t *poll, int poll_status, int events)
 
 /* ---- its start ---- */
 
-/* Starts to watch; on an error the process is nobody's, and has to go. */
+/* Starts polling; on an error the process has no owner, and must be killed. */
 static int watch(struct ax_zygote_handle *zygote, uv_loop_t *loop)
 {
     int code = uv_poll_init(loop, &zygote->exit_poll, zygote->pidfd);
@@ -133,7 +133,7 @@ static int watch(struct ax_zygote_handle *zygote, uv_loop_t *loop)
 
 static void abandon(struct ax_zygote_handle *zygote)
 {
-    ax_zygote_handle_kill(zygote); /* it is buried with what else has ended */
+    ax_zygote_handle_kill(zygote); /* it is reaped with the other dead children */
     close(zygote->pidfd);
     close(zygote->control_fd);
     if (zygote->open_handles == 0) {

@@ -60,7 +60,7 @@ static void on_timer(uv_timer_t *timer)
     end(timer->data);
 }
 
-/* The newest is the first. */
+/* The list starts with the newest. */
 static void end_oldest(struct ax_replies *replies)
 {
     struct ax_reply *oldest = replies->first;

@@ -10,19 +10,19 @@
 
 #include <uv.h>
 
-/* Replies that are being sent. They do not keep the loop alive for longer than AX_REPLY_MS. */
+/* Replies in progress. They do not keep the loop alive for longer than AX_REPLY_MS. */
 struct ax_replies {
     uv_loop_t *loop; /* borrowed */
     size_t count;    /* <= AX_REPLIES_MAX */
     struct ax_reply *first;
 };
 
-#define AX_REPLIES_MAX 16u /* each may hold megabytes; of more, the oldest is dropped */
-#define AX_REPLY_MS 10000u /* for a peer that does not read */
+#define AX_REPLIES_MAX 16u /* each may hold megabytes; beyond that the oldest is dropped */
+#define AX_REPLY_MS 10000u /* time limit for a peer that does not read */
 
 /*
- * Takes over the descriptor and the text, which came from malloc(). What the socket takes at once needs no place among the
- * replies, so that peers who do not read keep no answer from those who do.
+ * Takes ownership of the descriptor and the text, which came from malloc(). What the socket buffer takes at once does
+ * not count as a reply in progress, so that peers that do not read cannot displace those that do.
  */
 void ax_reply_send(struct ax_replies *replies, int fd, char *text, size_t size);
 

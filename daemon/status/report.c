@@ -12,7 +12,7 @@
 /* ---- memory ---- */
 
 struct ax_report_memory {
-    struct ax_pids index; /* of what is in `figures` */
+    struct ax_pids index; /* table of `figures` */
     size_t count;
     struct {
         pid_t pid;
@@ -63,7 +63,7 @@ static uint64_t memory_of(const struct ax_report_memory *memory, pid_t pid)
 
 struct report {
     struct ax_status status;
-    char (*addresses)[AX_ADDRESS_TEXT]; /* owned, as what follows */
+    char (*addresses)[AX_ADDRESS_TEXT]; /* owned, like the rest */
     const char **address_list;
     struct ax_status_worker *workers;
     struct ax_status_connection *connections;

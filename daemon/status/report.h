@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a supervisor tells of itself: gathers what status.h formats. Asks no worker, so none can keep it waiting. */
+/* Collects the supervisor's state that status.h formats. Asks no worker, so no worker can block it. */
 #ifndef AX_DAEMON_STATUS_REPORT_H
 #define AX_DAEMON_STATUS_REPORT_H
 
@@ -14,31 +14,31 @@
 #include "daemon/status/status.h"
 
 /*
- * What workers take in memory, by process. It is read apart from the rest, since that may have to wait for each of them,
- * and knows nothing else: so that may be done in another thread.
+ * The memory use of workers, by process. It is read separately, since that may block on each of the processes, and
+ * needs nothing else: so it can be done in another thread.
  */
 struct ax_report_memory;
 
-/* Which processes there are, at most AX_STATUS_ROWS_MAX of them. NULL when there is no memory. */
+/* The processes to read, at most AX_STATUS_ROWS_MAX of them. NULL when there is no memory. */
 struct ax_report_memory *ax_report_memory_new(const struct ax_pool *pool);
 void ax_report_memory_read(struct ax_report_memory *memory);
 void ax_report_memory_free(struct ax_report_memory *memory);
 
-/* Where it is gathered from; borrowed. */
+/* What the report is made from; borrowed. */
 struct ax_report_source {
     const struct ax_options *options;
     const struct ax_acceptor *acceptor;
     const struct ax_clients *clients;
     const struct ax_pool *pool;
-    const struct ax_report_memory *memory; /* NULL: nothing is known of it */
+    const struct ax_report_memory *memory; /* NULL: unknown */
     size_t handshake_limit;
-    uint64_t started_at; /* on the loop's clock, as `now` */
+    uint64_t started_at; /* on the loop's clock, like `now` */
     uint64_t now;
-    uint64_t calls_done; /* by workers that are gone */
+    uint64_t calls_done; /* by workers that have exited */
     bool is_stopping;
 };
 
-/* The text, which came from malloc() and is the caller's. 0, or -1 when there is no memory. */
+/* Makes the text, which comes from malloc() and is the caller's. 0, or -1 when there is no memory. */
 int ax_report_make(const struct ax_report_source *source, enum ax_status_format format, char **text, size_t *size);
 
 #endif

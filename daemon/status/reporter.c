@@ -13,7 +13,7 @@ static bool is_fresh(const struct ax_reporter *reporter, uint64_t since)
 
 /* ---- answers ---- */
 
-/* Makes the answer in this format anew, if it is old. Returns whether there is one. */
+/* Makes the answer in this format anew if it is too old. Returns whether there is one. */
 static bool prepare(struct ax_reporter *reporter, enum ax_status_format format)
 {
     struct ax_report_source source = {0};
@@ -87,7 +87,7 @@ static void drop_reading(void *arg)
     free(reading);
 }
 
-/* Without memory or a thread, the answer has what was read last. Returns whether there is something to wait for. */
+/* Without memory or a thread, the answer has the previous figures. Returns whether there is something to wait for. */
 static bool begin_reading(struct ax_reporter *reporter)
 {
     struct reading *reading = calloc(1, sizeof *reading);
@@ -113,7 +113,7 @@ static void on_timer(uv_timer_t *timer)
     answer_all(timer->data);
 }
 
-/* Whether it is worth waiting for figures that are newer than those that are there. */
+/* Whether it is worth waiting for newer figures. */
 static bool may_wait(struct ax_reporter *reporter)
 {
     if (reporter->asker_count == AX_REPLIES_MAX)

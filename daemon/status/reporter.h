@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Answers those who ask for the status, so that it costs the supervisor the same whoever asks, and however often.
+ * Answers requests for the status at bounded cost for the supervisor, however many there are.
  *
- * An answer is good for AX_REPORTER_MS: who asks again meanwhile gets the same. What the workers take in memory is read
- * beside the loop, for the kernel may have to wait for each of them; when that takes long, the answer has what was read
- * last.
+ * An answer is cached for AX_REPORTER_MS. The memory use of workers is read in a background thread, since the kernel
+ * may block on each of them; if that takes long, the answer has the previous figures.
  *
  * Used in the loop's thread.
  */
@@ -21,12 +20,12 @@
 #include "daemon/status/reply.h"
 #include "daemon/status/report.h"
 
-#define AX_REPORTER_MS 1000u      /* an answer is good for so long */
-#define AX_REPORTER_WAIT_MS 1000u /* and waits so long for what is read beside the loop */
+#define AX_REPORTER_MS 1000u      /* how long an answer is cached */
+#define AX_REPORTER_WAIT_MS 1000u /* how long an answer waits for the background thread */
 
 #define AX_REPORTER_FORMATS 2
 
-/* Somebody who waits for an answer. */
+/* A client that waits for an answer. */
 struct ax_asker {
     int fd; /* owned */
     enum ax_status_format format;
@@ -43,10 +42,10 @@ struct ax_reporter {
         uint64_t made_at; /* on the loop's clock */
     } answers[AX_REPORTER_FORMATS];
     struct ax_report_memory *memory; /* owned; NULL: nothing has been read yet */
-    uint64_t read_at;                /* on the loop's clock: when that was begun */
-    uint64_t begun_at;               /* the same of what is being read */
+    uint64_t read_at;                /* on the loop's clock: when reading started */
+    uint64_t begun_at;               /* the same for the reading in progress */
     struct ax_background background;
-    uv_timer_t timer; /* for those who wait */
+    uv_timer_t timer; /* runs while clients wait */
     struct ax_asker askers[AX_REPLIES_MAX];
     size_t asker_count;
 };
@@ -55,7 +54,10 @@ struct ax_reporter {
 int ax_reporter_init(struct ax_reporter *reporter, uv_loop_t *loop, struct ax_replies *replies,
                      void (*gather)(void *owner, struct ax_report_source *source), void *owner);
 
-/* Answers in this format, and closes the descriptor, which it takes over. Of more askers than it has room for, some just see it closed. */
+/*
+ * Answers in this format, and closes the descriptor, which it takes ownership of. Of too many waiting clients, some are
+ * disconnected without an answer.
+ */
 void ax_reporter_answer(struct ax_reporter *reporter, int fd, enum ax_status_format format);
 
 /* Closes the handles: the loop has to run until that is done, before _free_memory. */

@@ -24,7 +24,7 @@ int ax_status_format(struct ax_writer *writer, const struct ax_status *status, e
 
 /* ---- memory ---- */
 
-/* Reads the beginning of a file of a process, as text. -1 when that may not be read. */
+/* Reads the beginning of a process's file in /proc as text. -1 if it may not be read. */
 static int read_about(pid_t pid, const char *file, char *text, size_t size)
 {
     char path[64];

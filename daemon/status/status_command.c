@@ -34,7 +34,7 @@ struct arguments {
     bool help;
 };
 
-/* The value of an option that takes one, in its own word or the next; NULL: it is another option, or has none. */
+/* The value of an option that takes one, in the same word or the next; NULL: it is another option, or has no value. */
 static const char *value_of(const char *name, int *index, int argc, char **argv)
 {
     const char *word = argv[*index];
@@ -124,7 +124,7 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Bounds the next call on the socket. Returns whether there is time left for one. */
+/* Sets the timeouts of the next call on the socket. Returns whether there is time left. */
 static bool bound_next(int fd, uint64_t deadline)
 {
     uint64_t now = now_ms();
@@ -134,7 +134,7 @@ static bool bound_next(int fd, uint64_t deadline)
     if (left == 0)
         return false;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time); /* of connect(), too */
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time); /* applies to connect(), too */
     return true;
 }
 
@@ -156,7 +156,7 @@ static int connect_to(const struct ax_sockaddr *address, uint64_t deadline)
     while (bound_next(fd, deadline)) {
         if (connect(fd, &address->of.any, address->size) == 0 || errno == EISCONN)
             return fd;
-        if (errno == EINTR) /* the process was stopped and goes on */
+        if (errno == EINTR) /* the process was stopped and continued */
             continue;
         code = -errno;
         break;
@@ -165,7 +165,7 @@ static int connect_to(const struct ax_sockaddr *address, uint64_t deadline)
     return code;
 }
 
-/* A socket, or -1 with a sentence. Each of several addresses gets its share of the time. */
+/* A socket, or -1 with an error message. Several addresses share the time evenly. */
 static int connect_to_any(const struct ax_address *address, const char *text, uint64_t deadline, char *error,
                           size_t size)
 {
@@ -190,7 +190,7 @@ static int connect_to_any(const struct ax_address *address, const char *text, ui
     return ax_error_format(error, size, "cannot connect to %s: %s", text, strerror(-code));
 }
 
-/* ---- asking ---- */
+/* ---- the request ---- */
 
 static int no_answer(const char *text, char *error, size_t size)
 {
@@ -227,7 +227,7 @@ static int send_request(int fd, enum ax_status_format format, uint64_t deadline)
     return send_bytes(fd, request, sizeof request, deadline);
 }
 
-/* Reads until the other side closes. 0, or a negative errno; -EMSGSIZE: it says too much. */
+/* Reads until the other side closes. 0, or a negative errno; -EMSGSIZE: the answer is too long. */
 static int read_answer(int fd, struct ax_writer *answer, uint64_t deadline)
 {
     char chunk[16384];
@@ -250,7 +250,7 @@ static int read_answer(int fd, struct ax_writer *answer, uint64_t deadline)
 
 /* ---- proving a secret ---- */
 
-/* Reads the server's next message. 0, or a negative errno; -EPROTO: it sends less, and ends. */
+/* Reads the server's next message. 0, or a negative errno; -EPROTO: the stream ends early. */
 static int read_message(int fd, unsigned char message[AX_EXCHANGE_SIZE], uint64_t deadline)
 {
     size_t got = 0;
@@ -270,7 +270,7 @@ static int read_message(int fd, unsigned char message[AX_EXCHANGE_SIZE], uint64_
     return 0;
 }
 
-/* Sends a message and reads the one that answers it. 0, or a negative errno. */
+/* Sends a message and reads the reply. 0, or a negative errno. */
 static int converse(int fd, enum ax_exchange_kind kind, const unsigned char *content,
                     unsigned char answer[AX_EXCHANGE_SIZE], uint64_t deadline)
 {
@@ -282,7 +282,7 @@ static int converse(int fd, enum ax_exchange_kind kind, const unsigned char *con
     return code < 0 ? code : read_message(fd, answer, deadline);
 }
 
-/* Gets a challenge. 0, or a negative errno; -EPROTO: the server asks for no secret. */
+/* Gets a challenge. 0, or a negative errno; -EPROTO: the server requires no secret. */
 static int ask_for_challenge(int fd, struct ax_nonces *nonces, uint64_t deadline)
 {
     unsigned char answer[AX_EXCHANGE_SIZE];
@@ -359,7 +359,7 @@ static int check_answer(const struct ax_buffer *answer, enum ax_status_format fo
     return 0;
 }
 
-/* Collects the whole answer. 0, or -1 with a sentence. */
+/* Reads the whole answer. 0, or -1 with an error message. */
 static int ask(int fd, struct ax_writer *answer, const struct arguments *arguments, uint64_t deadline, char *error,
                size_t size)
 {
@@ -383,7 +383,7 @@ static int print_answer(const struct ax_buffer *answer, char *error, size_t size
 
 /* ---- the command ---- */
 
-/* 0, or -1 with a sentence. */
+/* 0, or -1 with an error message. */
 static int run(const struct arguments *arguments, const struct ax_address *address, const struct ax_secret *secret,
                char *error, size_t size)
 {
@@ -406,7 +406,7 @@ static int run(const struct arguments *arguments, const struct ax_address *addre
     return code;
 }
 
-/* Returns an exit status; 1 and 2 with a sentence. */
+/* Returns an exit status; 1 and 2 with an error message. */
 static int ask_server(const struct arguments *arguments, char *error, size_t size)
 {
     struct ax_secret *secret = NULL;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The status for programs: docs/status.md describes its keys, which never change their meaning. */
+/* The status as JSON: docs/status.md describes its keys, whose meaning never changes. */
 #include "daemon/status/status.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#define FORMAT_VERSION 1 /* counts up when a key goes or changes its meaning */
+#define FORMAT_VERSION 1 /* incremented when a key is removed or changes its meaning */
 
-/* Bytes that stand for themselves in a string, up to the next one that does not. */
+/* The length of the text up to the next byte that needs escaping. */
 static size_t plain_size(const char *text)
 {
     size_t size = 0;
@@ -52,7 +52,7 @@ static void write_number_member(struct ax_writer *writer, const char *name, uint
     ax_writer_print(writer, "%" PRIu64, number);
 }
 
-/* A number of which 0 says that there is none. */
+/* A number; 0 is written as null. */
 static void write_number_or_null(struct ax_writer *writer, uint64_t number)
 {
     if (number > 0)
@@ -151,7 +151,7 @@ static size_t at_most(size_t count, size_t most)
     return count < most ? count : most;
 }
 
-/* What stands before the row of this index, each being a line of its own. */
+/* The separator before the row of this index, each on a line of its own. */
 static const char *before_row(size_t index)
 {
     return index == 0 ? "\n  " : ",\n  ";

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The status for people. */
+/* The status as text. */
 #include "daemon/status/status.h"
 
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 
 #define CELL_SIZE 168   /* bytes of the longest cell, a peer's description; longer ones are cut */
 #define COLUMNS_MAX 8   /* of a table */
-#define NAME_WIDTH "13" /* of the names above the tables */
+#define NAME_WIDTH "13" /* of the labels above the tables */
 
 /* ---- quantities ---- */
 
@@ -53,7 +53,7 @@ static void format_bytes(char *text, size_t size, uint64_t bytes)
 
 struct column {
     const char *title;
-    bool is_text; /* else a number, which stands at the right */
+    bool is_text; /* otherwise a number, aligned right */
 };
 
 /* Writes one cell. */
@@ -63,9 +63,9 @@ struct table {
     const struct column *columns;
     size_t column_count; /* <= COLUMNS_MAX */
     const void *rows;
-    size_t row_count; /* all that there are; AX_STATUS_ROWS_MAX are shown */
+    size_t row_count; /* all rows; AX_STATUS_ROWS_MAX are shown */
     cell_fn *cell;
-    const char *plural; /* what the rows are */
+    const char *plural; /* the noun for the rows */
 };
 
 static size_t shown_rows(const struct table *table)
@@ -224,7 +224,7 @@ static void write_tables(struct ax_writer *writer, const struct ax_status *statu
     write_table(writer, &connections);
 }
 
-/* ---- what stands above them ---- */
+/* ---- above the tables ---- */
 
 static void write_line(struct ax_writer *writer, const char *text)
 {

@@ -19,7 +19,7 @@ void ax_writer_fini(struct ax_writer *writer)
     ax_buffer_fini(&writer->text);
 }
 
-/* Room for `size` bytes and the NUL that a formatter adds. Returns where, or NULL. */
+/* Reserves `size` bytes and the NUL that a formatter adds. Returns their address, or NULL. */
 static char *get_room(struct ax_writer *writer, size_t size)
 {
     struct ax_buffer *text = &writer->text;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Text that grows as it is written, up to a bound.
+ * Text that grows as it is written, up to a limit.
  *
- * A failure latches: what is written after it is ignored, so that only the end has to be looked at. Used by one thread
- * at a time.
+ * Errors latch: later writes are ignored, so it is enough to check at the end. Used by one thread at a time.
  */
 #ifndef AX_DAEMON_STATUS_WRITER_H
 #define AX_DAEMON_STATUS_WRITER_H
@@ -15,9 +14,9 @@
 
 /* Invariant: text.size < limit. */
 struct ax_writer {
-    struct ax_buffer text; /* what has been written; not terminated by a NUL */
+    struct ax_buffer text; /* not NUL-terminated */
     size_t limit;          /* bytes */
-    bool has_failed;       /* there was no memory, or the limit was reached: the text is incomplete */
+    bool has_failed;       /* out of memory, or the limit was reached: the text is incomplete */
 };
 
 void ax_writer_init(struct ax_writer *writer, size_t limit);
@@ -27,7 +26,7 @@ __attribute__((format(printf, 2, 3))) void ax_writer_print(struct ax_writer *wri
 
 void ax_writer_add(struct ax_writer *writer, const void *data, size_t size);
 
-/* Bytes that may be anything, as one line of UTF-8: see ax_text_copy(). */
+/* Writes arbitrary bytes as one line of UTF-8: see ax_text_copy(). */
 void ax_writer_add_line(struct ax_writer *writer, const void *data, size_t size);
 
 #endif

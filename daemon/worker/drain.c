@@ -9,8 +9,8 @@
 #include "daemon/process/process.h"
 #include "embed/host.h"
 
-#define LOOK_MS 10       /* how often it is looked whether calls are done */
-#define GOODBYE_MS 1000u /* for goodbyes to be said, beyond the grace period */
+#define LOOK_MS 10       /* poll interval while calls are running */
+#define GOODBYE_MS 1000u /* for sending goodbyes, in addition to the grace period */
 #define FINISH_MS 3000u  /* for atexit functions, and threads that user code started */
 
 static uint64_t now_ms(void)
@@ -37,7 +37,7 @@ static void await_calls(uint64_t deadline)
     }
 }
 
-/* Returns whether all is quiet. Does not wait for calls that go on without their connection. */
+/* Returns whether everything is finished. Does not wait for calls that run on after their connection has ended. */
 static bool await_goodbyes(struct ax_host_counts *counts)
 {
     uint64_t deadline = now_ms() + GOODBYE_MS;

@@ -24,13 +24,13 @@
 
 struct keeper {
     int control_fd;
-    int child_fd; /* a signalfd: children have died */
+    int child_fd; /* a signalfd for SIGCHLD */
     pid_t worker;
 };
 
-/* ---- what the supervisor is told ---- */
+/* ---- reports to the supervisor ---- */
 
-/* Waits for room, as long as there is a supervisor. */
+/* Blocks while the queue is full, as long as there is a supervisor. */
 static void tell(const struct keeper *keeper, const struct ax_control *message, const struct ax_control_fds *fds)
 {
     struct pollfd room = {.fd = keeper->control_fd, .events = POLLOUT};
@@ -63,7 +63,7 @@ _Noreturn static void keep(const struct keeper *keeper)
 {
     struct pollfd items[] = {
         {.fd = keeper->child_fd, .events = POLLIN},
-        {.fd = keeper->control_fd}, /* only for its end: the messages there are for the worker */
+        {.fd = keeper->control_fd}, /* only for its end: the messages are for the worker */
     };
     struct signalfd_siginfo ignored;
     int status;
@@ -84,9 +84,9 @@ _Noreturn static void keep(const struct keeper *keeper)
 
 /* ---- starting ---- */
 
-static int group_socket = -1; /* from which a worker that is to enter a group receives it; set before it is forked */
+static int group_socket = -1; /* the socket from which a worker receives its group; set before the fork */
 
-/* The supervisor has sent it before it asked for this worker. */
+/* The supervisor sent it before it requested this worker. */
 static void enter_group(int control_fd)
 {
     struct ax_control message;
@@ -107,7 +107,7 @@ static void begin_worker(pid_t keeper)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != keeper)
-        _exit(1); /* it ended before that call */
+        _exit(1); /* the parent ended before that call */
     if (group_socket >= 0)
         enter_group(group_socket);
 }
@@ -119,7 +119,9 @@ _Noreturn void ax_keeper_run(const struct ax_options *options, int control_fd, i
     prctl(PR_SET_NAME, "acrossd-keeper");
     group_socket = has_group ? control_fd : -1;
     setsid();
-    /* When the parent ends: nothing to somebody who runs. Somebody who was stopped goes on, and sees that it is alone. */
+    /*
+     * When the parent ends: no effect on a running process. A stopped one continues, and finds that its parent is gone.
+     */
     prctl(PR_SET_PDEATHSIG, SIGCONT);
     ax_tree_adopt();
     if (options->run_as_peer)

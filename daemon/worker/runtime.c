@@ -18,7 +18,7 @@ static void warn(const char *sentence)
 
 int ax_runtime_start(const struct ax_options *options, int control_fd, void (*out_of_memory)(void))
 {
-    static struct ax_interpreter interpreter; /* the host borrows its paths for as long as the process lives */
+    static struct ax_interpreter interpreter; /* the host borrows its paths until the process exits */
     struct ax_host_config config;
     char error[AX_ERROR_TEXT_SIZE];
     enum ax_interpreter_result result;
@@ -29,7 +29,7 @@ int ax_runtime_start(const struct ax_options *options, int control_fd, void (*ou
         ax_log(AX_LOG_ERROR, "%s", error);
         return 2;
     }
-    ax_process_die_with_parent(control_fd); /* after a change of the user, which makes the kernel forget it */
+    ax_process_die_with_parent(control_fd); /* after a change of user, which makes the kernel reset it */
     result = ax_interpreter_find(&interpreter, options, error, sizeof error);
     if (result != AX_INTERPRETER_OK) {
         ax_log(AX_LOG_ERROR, "%s", error);

@@ -25,10 +25,10 @@
 #include "daemon/worker/drain.h"
 #include "embed/host.h"
 
-/* When memory runs out, the system had better kill one worker than all of them with their supervisor. */
+/* When the system runs out of memory, it should kill one worker rather than the supervisor with all of them. */
 #define OOM_SCORE "300"
 
-/* A connection that this worker serves, and afterwards the report of its end. */
+/* A connection of this worker, and later the report of its end. */
 struct served {
     struct worker *worker;
     uint64_t id;
@@ -40,16 +40,19 @@ struct worker {
     const struct ax_options *options; /* borrowed */
     int control_fd;
     struct ax_shared_stats *stats; /* mapped as long as the process lives */
-    int wake_fd;                   /* an eventfd: there are reports */
-    /* Reports for the supervisor, oldest first. Threads of the engine add to them, the main thread sends them. */
+    int wake_fd;                   /* an eventfd: reports are queued */
+    /* Reports for the supervisor, oldest first. The engine's threads append them, the main thread sends them. */
     pthread_mutex_t lock;
     struct served *first; /* guarded by lock */
     struct served *last;  /* guarded by lock */
-    bool has_user;        /* with --run-as-peer: it is a peer's, or on the way there, and nobody else's any more */
-    bool has_reported;    /* the end of some connection has been sent; only for the main thread */
+    bool has_user;     /* with --run-as-peer: it has switched to a peer's user, or begun to, and can serve no other */
+    bool has_reported; /* the end of a connection has been reported; main thread only */
 };
 
-/* Where ax_worker_out_of_memory() says it, and in which process: children have closed it. Set before there are threads. */
+/*
+ * The socket and the process of ax_worker_out_of_memory(): in forked children it is closed. Set before other threads
+ * start.
+ */
 static int dying_fd = -1;
 static pid_t dying_pid;
 
@@ -79,7 +82,7 @@ static void on_ended(void *arg, const char *reason)
     report(served);
 }
 
-/* The oldest report, which only this thread takes away; or NULL. */
+/* The oldest report, or NULL. Only this thread removes reports. */
 static struct served *peek_report(struct worker *worker)
 {
     struct served *served;
@@ -101,7 +104,7 @@ static void drop_report(struct worker *worker, struct served *served)
     free(served);
 }
 
-/* Without waiting. Returns whether there was room for it. */
+/* Without blocking. Returns whether it was sent. */
 static bool send_report(struct worker *worker, uint64_t id, const char *reason)
 {
     struct ax_control message = {.type = AX_CONTROL_ENDED, .connection = id};
@@ -114,7 +117,7 @@ static bool send_report(struct worker *worker, uint64_t id, const char *reason)
     return true;
 }
 
-/* Sends what can be sent without waiting. Returns whether that was all. */
+/* Sends what can be sent without blocking. Returns whether that was everything. */
 static bool send_reports(struct worker *worker)
 {
     struct served *served;
@@ -127,7 +130,7 @@ static bool send_reports(struct worker *worker)
     return true;
 }
 
-/* For a connection that there is no memory for, not even for a report that could wait. */
+/* For a connection without memory for a queued report. */
 static void report_now(struct worker *worker, uint64_t id, const char *reason)
 {
     struct pollfd room = {.fd = worker->control_fd, .events = POLLOUT};
@@ -136,9 +139,12 @@ static void report_now(struct worker *worker, uint64_t id, const char *reason)
         poll(&room, 1, -1);
 }
 
-/* ---- messages of the supervisor ---- */
+/* ---- messages from the supervisor ---- */
 
-/* With --run-as-peer: becomes the user who made this connection. 0, or -1 with the reason, and he was told. */
+/*
+ * With --run-as-peer: switches to the user at the other end of this connection. 0, or -1 with the reason, which the
+ * peer has been told.
+ */
 static int become_user(struct worker *worker, const struct ax_control *message, int fd, char *reason, size_t size)
 {
     int code = -1;
@@ -157,7 +163,7 @@ static void serve(struct worker *worker, const struct ax_control *message, struc
 {
     struct served *served = calloc(1, sizeof *served);
     char reason[AX_ERROR_TEXT_SIZE];
-    int code = -EMFILE; /* a descriptor that does not arrive was one too many for this process */
+    int code = -EMFILE; /* a descriptor that did not arrive exceeded this process's limit */
 
     if (served == NULL) {
         ax_control_close(fds);
@@ -202,7 +208,7 @@ static void take_message(struct worker *worker)
     int result = ax_control_receive(worker->control_fd, &message, &fds);
 
     if (result == 0)
-        _exit(1); /* the supervisor is gone: nobody waits for what runs here */
+        _exit(1); /* the supervisor is gone */
     if (result < 0) {
         ax_log(AX_LOG_ERROR, "worker %ld cannot hear its supervisor: %s", (long)getpid(), strerror(-result));
         _exit(1);
@@ -215,7 +221,7 @@ static void take_message(struct worker *worker)
         stop(worker, message.value, (const char *)message.text);
 }
 
-/* Returns whether the worker is done: it has had the one connection that it is for. */
+/* Returns whether the worker is done: it has served its only connection. */
 static bool has_had_its_connection(const struct worker *worker)
 {
     return worker->has_reported && worker->options->isolation == AX_ISOLATION_PROCESS;
@@ -244,7 +250,7 @@ _Noreturn static void run(struct worker *worker)
 
 /* ---- start ---- */
 
-/* What the process inherited from the zygote, and is not to keep. */
+/* Undoes what the process inherited from the zygote and should not keep. */
 static void become_ordinary(const struct ax_options *options)
 {
     int oom_fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -302,6 +308,6 @@ _Noreturn void ax_worker_run(const struct ax_options *options, int control_fd, i
     dying_fd = control_fd;
     dying_pid = getpid();
     if (tell_ready(&worker) < 0)
-        _exit(1); /* nobody would ever ask it for anything */
+        _exit(1); /* no request would ever arrive */
     run(&worker);
 }

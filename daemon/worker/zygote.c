@@ -26,14 +26,14 @@ static int tell(int control_fd, enum ax_control_type type)
 
 /* ---- requests ---- */
 
-/* What goes wrong is told on the worker's own socket, which ends with this process's copy of it. */
+/* Errors are reported on the worker's own socket, which ends with this process's copy of it. */
 static void fork_worker(const struct ax_options *options, int control_fd, bool has_group, struct ax_control_fds *fds)
 {
     pid_t pid;
 
-    if (fds->fd[1] < 0) /* one of them was one too many for this process */
+    if (fds->fd[1] < 0) /* one of them exceeded this process's limit */
         return;
-    pid = fork(); /* without Python's hooks, which are for the worker: the keeper runs no Python */
+    pid = fork(); /* without Python's fork hooks, which are for the worker: the keeper runs no Python */
     if (pid == 0) {
         close(control_fd);
         ax_keeper_run(options, fds->fd[0], fds->fd[1], has_group);
@@ -54,12 +54,12 @@ _Noreturn static void serve(const struct ax_options *options, int control_fd)
             tell(control_fd, AX_CONTROL_PONG);
         ax_control_close(&fds);
     }
-    _exit(0); /* nobody needs it any more */
+    _exit(0); /* the supervisor does not need it any more */
 }
 
 /* ---- start ---- */
 
-/* Somebody may have typed the options, and any file may have that number: the log's, for one. */
+/* A user may have typed these options, and the descriptor may be any file, such as the log. */
 static bool is_control_socket(int fd)
 {
     int type;
@@ -91,10 +91,10 @@ int ax_zygote_run(const struct ax_options *options)
     code = tell(control_fd, status == 0 ? AX_CONTROL_READY : AX_CONTROL_FAILED);
     if (status != 0)
         return status;
-    if (code < 0) { /* nobody would ever ask it for anything */
+    if (code < 0) { /* no request would ever arrive */
         ax_log(AX_LOG_ERROR, "the zygote cannot talk to its supervisor: %s", strerror(-code));
         return 1;
     }
-    signal(SIGCHLD, SIG_IGN); /* keepers speak for themselves, and need no burial */
+    signal(SIGCHLD, SIG_IGN); /* children are reaped by the kernel: keepers report for themselves */
     serve(options, control_fd);
 }

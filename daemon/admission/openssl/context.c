@@ -13,10 +13,10 @@
 #include "daemon/admission/openssl/reason.h"
 #include "daemon/base/error_format.h"
 
-/* Bytes of certificates that a peer may send before it is known. Chains of a few kilobytes are usual. */
+/* Bytes of certificates that a peer may send. Chains of a few kilobytes are usual. */
 #define PEER_CHAIN_MAX 32768
 
-/* Certificates between a peer's and its authority's. */
+/* Intermediate certificates between a peer's and its authority's. */
 #define PEER_DEPTH_MAX 8
 
 /* ---- reading PEM ---- */
@@ -26,7 +26,7 @@ static BIO *open_text(const struct ax_tls_text *text)
     return text->size <= INT_MAX ? BIO_new_mem_buf(text->data, (int)text->size) : NULL;
 }
 
-/* For files that are locked with a passphrase: there is nobody to ask. */
+/* For keys with a passphrase: there is no terminal to ask on. */
 static int no_passphrase(char *buffer, int size, int for_writing, void *was_asked)
 {
     (void)buffer;
@@ -38,7 +38,7 @@ static int no_passphrase(char *buffer, int size, int for_writing, void *was_aske
 
 /* ---- the server's own certificate ---- */
 
-/* The first certificate is the server's, those after it lead to its authority. */
+/* The first certificate is the server's, the rest are the chain to its authority. */
 static int use_chain(SSL_CTX *ssl, BIO *text)
 {
     X509 *certificate = PEM_read_bio_X509(text, NULL, NULL, NULL);
@@ -50,7 +50,7 @@ static int use_chain(SSL_CTX *ssl, BIO *text)
         if (!used)
             X509_free(certificate);
     }
-    /* The end of the text is an error, too: that there is no other one to begin. */
+    /* The end of the text is reported as an error, too: no further certificate starts. */
     if (!used || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
         return -1;
     ERR_clear_error();
@@ -96,9 +96,9 @@ static int take_key(SSL_CTX *ssl, const struct ax_tls_text *text, char *error, s
     return result;
 }
 
-/* ---- those who vouch for clients ---- */
+/* ---- the authorities of clients ---- */
 
-/* Clients are told whose certificates are wanted, so that those who have several can choose. */
+/* Clients are told which authorities are accepted, so that those with several certificates can choose. */
 static int take_authority(SSL_CTX *ssl, const X509_INFO *info)
 {
     X509_STORE *store = SSL_CTX_get_cert_store(ssl);
@@ -106,7 +106,7 @@ static int take_authority(SSL_CTX *ssl, const X509_INFO *info)
     if (info->x509 != NULL &&
         (X509_STORE_add_cert(store, info->x509) != 1 || SSL_CTX_add_client_CA(ssl, info->x509) != 1))
         return -1;
-    /* Then each authority has to have a list, and one that is not too old: what is not known is not let in. */
+    /* With a revocation list, every authority has to have a current one: a certificate of unknown status is refused. */
     if (info->crl != NULL && (X509_STORE_add_crl(store, info->crl) != 1 ||
                               X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) != 1))
         return -1;
@@ -141,13 +141,15 @@ static int configure(SSL_CTX *ssl)
 {
     static const unsigned char name[] = "acrossd";
 
-    /* Each connection shows its certificate: no session is resumed that began when it was still good. */
+    /*
+     * Each connection presents its certificate: no session is resumed that began when the certificate was still valid.
+     */
     SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
-    /* Memory for what is on its way only while something is. */
+    /* Release buffers that are not in use. */
     SSL_CTX_set_mode(ssl,
                      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    /* A read takes one record, be it of data or not: who updates keys without end is to keep nobody else waiting. */
+    /* A read processes one record, whatever its type: a peer that updates keys over and over must not block others. */
     SSL_CTX_clear_mode(ssl, SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_verify_depth(ssl, PEER_DEPTH_MAX);

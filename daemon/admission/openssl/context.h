@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A server's certificate, its key, and whose clients it lets in: see struct ax_crypto. */
+/* A server's certificate, its key, and the authorities of its clients: see struct ax_crypto. */
 #ifndef AX_DAEMON_ADMISSION_OPENSSL_CONTEXT_H
 #define AX_DAEMON_ADMISSION_OPENSSL_CONTEXT_H
 

@@ -8,8 +8,8 @@
 #include "protocol/text.h"
 
 /*
- * What a certificate holds is its maker's choice: nothing that a terminal obeys or does not show, so that names that look
- * the same in a log mostly are, and no NUL that hides what follows it.
+ * Certificates can hold arbitrary bytes: allow no control or invisible characters, so that names which look the same in
+ * a log mostly are the same, and no NUL that hides the rest.
  */
 static bool is_plain(const unsigned char *text, int size)
 {
@@ -26,7 +26,7 @@ static void tell(const ASN1_STRING *string, enum ax_tls_name_kind kind, ax_tls_n
     int size = ASN1_STRING_to_UTF8(&text, string);
 
     if (size > 0 && is_plain(text, size))
-        take(arg, kind, (const char *)text); /* which OpenSSL ends with a NUL */
+        take(arg, kind, (const char *)text); /* OpenSSL terminates it with a NUL */
     OPENSSL_free(text);
 }
 
@@ -40,7 +40,7 @@ static void tell_alternative(const GENERAL_NAME *name, ax_tls_name_fn *take, voi
         tell(name->d.rfc822Name, AX_TLS_EMAIL, take, arg);
 }
 
-/* Of several, the last one counts: it is the most special. */
+/* Of several, the last one counts: it is the most specific. */
 static void tell_common_name(const X509 *certificate, ax_tls_name_fn *take, void *arg)
 {
     const X509_NAME *subject = X509_get_subject_name(certificate);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What OpenSSL says of its last error, for people. */
+/* OpenSSL's last error, as text. */
 #ifndef AX_DAEMON_ADMISSION_OPENSSL_REASON_H
 #define AX_DAEMON_ADMISSION_OPENSSL_REASON_H
 
-/* The last error of this thread, as a few words: "certificate required". Valid as long as the library. */
+/* The last error of this thread in a few words: "certificate required". Static storage. */
 const char *ax_openssl_reason(void);
 
 #endif

@@ -16,7 +16,7 @@
 struct stream {
     struct ax_tls base;
     SSL *ssl;
-    bool is_broken; /* OpenSSL wants to hear nothing more of it */
+    bool is_broken; /* a fatal error: OpenSSL must not be called for it any more */
 };
 
 static struct stream *stream_of(struct ax_tls *tls)
@@ -26,8 +26,10 @@ static struct stream *stream_of(struct ax_tls *tls)
 
 /* ---- moving bytes ---- */
 
-/* What a call that did not succeed means. Without a close_notify the end is an end all the same: messages say where they
- * end themselves, and a connection how it ends. */
+/*
+ * Maps the result of a call that did not succeed. An end of stream without close_notify counts as an ordinary end: the
+ * protocol has its own message boundaries and its own goodbye.
+ */
 static enum ax_tls_result find_result(struct stream *stream, int returned)
 {
     switch (SSL_get_error(stream->ssl, returned)) {
@@ -75,7 +77,7 @@ static enum ax_tls_result do_write(struct ax_tls *tls, const void *data, size_t 
     returned = SSL_write_ex(stream->ssl, data, size, done);
     if (returned == 1)
         return AX_TLS_OK;
-    /* The peer has hung up. That is no error of TLS, and what it said before can still be read. */
+    /* The peer has hung up. That is not an error of TLS, and what it sent before can still be read. */
     if (SSL_get_error(stream->ssl, returned) == SSL_ERROR_SYSCALL)
         return AX_TLS_BROKEN;
     return find_result(stream, returned);
@@ -93,7 +95,7 @@ static void do_end(struct ax_tls *tls)
 
 /* ---- the handshake ---- */
 
-/* A certificate that will not do is what people have to mend most: that goes before OpenSSL's own words. */
+/* Certificate errors are the ones that users have to fix most often: they go before OpenSSL's own text. */
 static void describe_failure(const struct stream *stream, char *reason, size_t size)
 {
     long verified = SSL_get_verify_result(stream->ssl);

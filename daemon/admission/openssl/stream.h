@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A struct ax_tls (daemon/admission/tls.h) that OpenSSL makes. */
+/* An implementation of struct ax_tls (daemon/admission/tls.h) with OpenSSL. */
 #ifndef AX_DAEMON_ADMISSION_OPENSSL_STREAM_H
 #define AX_DAEMON_ADMISSION_OPENSSL_STREAM_H
 

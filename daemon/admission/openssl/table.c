@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The table that daemon/admission/crypto.h describes: all that this library shows of itself. */
+/* The table that daemon/admission/crypto.h describes: the only symbol that this library exports. */
 #include "daemon/admission/crypto.h"
 
 #include <openssl/crypto.h>
