@@ -41,7 +41,7 @@ _Noreturn static void end_like(int status)
     _exit(128 + WTERMSIG(status));
 }
 
-static void bury(pid_t child)
+static void reap(pid_t child)
 {
     pid_t pid;
     int status;
@@ -90,7 +90,7 @@ _Noreturn static void wait_for(pid_t child, const sigset_t *awaited)
         int number = sigwaitinfo(awaited, NULL);
 
         if (number == SIGCHLD || number < 0)
-            bury(child);
+            reap(child);
         else
             kill(child, number);
     }

@@ -157,10 +157,10 @@ static void send_state(const char *message)
 static void format_status(char *message, size_t size, const char *text)
 {
     static const char name[] = "STATUS=";
-    size_t room = size - strlen(name) < AX_NOTIFY_STATUS_SIZE ? size - strlen(name) : AX_NOTIFY_STATUS_SIZE;
+    size_t capacity = size - strlen(name) < AX_NOTIFY_STATUS_SIZE ? size - strlen(name) : AX_NOTIFY_STATUS_SIZE;
 
     memcpy(message, name, strlen(name));
-    ax_text_copy(message + strlen(name), room, text, strlen(text));
+    ax_text_copy(message + strlen(name), capacity, text, strlen(text));
 }
 
 void ax_notify_ready(const char *status)

@@ -39,7 +39,7 @@ struct ax_crypto {
      * Loads a server's certificate, key and authorities. NULL with an error message, which calls them --tls-cert,
      * --tls-key and --tls-client-ca. Connections made from the context may outlive it.
      */
-    struct ax_tls_context *(*context_new)(const struct ax_tls_strings *texts, char *error, size_t error_size);
+    struct ax_tls_context *(*context_new)(const struct ax_tls_strings *pem, char *error, size_t error_size);
     void (*context_free)(struct ax_tls_context *context);
 
     /* When the certificate expires, in seconds since 1970. */

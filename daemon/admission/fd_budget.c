@@ -25,13 +25,13 @@ static size_t at_most(size_t wanted, size_t most)
     return wanted > 0 && wanted < most ? wanted : most;
 }
 
-static void find_room_of_source(struct ax_fd_budget *room, const struct ax_options *options)
+static void set_limits_of_source(struct ax_fd_budget *budget, const struct ax_options *options)
 {
-    size_t most = room->handshakes - room->handshakes / KEPT_BACK;
+    size_t most = budget->handshakes - budget->handshakes / KEPT_BACK;
 
-    room->connections_of_source = at_most(options->max_connections_per_source, room->connections);
-    room->handshakes_of_source =
-        options->max_handshakes_per_source > 0 ? at_most(options->max_handshakes_per_source, room->handshakes) : most;
+    budget->connections_of_source = at_most(options->max_connections_per_source, budget->connections);
+    budget->handshakes_of_source =
+        options->max_handshakes_per_source > 0 ? at_most(options->max_handshakes_per_source, budget->handshakes) : most;
 }
 
 struct ax_fd_budget ax_fd_budget_find(const struct ax_options *options, bool has_tls, size_t files)
@@ -41,16 +41,16 @@ struct ax_fd_budget ax_fd_budget_find(const struct ax_options *options, bool has
     size_t most = is_shared ? CONNECTIONS_SHARED : CONNECTIONS_PROCESS;
     size_t handshakes = options->max_handshakes < files / 4 ? options->max_handshakes : files / 4;
     size_t left = files > handshakes + FILES_OWN ? files - handshakes - FILES_OWN : 0;
-    struct ax_fd_budget room = {.handshakes = handshakes};
+    struct ax_fd_budget budget = {.handshakes = handshakes};
 
     if (options->max_connections > 0)
         most = options->max_connections;
-    room.connections = left > each ? left / each : 1;
-    if (room.connections >= most)
-        room.connections = most;
+    budget.connections = left > each ? left / each : 1;
+    if (budget.connections >= most)
+        budget.connections = most;
     else
         ax_log(AX_LOG_WARNING, "connections are limited to %zu, since this process may have only %zu open files",
-               room.connections, files);
-    find_room_of_source(&room, options);
-    return room;
+               budget.connections, files);
+    set_limits_of_source(&budget, options);
+    return budget;
 }

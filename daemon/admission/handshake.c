@@ -612,7 +612,7 @@ static struct ax_handshake *choose(const struct ax_handshakes *set, const struct
  * A candidate that has sent data meanwhile may have finished or advanced: with many peers that connect at once, most
  * have.
  */
-static void make_room(struct ax_handshakes *set, const struct ax_origin *source)
+static void evict(struct ax_handshakes *set, const struct ax_origin *source)
 {
     struct ax_handshake *chosen;
 
@@ -658,7 +658,7 @@ void ax_handshakes_add(struct ax_handshakes *set, struct ax_origin *source, int 
     }
     handshake->needs_proof = needs_proof;
     handshake->source = source;
-    make_room(set, source);
+    evict(set, source);
     enlist(handshake);
     go_on(handshake); /* usually its bytes are there already */
 }

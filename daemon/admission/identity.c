@@ -95,14 +95,14 @@ static int load_context(struct ax_identity *identity, const struct ax_options *o
     const struct source certificate = {"--tls-cert", options->tls_cert, false};
     const struct source key = {"--tls-key", options->tls_key, true};
     const struct source client_ca = {"--tls-client-ca", options->tls_client_ca, false};
-    struct ax_tls_strings texts = {0};
+    struct ax_tls_strings pem = {0};
 
-    if (read_file(&certificate, &texts.certificate, error, size) == 0 &&
-        read_file(&key, &texts.key, error, size) == 0 && read_file(&client_ca, &texts.client_ca, error, size) == 0)
-        identity->context = identity->crypto->context_new(&texts, error, size);
-    wipe(&texts.certificate);
-    wipe(&texts.key);
-    wipe(&texts.client_ca);
+    if (read_file(&certificate, &pem.certificate, error, size) == 0 && read_file(&key, &pem.key, error, size) == 0 &&
+        read_file(&client_ca, &pem.client_ca, error, size) == 0)
+        identity->context = identity->crypto->context_new(&pem, error, size);
+    wipe(&pem.certificate);
+    wipe(&pem.key);
+    wipe(&pem.client_ca);
     return identity->context != NULL ? 0 : -1;
 }
 

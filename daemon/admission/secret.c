@@ -20,7 +20,7 @@ static const char *const labels[] = {
 
 #define LABEL_SIZE (sizeof "across secret 1 client" - 1)
 
-#define ROOM (AX_SECRET_MAX + 3) /* a line end of two bytes, and one byte too many */
+#define BUFFER_SIZE (AX_SECRET_MAX + 3) /* a line end of two bytes, and one byte too many */
 
 static_assert(AX_PROOF_SIZE == AX_CRYPTO_DIGEST_SIZE, "a proof is a digest");
 static_assert(sizeof(struct ax_nonces) == 2 * (size_t)AX_NONCE_SIZE, "they are digested as they lie in memory");
@@ -47,7 +47,7 @@ static int take(struct ax_secret *secret, const unsigned char *bytes, size_t got
 {
     size_t size = without_line_ends(bytes, got);
 
-    if (size > AX_SECRET_MAX || got == ROOM)
+    if (size > AX_SECRET_MAX || got == BUFFER_SIZE)
         return ax_error_format(error, error_size, "the secret file %s is too long: a secret has at most %d bytes", path,
                                AX_SECRET_MAX);
     if (size < AX_SECRET_MIN)
@@ -61,7 +61,7 @@ static int take(struct ax_secret *secret, const unsigned char *bytes, size_t got
 
 static int read_open(struct ax_secret *secret, int fd, const char *path, char *error, size_t error_size)
 {
-    unsigned char bytes[ROOM];
+    unsigned char bytes[BUFFER_SIZE];
     struct stat status;
     ssize_t got;
     int result;

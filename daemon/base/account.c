@@ -54,22 +54,22 @@ struct entry {
         struct passwd user;
         struct group group;
     } of;
-    char *texts; /* owned */
+    char *strings; /* owned */
 };
 
 /* Fills in the entry for this text. 0 and *found tells whether there is one, or a positive errno. */
-typedef int look_up_fn(struct entry *entry, size_t texts_size, const char *text, bool *found);
+typedef int look_up_fn(struct entry *entry, size_t strings_size, const char *text, bool *found);
 
-static int look_up_user(struct entry *entry, size_t texts_size, const char *text, bool *found)
+static int look_up_user(struct entry *entry, size_t strings_size, const char *text, bool *found)
 {
     struct passwd *result = NULL;
-    int code = getpwnam_r(text, &entry->of.user, entry->texts, texts_size, &result);
+    int code = getpwnam_r(text, &entry->of.user, entry->strings, strings_size, &result);
 
     *found = result != NULL;
     return code;
 }
 
-static int look_up_user_number(struct entry *entry, size_t texts_size, const char *text, bool *found)
+static int look_up_user_number(struct entry *entry, size_t strings_size, const char *text, bool *found)
 {
     struct passwd *result = NULL;
     uint32_t uid;
@@ -78,15 +78,15 @@ static int look_up_user_number(struct entry *entry, size_t texts_size, const cha
     *found = false;
     if (read_number(&uid, text) < 0)
         return 0;
-    code = getpwuid_r(uid, &entry->of.user, entry->texts, texts_size, &result);
+    code = getpwuid_r(uid, &entry->of.user, entry->strings, strings_size, &result);
     *found = result != NULL;
     return code;
 }
 
-static int look_up_group(struct entry *entry, size_t texts_size, const char *text, bool *found)
+static int look_up_group(struct entry *entry, size_t strings_size, const char *text, bool *found)
 {
     struct group *result = NULL;
-    int code = getgrnam_r(text, &entry->of.group, entry->texts, texts_size, &result);
+    int code = getgrnam_r(text, &entry->of.group, entry->strings, strings_size, &result);
 
     *found = result != NULL;
     return code;
@@ -99,29 +99,30 @@ static bool means_unknown(int code)
 }
 
 /*
- * Retries with larger buffers. 0 and the caller frees entry->texts, or -1 with an error message, which calls it `kind`.
- * *is_unknown: the name service has answered that there is no such entry.
+ * Retries with larger buffers. 0 and the caller frees entry->strings, or -1 with an error message, which calls it
+ * `kind`. *is_unknown: the name service has answered that there is no such entry.
  */
 static int look_up(struct entry *entry, look_up_fn *ask, const char *kind, const char *text, bool *is_unknown,
                    char *error, size_t size)
 {
-    size_t room = FIRST_ENTRY_SIZE;
+    size_t capacity = FIRST_ENTRY_SIZE;
     bool found = false;
     int code = ERANGE;
 
     *is_unknown = false;
-    entry->texts = NULL;
-    for (; (code == ERANGE && room <= ENTRY_SIZE_MAX) || code == EINTR; room = code == ERANGE ? room * 4 : room) {
-        free(entry->texts);
-        entry->texts = malloc(room);
-        if (entry->texts == NULL)
+    entry->strings = NULL;
+    for (; (code == ERANGE && capacity <= ENTRY_SIZE_MAX) || code == EINTR;
+         capacity = code == ERANGE ? capacity * 4 : capacity) {
+        free(entry->strings);
+        entry->strings = malloc(capacity);
+        if (entry->strings == NULL)
             return ax_error_format(error, size, "out of memory");
-        code = ask(entry, room, text, &found);
+        code = ask(entry, capacity, text, &found);
     }
     if (found)
         return 0;
-    free(entry->texts);
-    entry->texts = NULL;
+    free(entry->strings);
+    entry->strings = NULL;
     *is_unknown = means_unknown(code);
     if (*is_unknown)
         return ax_error_format(error, size, "this system has no %s \"%s\"", kind, text);
@@ -147,7 +148,7 @@ int ax_account_find_user(const char *text, uid_t *uid, char *error, size_t error
     if (look_up(&entry, look_up_user, "user", text, &ignored, error, error_size) < 0)
         return -1;
     *uid = entry.of.user.pw_uid;
-    free(entry.texts);
+    free(entry.strings);
     return 0;
 }
 
@@ -161,7 +162,7 @@ int ax_account_find_group(const char *text, gid_t *gid, char *error, size_t erro
     if (look_up(&entry, look_up_group, "group", text, &ignored, error, error_size) < 0)
         return -1;
     *gid = entry.of.group.gr_gid;
-    free(entry.texts);
+    free(entry.strings);
     return 0;
 }
 
@@ -240,7 +241,7 @@ static int with_entry(const char *user, int (*act)(const struct passwd *, char *
     if (look_up(&entry, is_number(user) ? look_up_user_number : look_up_user, "user", user, &ignored, error, size) < 0)
         return -1;
     result = act(&entry.of.user, error, size);
-    free(entry.texts);
+    free(entry.strings);
     return result;
 }
 
@@ -288,7 +289,7 @@ int ax_account_describe(struct ax_account *account, uid_t uid, char *error, size
         return is_unknown ? describe(account, number, "/", "/bin/sh", error, error_size) : -1;
     result =
         describe(account, entry.of.user.pw_name, entry.of.user.pw_dir, shell_of(&entry.of.user), error, error_size);
-    free(entry.texts);
+    free(entry.strings);
     return result;
 }
 

@@ -4,24 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-int ax_string_list_add(struct ax_string_list *texts, const char *text)
+int ax_string_list_add(struct ax_string_list *strings, const char *text)
 {
-    char **items = realloc(texts->items, (texts->count + 2) * sizeof *items);
+    char **items = realloc(strings->items, (strings->count + 2) * sizeof *items);
 
     if (items == NULL)
         return -1;
-    texts->items = items;
-    items[texts->count] = strdup(text);
-    if (items[texts->count] == NULL)
+    strings->items = items;
+    items[strings->count] = strdup(text);
+    if (items[strings->count] == NULL)
         return -1;
-    items[++texts->count] = NULL;
+    items[++strings->count] = NULL;
     return 0;
 }
 
-void ax_string_list_fini(struct ax_string_list *texts)
+void ax_string_list_fini(struct ax_string_list *strings)
 {
-    for (size_t i = 0; i < texts->count; i++)
-        free(texts->items[i]);
-    free(texts->items);
-    *texts = (struct ax_string_list){0};
+    for (size_t i = 0; i < strings->count; i++)
+        free(strings->items[i]);
+    free(strings->items);
+    *strings = (struct ax_string_list){0};
 }

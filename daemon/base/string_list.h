@@ -12,9 +12,9 @@ struct ax_string_list {
 };
 
 /* Appends a copy of the string. 0, or -1 when there is no memory. */
-int ax_string_list_add(struct ax_string_list *texts, const char *text);
+int ax_string_list_add(struct ax_string_list *strings, const char *text);
 
 /* Frees the items; the list is empty afterwards. */
-void ax_string_list_fini(struct ax_string_list *texts);
+void ax_string_list_fini(struct ax_string_list *strings);
 
 #endif

@@ -101,12 +101,12 @@ int ax_config_read(struct ax_options *layer, const char *file, const char *text,
 /* ---- files ---- */
 
 /* Reads until the end or until the buffer is full. Returns the number of bytes, or a negative errno. */
-static ssize_t read_all(int fd, char *buffer, size_t room)
+static ssize_t read_all(int fd, char *buffer, size_t capacity)
 {
     size_t size = 0;
 
-    while (size < room) {
-        ssize_t count = read(fd, buffer + size, room - size);
+    while (size < capacity) {
+        ssize_t count = read(fd, buffer + size, capacity - size);
 
         if (count < 0 && errno == EINTR)
             continue;

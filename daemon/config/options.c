@@ -59,32 +59,34 @@ static const struct option table[] = {
      "the most memory that a worker may have; none: no limit"},
     {"worker-tasks", "N", AX_VALUE_NUMBER, AT(worker_tasks), 0, "0",
      "the most processes and threads that a worker may have, where it has a control group; 0: no limit"},
-    {"allow-uid", "USER", AX_VALUE_TEXTS, AT(allow_uid), 0, NULL,
+    {"allow-uid", "USER", AX_VALUE_STRING_LIST, AT(allow_uid), 0, NULL,
      "let this user connect, and nobody who is not named so; repeatable; unix sockets only"},
-    {"allow-gid", "GROUP", AX_VALUE_TEXTS, AT(allow_gid), 0, NULL, "the same for all members of a group; repeatable"},
+    {"allow-gid", "GROUP", AX_VALUE_STRING_LIST, AT(allow_gid), 0, NULL,
+     "the same for all members of a group; repeatable"},
     {"run-as-peer", NULL, AX_VALUE_FLAG, AT(run_as_peer), WORKER, NULL,
      "run each connection's calls as the user who made it; only root may say so; unix sockets only"},
     {"no-new-privileges", NULL, AX_VALUE_FLAG, AT(no_new_privileges), WORKER, NULL,
      "let no program that calls start gain rights, as sudo does; the default with --run-as-peer"},
     {"socket-mode", "MODE", AX_VALUE_MODE, AT(socket_mode), 0, "600", "permissions of unix sockets, in octal"},
-    {"socket-group", "GROUP", AX_VALUE_TEXT, AT(socket_group), 0, NULL, "the group of unix sockets"},
-    {"secret-file", "FILE", AX_VALUE_TEXT, AT(secret_file), 0, NULL,
+    {"socket-group", "GROUP", AX_VALUE_STRING, AT(socket_group), 0, NULL, "the group of unix sockets"},
+    {"secret-file", "FILE", AX_VALUE_STRING, AT(secret_file), 0, NULL,
      "let nobody in over TCP who does not prove to know the secret in this file"},
     {"insecure", NULL, AX_VALUE_FLAG, AT(insecure), 0, NULL,
      "allow TCP addresses that other hosts can reach: whoever connects may run anything; not for root"},
-    {"tls-cert", "FILE", AX_VALUE_TEXT, AT(tls_cert), 0, NULL,
+    {"tls-cert", "FILE", AX_VALUE_STRING, AT(tls_cert), 0, NULL,
      "the certificate to show on tls: addresses, and what leads from it to its authority, in PEM"},
-    {"tls-key", "FILE", AX_VALUE_TEXT, AT(tls_key), 0, NULL, "its private key, which nobody else may read"},
-    {"tls-client-ca", "FILE", AX_VALUE_TEXT, AT(tls_client_ca), 0, NULL,
+    {"tls-key", "FILE", AX_VALUE_STRING, AT(tls_key), 0, NULL, "its private key, which nobody else may read"},
+    {"tls-client-ca", "FILE", AX_VALUE_STRING, AT(tls_client_ca), 0, NULL,
      "let clients in whose certificates these authorities have signed, and no others"},
-    {"tls-allow-name", "NAME", AX_VALUE_TEXTS, AT(tls_allow_name), 0, NULL,
+    {"tls-allow-name", "NAME", AX_VALUE_STRING_LIST, AT(tls_allow_name), 0, NULL,
      "of those, let this name in, and nobody who is not named so; repeatable"},
-    {"user", "NAME", AX_VALUE_TEXT, AT(user), WORKER, NULL, "run calls as this user; only root may say so"},
-    {"venv", "DIR", AX_VALUE_TEXT, AT(venv), WORKER, NULL, "run calls in this virtual environment"},
-    {"preload", "MODULE", AX_VALUE_TEXTS, AT(preload), WORKER, NULL, "import this module at the start; repeatable"},
-    {"chdir", "DIR", AX_VALUE_TEXT, AT(chdir), WORKER, NULL, "run calls in this folder"},
+    {"user", "NAME", AX_VALUE_STRING, AT(user), WORKER, NULL, "run calls as this user; only root may say so"},
+    {"venv", "DIR", AX_VALUE_STRING, AT(venv), WORKER, NULL, "run calls in this virtual environment"},
+    {"preload", "MODULE", AX_VALUE_STRING_LIST, AT(preload), WORKER, NULL,
+     "import this module at the start; repeatable"},
+    {"chdir", "DIR", AX_VALUE_STRING, AT(chdir), WORKER, NULL, "run calls in this folder"},
     {"verbose", NULL, AX_VALUE_FLAG, AT(verbose), WORKER, NULL, "log each connection's coming and going"},
-    {"config", "FILE", AX_VALUE_TEXT, AT(config), NOT_IN_FILE, NULL,
+    {"config", "FILE", AX_VALUE_STRING, AT(config), NOT_IN_FILE, NULL,
      "read settings from this file, instead of the one that is looked for"},
     {"check-config", NULL, AX_VALUE_FLAG, AT(check_config), COMMAND_LINE_ONLY, NULL, "check all settings and exit"},
     {"print-config", NULL, AX_VALUE_FLAG, AT(print_config), COMMAND_LINE_ONLY, NULL,
@@ -471,7 +473,7 @@ static int add_argument(struct ax_string_list *arguments, const char *name, cons
     return result;
 }
 
-static int add_texts(struct ax_string_list *arguments, const char *name, const struct ax_string_list *texts)
+static int add_strings(struct ax_string_list *arguments, const char *name, const struct ax_string_list *texts)
 {
     for (size_t i = 0; i < texts->count; i++)
         if (add_argument(arguments, name, texts->items[i]) < 0)
@@ -494,7 +496,7 @@ int ax_options_to_arguments(const struct ax_options *options, unsigned who, stru
         if ((table[i].flags & who) == 0)
             continue;
         if (ax_value_is_list(table[i].kind)) {
-            if (add_texts(arguments, table[i].name, value) < 0)
+            if (add_strings(arguments, table[i].name, value) < 0)
                 return -1;
             continue;
         }

@@ -21,8 +21,8 @@ static const char *const roles[] = {[AX_PROCESS_ZYGOTE] = "zygote"}; /* the main
 
 static const size_t sizes[] = {
     [AX_VALUE_FLAG] = sizeof(bool),
-    [AX_VALUE_TEXT] = sizeof(char *),
-    [AX_VALUE_TEXTS] = sizeof(struct ax_string_list),
+    [AX_VALUE_STRING] = sizeof(char *),
+    [AX_VALUE_STRING_LIST] = sizeof(struct ax_string_list),
     [AX_VALUE_ADDRESSES] = sizeof(struct ax_string_list),
     [AX_VALUE_DURATION] = sizeof(uint32_t),
     [AX_VALUE_LIMIT] = sizeof(uint32_t),
@@ -210,9 +210,9 @@ int ax_value_set(void *place, enum ax_value_kind kind, const char *name, const c
     switch (kind) {
     case AX_VALUE_FLAG:
         return set_flag(place, what, text, error, error_size);
-    case AX_VALUE_TEXT:
+    case AX_VALUE_STRING:
         return set_text(place, what, text, error, error_size);
-    case AX_VALUE_TEXTS:
+    case AX_VALUE_STRING_LIST:
     case AX_VALUE_ADDRESSES:
         return add_text(place, what, text, error, error_size);
     case AX_VALUE_DURATION:
@@ -261,7 +261,7 @@ const char *ax_value_format(const void *place, enum ax_value_kind kind, char buf
     switch (kind) {
     case AX_VALUE_FLAG:
         return *(const bool *)place ? "yes" : "no";
-    case AX_VALUE_TEXT:
+    case AX_VALUE_STRING:
         return *(char *const *)place;
     case AX_VALUE_DURATION:
     case AX_VALUE_LIMIT:
@@ -281,7 +281,7 @@ const char *ax_value_format(const void *place, enum ax_value_kind kind, char buf
         return isolations[*(const enum ax_isolation *)place];
     case AX_VALUE_ROLE:
         return roles[*(const enum ax_process *)place];
-    case AX_VALUE_TEXTS:
+    case AX_VALUE_STRING_LIST:
     case AX_VALUE_ADDRESSES:
         break;
     }
@@ -292,7 +292,7 @@ const char *ax_value_format(const void *place, enum ax_value_kind kind, char buf
 
 bool ax_value_is_list(enum ax_value_kind kind)
 {
-    return kind == AX_VALUE_TEXTS || kind == AX_VALUE_ADDRESSES;
+    return kind == AX_VALUE_STRING_LIST || kind == AX_VALUE_ADDRESSES;
 }
 
 void ax_value_move(void *to, void *from, enum ax_value_kind kind)
@@ -306,7 +306,7 @@ void ax_value_fini(void *place, enum ax_value_kind kind)
 {
     if (ax_value_is_list(kind))
         ax_string_list_fini(place);
-    else if (kind == AX_VALUE_TEXT)
+    else if (kind == AX_VALUE_STRING)
         free(*(char **)place);
     memset(place, 0, sizes[kind]);
 }

@@ -25,20 +25,20 @@ enum ax_process { AX_PROCESS_MAIN, AX_PROCESS_ZYGOTE };
 
 /* With the C type of each. */
 enum ax_value_kind {
-    AX_VALUE_FLAG,      /* bool */
-    AX_VALUE_TEXT,      /* char *: owned; not empty, without control characters; NULL: none */
-    AX_VALUE_TEXTS,     /* struct ax_string_list of such strings */
-    AX_VALUE_ADDRESSES, /* struct ax_string_list, each an address */
-    AX_VALUE_DURATION,  /* uint32_t: milliseconds; seconds in text */
-    AX_VALUE_LIMIT,     /* the same, with `none` and 0 for no limit */
-    AX_VALUE_SIZE,      /* uint64_t: bytes; K, M, G in text; 0: not set */
-    AX_VALUE_BOUND,     /* the same, with `none` and 0 for no limit */
-    AX_VALUE_MODE,      /* mode_t; octal in text */
-    AX_VALUE_NUMBER,    /* uint32_t from 0 to AX_VALUE_NUMBER_MAX */
-    AX_VALUE_COUNT,     /* the same from 1 */
-    AX_VALUE_FEW,       /* uint32_t from 0 to AX_VALUE_FEW_MAX */
-    AX_VALUE_ISOLATION, /* enum ax_isolation */
-    AX_VALUE_ROLE,      /* enum ax_process */
+    AX_VALUE_FLAG,        /* bool */
+    AX_VALUE_STRING,      /* char *: owned; not empty, without control characters; NULL: none */
+    AX_VALUE_STRING_LIST, /* struct ax_string_list of such strings */
+    AX_VALUE_ADDRESSES,   /* struct ax_string_list, each an address */
+    AX_VALUE_DURATION,    /* uint32_t: milliseconds; seconds in text */
+    AX_VALUE_LIMIT,       /* the same, with `none` and 0 for no limit */
+    AX_VALUE_SIZE,        /* uint64_t: bytes; K, M, G in text; 0: not set */
+    AX_VALUE_BOUND,       /* the same, with `none` and 0 for no limit */
+    AX_VALUE_MODE,        /* mode_t; octal in text */
+    AX_VALUE_NUMBER,      /* uint32_t from 0 to AX_VALUE_NUMBER_MAX */
+    AX_VALUE_COUNT,       /* the same from 1 */
+    AX_VALUE_FEW,         /* uint32_t from 0 to AX_VALUE_FEW_MAX */
+    AX_VALUE_ISOLATION,   /* enum ax_isolation */
+    AX_VALUE_ROLE,        /* enum ax_process */
 };
 
 /*

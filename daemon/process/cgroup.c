@@ -231,7 +231,7 @@ static bool is_left_over(const char *name, pid_t pid)
     return owner > 0 && (owner == (long)pid || (kill((pid_t)owner, 0) < 0 && errno == ESRCH));
 }
 
-void ax_cgroup_sweep(const struct ax_cgroup *base, pid_t pid)
+void ax_cgroup_remove_stale(const struct ax_cgroup *base, pid_t pid)
 {
     DIR *folder = opendir(base->path);
     struct dirent *entry;

@@ -38,7 +38,7 @@ bool ax_cgroup_find(struct ax_cgroup *base, bool *is_leaf);
 int ax_cgroup_enter(struct ax_cgroup *base, bool is_leaf);
 
 /* Kills the processes in, and removes, the groups of supervisors that no longer run, and those of `pid`. */
-void ax_cgroup_sweep(const struct ax_cgroup *base, pid_t pid);
+void ax_cgroup_remove_stale(const struct ax_cgroup *base, pid_t pid);
 
 void ax_cgroup_name(char name[AX_CGROUP_NAME], pid_t supervisor, uint64_t number);
 

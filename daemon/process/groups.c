@@ -231,7 +231,7 @@ int ax_groups_init(struct ax_groups *groups, uv_loop_t *loop, void (*ready)(void
                strerror(-code));
         return 0;
     }
-    ax_cgroup_sweep(&groups->base, getpid());
+    ax_cgroup_remove_stale(&groups->base, getpid());
     groups->exist = true;
     announce(groups);
     look(groups);
@@ -248,5 +248,5 @@ void ax_groups_close(struct ax_groups *groups)
     free_all(&groups->doomed);
     groups->exist = false;
     if (existed && groups->last_number > 0)
-        ax_cgroup_sweep(&groups->base, getpid());
+        ax_cgroup_remove_stale(&groups->base, getpid());
 }

@@ -17,7 +17,7 @@ struct ax_pids_slot {
 
 struct ax_pids {
     struct ax_pids_slot *slots; /* owned; open addressing with linear probing */
-    size_t room;                /* slots: 0 or a power of two, at most half of them in use */
+    size_t capacity;            /* slots: 0 or a power of two, at most half of them in use */
     size_t count;
 };
 

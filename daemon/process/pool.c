@@ -22,7 +22,7 @@
 #define DEMAND_MS 250u
 
 /* Least time between two passes that kill orphans: reading the list of children takes longer the more there are. */
-#define SWEEP_MS 50u
+#define ORPHANS_MS 50u
 
 /* A fork takes milliseconds. Below the handshake timeout, so that clients survive a stuck zygote. */
 #define SILENCE_MS 5000u
@@ -328,11 +328,11 @@ static size_t unused(const struct ax_pool *pool)
 static size_t missing(const struct ax_pool *pool)
 {
     size_t target = is_shared(pool) ? 1 : pool->waiting + spares_wanted(pool);
-    size_t room = pool->limit + pool->options->spare_workers;
+    size_t left = pool->limit + pool->options->spare_workers;
     size_t lack = target > unused(pool) ? target - unused(pool) : 0;
 
-    room = room > pool->count ? room - pool->count : 0;
-    return lack < room ? lack : room;
+    left = left > pool->count ? left - pool->count : 0;
+    return lack < left ? lack : left;
 }
 
 /* Stops a worker that has no connection, and is not to get one. */
@@ -366,12 +366,12 @@ static void on_demand_timer(uv_timer_t *timer)
  */
 static void note_shortage(struct ax_pool *pool, size_t more)
 {
-    size_t room = AX_POOL_SPARE_MAX - pool->extra_spares;
+    size_t left = AX_POOL_SPARE_MAX - pool->extra_spares;
 
     if (more == 0 || is_shared(pool) || pool->options->spare_workers == 0)
         return;
     pool->was_short = true;
-    pool->extra_spares += more < room ? more : room;
+    pool->extra_spares += more < left ? more : left;
     pool->least_open = 0;
     if (!uv_is_active((uv_handle_t *)&pool->demand_timer))
         uv_timer_start(&pool->demand_timer, on_demand_timer, DEMAND_MS, DEMAND_MS);
@@ -662,7 +662,7 @@ static bool is_ours(void *arg, pid_t pid)
 static void sweep(struct ax_pool *pool)
 {
     uv_timer_stop(&pool->orphans_timer);
-    pool->swept_at = uv_now(pool->loop);
+    pool->orphans_killed_at = uv_now(pool->loop);
     ax_tree_kill_orphans(is_ours, pool);
 }
 
@@ -674,7 +674,7 @@ static void on_orphans_timer(uv_timer_t *timer)
 /* Now, or when enough time has passed since the last pass. */
 static void kill_orphans_soon(struct ax_pool *pool)
 {
-    uint64_t due = pool->swept_at + SWEEP_MS;
+    uint64_t due = pool->orphans_killed_at + ORPHANS_MS;
     uint64_t now = uv_now(pool->loop);
 
     if (now >= due)

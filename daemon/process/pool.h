@@ -102,10 +102,10 @@ struct ax_pool {
     uv_timer_t retry_timer;   /* runs after a failure */
     uv_timer_t silence_timer; /* runs while workers are being forked */
     uv_timer_t stop_timer;
-    uv_timer_t demand_timer;  /* extra_spares > 0 */
-    uv_timer_t orphans_timer; /* runs while killing orphans is due */
-    uint64_t swept_at;        /* when orphans were last killed, on the loop's clock */
-    uint64_t forked_at;       /* the same: when the zygote last forked a worker; 0: not yet */
+    uv_timer_t demand_timer;    /* extra_spares > 0 */
+    uv_timer_t orphans_timer;   /* runs while killing orphans is due */
+    uint64_t orphans_killed_at; /* when orphans were last killed, on the loop's clock */
+    uint64_t forked_at;         /* the same: when the zygote last forked a worker; 0: not yet */
     uv_signal_t sigchld;
 };
 

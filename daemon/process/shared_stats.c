@@ -29,7 +29,7 @@ struct ax_shared_stats *ax_shared_stats_new(uint32_t slots, int *fd)
     struct ax_shared_stats *stats = NULL;
     int error;
 
-    *fd = memfd_create("acrossd-board", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    *fd = memfd_create("acrossd-stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (*fd < 0)
         return NULL;
     error = posix_fallocate(*fd, 0, (off_t)size);

@@ -7,7 +7,7 @@
 
 #include "protocol/text.h"
 
-#define FIRST_ROOM 4096u
+#define FIRST_CAPACITY 4096u
 
 void ax_writer_init(struct ax_writer *writer, size_t limit)
 {
@@ -20,11 +20,11 @@ void ax_writer_fini(struct ax_writer *writer)
 }
 
 /* Reserves `size` bytes and the NUL that a formatter adds. Returns their address, or NULL. */
-static char *get_room(struct ax_writer *writer, size_t size)
+static char *reserve(struct ax_writer *writer, size_t size)
 {
     struct ax_buffer *text = &writer->text;
     size_t needed = text->size + size + 1;
-    size_t capacity = text->capacity > 0 ? text->capacity : FIRST_ROOM;
+    size_t capacity = text->capacity > 0 ? text->capacity : FIRST_CAPACITY;
 
     if (writer->has_failed || size >= writer->limit || needed > writer->limit) {
         writer->has_failed = true;
@@ -41,37 +41,37 @@ static char *get_room(struct ax_writer *writer, size_t size)
 
 void ax_writer_add(struct ax_writer *writer, const void *data, size_t size)
 {
-    char *room = get_room(writer, size);
+    char *capacity = reserve(writer, size);
 
-    if (room == NULL)
+    if (capacity == NULL)
         return;
-    memcpy(room, data, size);
+    memcpy(capacity, data, size);
     writer->text.size += size;
 }
 
 void ax_writer_add_line(struct ax_writer *writer, const void *data, size_t size)
 {
-    char *room = get_room(writer, size);
+    char *capacity = reserve(writer, size);
 
-    if (room == NULL)
+    if (capacity == NULL)
         return;
-    ax_text_copy(room, size + 1, data, size);
-    writer->text.size += strlen(room);
+    ax_text_copy(capacity, size + 1, data, size);
+    writer->text.size += strlen(capacity);
 }
 
 void ax_writer_print(struct ax_writer *writer, const char *format, ...)
 {
     va_list values, again;
-    char *room;
+    char *capacity;
     int size;
 
     va_start(values, format);
     va_copy(again, values);
     size = vsnprintf(NULL, 0, format, values);
     va_end(values);
-    room = size < 0 ? NULL : get_room(writer, (size_t)size);
-    if (room != NULL) {
-        vsnprintf(room, (size_t)size + 1, format, again);
+    capacity = size < 0 ? NULL : reserve(writer, (size_t)size);
+    if (capacity != NULL) {
+        vsnprintf(capacity, (size_t)size + 1, format, again);
         writer->text.size += (size_t)size;
     } else {
         writer->has_failed = true;

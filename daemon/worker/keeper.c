@@ -33,10 +33,10 @@ struct keeper {
 /* Blocks while the queue is full, as long as there is a supervisor. */
 static void tell(const struct keeper *keeper, const struct ax_control *message, const struct ax_control_fds *fds)
 {
-    struct pollfd room = {.fd = keeper->control_fd, .events = POLLOUT};
+    struct pollfd writable = {.fd = keeper->control_fd, .events = POLLOUT};
 
-    while (ax_control_is_full(ax_control_send(keeper->control_fd, message, fds)) && poll(&room, 1, -1) != 0 &&
-           (room.revents & POLLHUP) == 0)
+    while (ax_control_is_full(ax_control_send(keeper->control_fd, message, fds)) && poll(&writable, 1, -1) != 0 &&
+           (writable.revents & POLLHUP) == 0)
         continue;
 }
 

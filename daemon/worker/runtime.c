@@ -11,9 +11,9 @@
 #include "daemon/process/interpreter.h"
 #include "daemon/process/process.h"
 
-static void warn(const char *sentence)
+static void warn(const char *message)
 {
-    ax_log(AX_LOG_WARNING, "%s", sentence);
+    ax_log(AX_LOG_WARNING, "%s", message);
 }
 
 int ax_runtime_start(const struct ax_options *options, int control_fd, void (*out_of_memory)(void))

@@ -133,10 +133,10 @@ static bool send_reports(struct worker *worker)
 /* For a connection without memory for a queued report. */
 static void report_now(struct worker *worker, uint64_t id, const char *reason)
 {
-    struct pollfd room = {.fd = worker->control_fd, .events = POLLOUT};
+    struct pollfd writable = {.fd = worker->control_fd, .events = POLLOUT};
 
     while (!send_report(worker, id, reason))
-        poll(&room, 1, -1);
+        poll(&writable, 1, -1);
 }
 
 /* ---- messages from the supervisor ---- */

@@ -22,7 +22,7 @@ static void add_extension(const struct holder *holder, const struct holder *auth
     X509_EXTENSION_free(extension);
 }
 
-/* A name that somebody hopes will be read up to its NUL. */
+/* A name that careless code would read only up to its NUL. */
 static void add_hidden(const struct holder *holder, const char *text)
 {
     GENERAL_NAMES *names = GENERAL_NAMES_new();
@@ -51,7 +51,7 @@ static void begin(struct holder *holder, const char *name, long lasts)
     assert_non_null(holder->key);
     subject = X509_get_subject_name(holder->certificate);
     assert_int_equal(RAND_bytes(serial, sizeof serial), 1);
-    serial[0] = (serial[0] & 0x3f) | 0x40; /* neither negative nor with a zero in front, which is no number in DER */
+    serial[0] = (serial[0] & 0x3f) | 0x40; /* neither negative nor with a leading zero, which DER does not allow */
     ASN1_STRING_set(X509_get_serialNumber(holder->certificate), serial, sizeof serial);
     X509_set_version(holder->certificate, X509_VERSION_3);
     X509_gmtime_adj(X509_getm_notBefore(holder->certificate), -HOUR);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * embed/host.h without an interpreter, for tests of the daemon alone: every connection is answered with what it
- * sends, by a thread of its own. Some bytes mean more:
+ * embed/host.h without an interpreter, for tests of the daemon alone: a thread per connection echoes what the client
+ * sends. Some bytes are commands:
  *
  *   K  this process kills itself (SIGKILL)      X  this process exits with status 3
- *   B  a call begins to run                     D  it is done
+ *   B  a call starts to run                     D  it is done
  *   E  the connection ends with an error        P  prints "printed" to descriptor 1, reads from descriptor 0
- *   M  a call runs out of memory                G  leaves a process behind, in a session of its own
+ *   M  a call runs out of memory                G  leaves an orphan behind, in a session of its own
  *
- * The environment variable ECHO_HOST_FAIL names a file: as long as it exists, the interpreter does not start. Or it does,
- * if something is in that file, and its process is killed (SIGALRM) a millisecond later.
+ * The environment variable ECHO_HOST_FAIL names a file: while it exists, the interpreter does not start. If the file is
+ * not empty, the interpreter starts, but its process is killed (SIGALRM) a millisecond later.
  */
 #include "embed/host.h"
 
@@ -39,8 +39,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct connection *connections; /* guarded by lock */
 static struct ax_host_counts counts;   /* guarded by lock */
-static int closing[2] = {-1, -1};      /* a pipe that becomes readable when all are to be closed */
-static struct ax_call_stats *calls;    /* NULL: nobody looks */
+static int closing[2] = {-1, -1};      /* a pipe that becomes readable when all connections are to be closed */
+static struct ax_call_stats *calls;    /* NULL: not published */
 static void (*out_of_memory)(void);
 
 int ax_host_init(const struct ax_host_config *config)
@@ -123,7 +123,7 @@ static void count_call(int change)
     pthread_mutex_unlock(&lock);
 }
 
-/* Something that keeps the log open: a test notices when it is not killed. */
+/* A process that keeps the log open: a test notices if it is not killed. */
 static void leave_behind(void)
 {
     if (fork() > 0)
@@ -166,7 +166,7 @@ static const char *act(char byte)
     return NULL;
 }
 
-/* Waits for bytes, and echoes them. NULL: go on; else the reason for the end. */
+/* Waits for bytes, and echoes them. NULL: continue; otherwise the reason for the end. */
 static const char *echo(struct connection *connection)
 {
     struct pollfd items[] = {{.fd = connection->in_fd, .events = POLLIN}, {.fd = closing[0], .events = POLLIN}};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A struct ax_tls without cryptography: bytes go over its socket as they are. Its handshake is one byte of the peer, a 'T',
- * or any other one, which breaks it.
+ * A struct ax_tls without cryptography: bytes are sent unchanged. Its handshake is one byte of the peer: 'T', or any
+ * other one, which makes it fail.
  */
 #ifndef AX_TESTS_DAEMON_FAKE_TLS_H
 #define AX_TESTS_DAEMON_FAKE_TLS_H
@@ -14,11 +14,11 @@
 struct fake_tls {
     struct ax_tls base;
     int fd;                   /* borrowed */
-    bool is_broken;           /* from now on nothing works */
-    bool cannot_write;        /* ... nothing but reading */
+    bool is_broken;           /* from now on every call fails */
+    bool cannot_write;        /* ... only reading works */
     bool has_ended;           /* end() was called */
     bool has_answered;        /* the first message of the peer */
-    bool is_free;             /* so was free() */
+    bool is_free;             /* free() was called */
     const char *const *names; /* of its certificate: a kind's letter and a name, like "Dexample.org" */
     size_t name_count;
 };

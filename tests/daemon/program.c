@@ -52,7 +52,7 @@ void program_start(struct program *program, enum program_wiring wiring, const ch
     program->pid = fork();
     assert_true(program->pid >= 0);
     if (program->pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failing test leaves no process behind */
         if (program_prepare != NULL)
             program_prepare();
         if (dup2(theirs[0], STDIN_FILENO) >= 0 && dup2(theirs[1], STDOUT_FILENO) >= 0 &&
@@ -70,8 +70,8 @@ void program_start(struct program *program, enum program_wiring wiring, const ch
 /* Returns whether there was something to read. */
 static bool read_log(struct program *program)
 {
-    size_t room = sizeof program->log - 1 - program->log_size;
-    ssize_t size = read(program->err, program->log + program->log_size, room);
+    size_t capacity = sizeof program->log - 1 - program->log_size;
+    ssize_t size = read(program->err, program->log + program->log_size, capacity);
 
     if (size <= 0)
         return false;

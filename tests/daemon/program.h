@@ -13,14 +13,14 @@ struct program {
     int in;         /* its standard input; -1: closed */
     int out;        /* its standard output; equal to `in` for a socket */
     int err;        /* its standard error */
-    char log[8192]; /* what has come from there so far */
+    char log[8192]; /* what it has written to standard error so far */
     size_t log_size;
 };
 
 /* How standard input and output are connected. */
 enum program_wiring { WITH_PIPES, WITH_SOCKET, WITH_NULL };
 
-/* What the process does before it becomes that program; NULL: nothing. For the next program_start(). */
+/* Called in the process before it executes the program; NULL: nothing. For the next program_start(). */
 extern void (*program_prepare)(void);
 
 /* Starts it with these words; the last one is NULL. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A name service that does not answer, for LD_PRELOAD: as long as there is the file that SLOW_SHIM names, looking up a
- * user waits. The file SLOW_SHIM.begun tells that it does.
+ * A name service that hangs, for LD_PRELOAD: looking up a user blocks while the file named by SLOW_SHIM exists. The
+ * file SLOW_SHIM.begun shows that a lookup has started.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-int getpwnam_r(const char *name, struct passwd *user, char *texts, size_t size, struct passwd **result)
+int getpwnam_r(const char *name, struct passwd *user, char *strings, size_t size, struct passwd **result)
 {
     int (*real)(const char *, struct passwd *, char *, size_t, struct passwd **);
     const char *file = getenv("SLOW_SHIM");
@@ -24,5 +24,5 @@ int getpwnam_r(const char *name, struct passwd *user, char *texts, size_t size, 
             usleep(1000);
         unlink(begun);
     }
-    return real(name, user, texts, size, result);
+    return real(name, user, strings, size, result);
 }

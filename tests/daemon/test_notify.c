@@ -64,7 +64,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* The next message, or "" when there is none: datagrams between processes of one host arrive at once. */
+/* The next message, or "" if there is none: datagrams between processes of one host arrive at once. */
 static const char *receive(void)
 {
     static char text[1024];
@@ -93,7 +93,7 @@ static void start_on_path(void)
 static void test_without_a_manager_nothing_happens(void **state)
 {
     (void)state;
-    ax_notify_ready("ready"); /* before the start, too */
+    ax_notify_ready("ready"); /* before ax_notify_init(), too */
     setenv("WATCHDOG_USEC", "1000000", 1);
     ax_notify_init();
     assert_null(getenv("WATCHDOG_USEC"));
@@ -151,7 +151,7 @@ static void test_a_reload_tells_its_time(void **state)
     assert_true(told <= after && after - told < 60000000);
 }
 
-/* What a child would inherit; the test's own parents may have left something open. */
+/* What a child would inherit; the test itself may have inherited descriptors. */
 static int count_inheritable(void)
 {
     int count = 0;
@@ -242,7 +242,7 @@ static void test_a_manager_that_is_gone_is_logged_once(void **state)
     ax_notify_status("still there");
     ax_notify_stopping();
     assert_string_equal(logged(), "");
-    listen_on(path()); /* and when it is back, it is told */
+    listen_on(path()); /* once it is back, it is notified */
     ax_notify_status("back");
     assert_string_equal(receive(), "STATUS=back");
 }
@@ -265,7 +265,7 @@ static void test_a_status_is_one_line_of_bounded_length(void **state)
     assert_int_equal(strlen(receive()), strlen("READY=1\nSTATUS=") + AX_NOTIFY_STATUS_SIZE - 1);
 }
 
-/* Fills the manager's queue. Returns only if sending never waits: else the time limit of the test ends it. */
+/* Fills the manager's queue. Returns only if sending never blocks: otherwise the test's time limit ends it. */
 static size_t fill_queue(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};

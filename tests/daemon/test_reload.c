@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reloads, with a name service that answers when the test says so. */
+/* Reloads, with a name service that answers when the test lets it. */
 #include "testing.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 static atomic_bool is_open; /* the name service answers */
 static atomic_uint lookups, answered;
 
-/* In place of the C library's. */
+/* Replaces the C library's. */
 int getpwnam_r(const char *name, struct passwd *user, char *texts, size_t size, struct passwd **result)
 {
     (void)name;
@@ -170,7 +170,7 @@ static void test_threads_that_are_stuck_are_few(void **state)
     assert_int_equal(loaded_count, 0);
 
     atomic_store(&is_open, true);
-    run_until(&loaded_count, 1); /* one anew, for all that came meanwhile */
+    run_until(&loaded_count, 1); /* a single one for all requests meanwhile */
     assert_int_equal(atomic_load(&lookups), before + AX_RELOAD_THREADS + 1);
 }
 

@@ -62,10 +62,10 @@ static void test_serves_a_socket_until_it_ends(void **state)
     serve(WITH_SOCKET);
 }
 
-static int alive[2]; /* a pipe that ends with the stranger */
-static int over[2];  /* its end tells the stranger to end */
+static int alive[2]; /* a pipe whose write end the unrelated child holds */
+static int over[2];  /* closing it ends the unrelated child */
 
-/* A child of the process that becomes acrossd, with nothing else open. */
+/* A child of the process that becomes acrossd, with no other descriptors open. */
 static void have_a_child(void)
 {
     char ignored;
@@ -85,7 +85,7 @@ static void test_what_the_process_had_before_is_spared(void **state)
 
     assert_int_equal(pipe2(alive, O_CLOEXEC) | pipe2(over, O_CLOEXEC), 0);
     program_prepare = have_a_child;
-    serve(WITH_SOCKET); /* which ends, although acrossd-init had the socket, too */
+    serve(WITH_SOCKET); /* ends although acrossd-init had the socket, too */
     close(alive[1]);
     item = (struct pollfd){.fd = alive[0]};
     assert_int_equal(poll(&item, 1, 0), 0);
@@ -106,7 +106,7 @@ static void user_code_prints(enum program_wiring wiring)
     assert_string_equal(program.log, "printed\n");
 }
 
-/* The echo host also says so if there was anything to read from standard input. */
+/* The echo host also reports if there was anything to read from standard input. */
 static void test_what_user_code_prints_goes_to_standard_error(void **state)
 {
     (void)state;

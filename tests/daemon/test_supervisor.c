@@ -62,7 +62,7 @@ static int tear_down(void **state)
     (void)state;
 
     unlink(switch_off);
-    result = rmdir(folder); /* nothing else may be left in it */
+    result = rmdir(folder); /* the folder has to be empty */
     free(folder);
     return result;
 }
@@ -80,7 +80,7 @@ static void stop_daemon(void)
 {
     program_signal(&program, SIGTERM);
     assert_int_equal(program_wait(&program), 0);
-    assert_null(strstr(program.log, "did not end")); /* workers ended in order, too */
+    assert_null(strstr(program.log, "did not end")); /* workers exited in time, too */
 }
 
 /* ---- clients ---- */
@@ -122,7 +122,7 @@ static void assert_received(int fd, const void *bytes, size_t size)
     assert_memory_equal(got, bytes, size);
 }
 
-/* A peer that has something unread when it closes resets the connection. */
+/* A peer that closes with unread data resets the connection. */
 static void assert_end(int fd)
 {
     char byte;
@@ -245,7 +245,7 @@ static void test_wrong_arguments_are_one_line(void **state)
 
 /* ---- handshakes ---- */
 
-/* Whatever descriptor happens to have the number of the control socket: without a supervisor it is none. */
+/* Whatever descriptor has the number of the control socket: without a supervisor it is not one. */
 static void test_a_zygote_without_a_supervisor_refuses_to_start(void **state)
 {
     static const char *const words[] = {"--role=zygote", "--control-fd=3", NULL};
@@ -306,7 +306,7 @@ static uint64_t cpu_time_ms(void)
     return (uint64_t)used.tv_sec * 1000 + (uint64_t)used.tv_nsec / 1000000;
 }
 
-/* Peers that say nothing take all descriptors. Others wait meanwhile, as the daemon does: without work. */
+/* Silent peers take all descriptors. Others wait meanwhile, and the daemon does not spin. */
 static void test_waits_when_descriptors_run_out(void **state)
 {
     struct rlimit few = {.rlim_cur = 20, .rlim_max = 20};
@@ -339,7 +339,7 @@ static bool is_shared(void)
     return strcmp(isolation, "--isolation=shared") == 0;
 }
 
-/* With a worker of their own, others do not notice. */
+/* With a worker of their own, other connections are not affected. */
 static void test_a_worker_that_dies_is_logged_and_replaced(void **state)
 {
     int fd, other;
@@ -368,7 +368,7 @@ static void test_a_worker_that_dies_is_logged_and_replaced(void **state)
     stop_daemon();
 }
 
-/* What it leaves behind has the log open: program_wait() in stop_daemon() would not return. */
+/* The orphan has the log open: program_wait() in stop_daemon() would not return. */
 static void test_what_a_worker_leaves_behind_is_killed(void **state)
 {
     int fd;
@@ -396,7 +396,7 @@ static void test_a_worker_without_memory_ends(void **state)
     START("--worker-memory=512M", NULL);
     program_await(&program, "listening on ");
     fd = open_client();
-    if (is_shared()) { /* there it is the call's error alone */
+    if (is_shared()) { /* there only the call fails */
         assert_served(fd, "M");
         close(fd);
     } else {
@@ -407,7 +407,7 @@ static void test_a_worker_without_memory_ends(void **state)
     stop_daemon();
 }
 
-/* The children of a process, as text that is the caller's: their ids, with a blank behind each. */
+/* The children of a process, as text that is the caller's: their ids, each followed by a blank. */
 static void read_children(pid_t pid, char *text, size_t size)
 {
     char name[64];
@@ -422,7 +422,7 @@ static void read_children(pid_t pid, char *text, size_t size)
     fclose(children);
 }
 
-/* A child of a process that has this name; -1: there is none. */
+/* A child of a process that has this name; -1: none. */
 static long find_worker(pid_t parent, const char *wanted)
 {
     char children[4096], name[64];
@@ -482,7 +482,7 @@ static void test_a_zygote_that_dies_is_replaced(void **state)
     stop_daemon();
 }
 
-/* Peers wait for as long as a handshake may take, and others are served on. */
+/* Peers wait for up to the handshake timeout, and the connections of others continue. */
 static void test_goes_on_when_no_zygote_starts_any_more(void **state)
 {
     int fd, other;
@@ -503,7 +503,7 @@ static void test_goes_on_when_no_zygote_starts_any_more(void **state)
         close(fd);
     }
     unlink(switch_off);
-    do { /* its own timeout may come first */
+    do { /* its own timeout may expire first */
         char byte;
 
         fd = open_unix();
@@ -534,7 +534,7 @@ static int count_in_log(const char *text)
     return count;
 }
 
-/* Each attempt costs what it takes to start an interpreter. */
+/* Each attempt costs the start of an interpreter. */
 static void test_zygotes_that_die_again_and_again_are_not_replaced_at_once(void **state)
 {
     int fd;
@@ -597,7 +597,7 @@ static void test_a_reload_gives_new_connections_new_workers(void **state)
     zygote = zygote_of(program.pid);
     program_signal(&program, SIGHUP);
     program_await(&program, "reloaded: new connections get new workers\n");
-    while (kill((pid_t)zygote, 0) == 0) /* the old one ends */
+    while (kill((pid_t)zygote, 0) == 0) /* the old one exits */
         sched_yield();
     assert_int_not_equal(zygote_of(program.pid), zygote);
     fd = open_client();
@@ -626,9 +626,9 @@ static void test_a_reload_that_fails_changes_nothing(void **state)
     stop_daemon();
 }
 
-static char slow[80]; /* the file that makes the name service slow */
+static char slow[80]; /* the file that makes the name service hang */
 
-/* A daemon that asks the name service when it reloads. It does so now, and gets no answer yet. */
+/* A daemon that queries the name service when it reloads. It is doing so now, and gets no answer yet. */
 static void reload_slowly(void)
 {
     const struct passwd *user = getpwuid(geteuid());
@@ -654,7 +654,7 @@ static bool may_be_slow(void)
     return !has_sanitizer() && getenv("AX_TEST_SLOW_SHIM") != NULL && getpwuid(geteuid()) != NULL;
 }
 
-/* Several reloads that come meanwhile are one. */
+/* Several reloads requested meanwhile are merged into one. */
 static void test_others_do_not_wait_for_a_reload(void **state)
 {
     int fd;
@@ -704,7 +704,7 @@ static void test_a_broken_connection_is_logged(void **state)
     stop_daemon();
 }
 
-/* The worker's end shows at its connection; the socket's file stays behind, and is no obstacle. */
+/* A worker's exit closes its connection; the socket's file remains, and does not prevent a new start. */
 static void test_workers_end_with_their_supervisor(void **state)
 {
     int fd;
@@ -803,7 +803,10 @@ static size_t take_sockets(pid_t pid, int *copies, size_t room)
     return count;
 }
 
-/* A worker is gone when its keeper is, although somebody has the other end of its control socket. */
+/*
+ * A worker counts as gone when its keeper has exited, even if another process holds the other end of its control
+ * socket.
+ */
 static void test_the_second_signal_ends_it_whoever_holds_its_sockets(void **state)
 {
     int copies[16];
@@ -817,7 +820,7 @@ static void test_the_second_signal_ends_it_whoever_holds_its_sockets(void **stat
     assert_served(fd, "B");
     count = take_sockets((pid_t)worker_of((pid_t)zygote_of(program.pid), "acrossd-keeper"), copies, COUNT_OF(copies));
     if (count == 0)
-        skip(); /* this kernel or its settings do not allow it */
+        skip(); /* the kernel or its settings do not allow it */
     program_signal(&program, SIGTERM);
     await_stop();
     program_signal(&program, SIGTERM);
@@ -828,7 +831,7 @@ static void test_the_second_signal_ends_it_whoever_holds_its_sockets(void **stat
         close(copies[--count]);
 }
 
-/* Whoever starts it may have blocked signals for its own use. */
+/* The parent may have blocked signals for its own use. */
 static void test_signals_count_although_they_were_blocked(void **state)
 {
     sigset_t blocked;
@@ -843,10 +846,10 @@ static void test_signals_count_although_they_were_blocked(void **state)
     stop_daemon();
 }
 
-/* ---- processes that are not acrossd's ---- */
+/* ---- children that are not acrossd's own ---- */
 
 static int alive[2]; /* a pipe that ends with the last of them */
-static int word[2];  /* its end tells one of them to end */
+static int word[2];  /* closing it ends one of them */
 static int over[2];  /* the same, for all of them */
 
 static void open_pipes(void)
@@ -863,8 +866,8 @@ static void assert_alive(bool expected)
     assert_int_equal(poll(&item, 1, expected ? 0 : -1), !expected);
 }
 
-/* In a child: does nothing until this pipe ends, and has nothing else open than what it is to have. */
-_Noreturn static void be_a_stranger(int pipe_fd)
+/* In a child: waits until this pipe ends, with no other descriptors open than those meant for it. */
+_Noreturn static void be_an_unrelated_child(int pipe_fd)
 {
     char ignored;
 
@@ -874,20 +877,20 @@ _Noreturn static void be_a_stranger(int pipe_fd)
     _exit(read(pipe_fd, &ignored, 1) == 0 ? 0 : 1);
 }
 
-/* A child of the process that becomes acrossd, and one that has a child, which it leaves behind when it gets the word. */
+/* A child of the process that becomes acrossd, and one with a child, which it orphans when told to. */
 static void have_children(void)
 {
     if (fork() == 0)
-        be_a_stranger(over[0]);
+        be_an_unrelated_child(over[0]);
     if (fork() == 0) {
         if (fork() == 0)
-            be_a_stranger(over[0]);
-        be_a_stranger(word[0]);
+            be_an_unrelated_child(over[0]);
+        be_an_unrelated_child(word[0]);
     }
 }
 
-/* A worker leaves something behind whose end the client sees, and its keeper cannot kill it: so the supervisor does. */
-static void have_something_swept(pid_t supervisor)
+/* A worker leaves an orphan whose end the client observes, and whose keeper cannot kill it: so the supervisor does. */
+static void have_an_orphan_killed(pid_t supervisor)
 {
     int fd = open_client();
 
@@ -905,7 +908,7 @@ static void test_what_the_process_had_before_is_spared(void **state)
     close(alive[1]);
     program_await(&program, "listening on ");
     close(word[1]);
-    have_something_swept((pid_t)worker_of(program.pid, "acrossd_echo"));
+    have_an_orphan_killed((pid_t)worker_of(program.pid, "acrossd_echo"));
     stop_daemon();
     assert_alive(true);
     close(over[1]);
@@ -927,7 +930,7 @@ static bool may_unshare(void)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* The rest goes on as process 1 of a namespace of its own, and this process ends as it does. */
+/* The rest runs as process 1 of a PID namespace, and this process exits as it does. */
 static void become_process_1(void)
 {
     int status;
@@ -946,7 +949,7 @@ static void become_process_1(void)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
-/* Something that was started from outside, as by `docker exec`, leaves a process behind. */
+/* A process started from outside, as by `docker exec`, leaves an orphan. */
 static void leave_behind_in(pid_t process_1)
 {
     char name[64];
@@ -958,9 +961,9 @@ static void leave_behind_in(pid_t process_1)
         if (setns(open(name, O_RDONLY | O_CLOEXEC), CLONE_NEWPID) < 0)
             _exit(1);
         pid = fork();
-        if (pid == 0) { /* whose parent is not seen in there */
+        if (pid == 0) { /* its parent is not visible in there */
             if (fork() == 0)
-                be_a_stranger(over[0]);
+                be_an_unrelated_child(over[0]);
             _exit(0);
         }
         _exit(waitpid(pid, NULL, 0) == pid ? 0 : 1);
@@ -983,11 +986,11 @@ static void test_what_process_1_adopts_is_spared(void **state)
     process_1 = (pid_t)worker_of(program.pid, "acrossd-init");
     leave_behind_in(process_1);
     close(alive[1]);
-    have_something_swept((pid_t)worker_of(process_1, "acrossd_echo"));
+    have_an_orphan_killed((pid_t)worker_of(process_1, "acrossd_echo"));
     assert_alive(true);
     assert_int_equal(kill(process_1, SIGTERM), 0);
     assert_int_equal(program_wait(&program), 0);
-    assert_alive(false); /* with process 1, the kernel ends all others there */
+    assert_alive(false); /* when process 1 exits, the kernel kills all others in the namespace */
     close(alive[0]);
     close(word[0]);
     close(word[1]);
@@ -995,7 +998,7 @@ static void test_what_process_1_adopts_is_spared(void **state)
     close(over[1]);
 }
 
-/* ---- how many workers there are ---- */
+/* ---- number of workers ---- */
 
 static size_t count_children(pid_t pid)
 {
@@ -1008,7 +1011,7 @@ static size_t count_children(pid_t pid)
     return count;
 }
 
-/* Those that had to wait are as many more spare workers as there should have been. In peace they go again. */
+/* Connections that had to wait add as many spare workers. Without demand they are dismissed. */
 static void test_spare_workers_follow_demand(void **state)
 {
     pid_t zygote;
@@ -1034,7 +1037,7 @@ static void test_spare_workers_follow_demand(void **state)
     stop_daemon();
 }
 
-/* Keepers whose zygote has ended are the supervisor's children. */
+/* Keepers whose zygote has exited are the supervisor's children. */
 static void test_a_reload_reaps_the_keepers_of_the_old_zygote(void **state)
 {
     int fd;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What every test of daemon/ includes: cmocka, and the headers that it wants before its own. */
+/* Included by every test of daemon/: cmocka, and the headers that it requires before its own. */
 #ifndef AX_TESTS_DAEMON_TESTING_H
 #define AX_TESTS_DAEMON_TESTING_H
 
@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-/* Version 2 deprecates the first, and uses the name of the second for a macro; version 1 has no replacement. */
+/* cmocka 2 deprecates the first, and uses the name of the second for a macro; cmocka 1 has no replacement. */
 #undef assert_in_range
 #undef stop
 
@@ -29,7 +29,7 @@
 #define HAS_SANITIZER false
 #endif
 
-/* Whether a sanitizer watches: then much memory is not ours, and there are terabytes of addresses, which nothing can limit. */
+/* Whether a sanitizer is active: then much memory is not ours, and its terabytes of address space cannot be limited. */
 static inline bool has_sanitizer(void)
 {
     return HAS_SANITIZER;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What has to become of peers: see admission.h. */
+/* What has to happen to peers: see admission.h. */
 #include "admission.h"
 
 #include <openssl/crypto.h>
@@ -11,14 +11,14 @@
 static unsigned char seed[AX_CRYPTO_DIGEST_SIZE]; /* of all nonces: a digest of the input */
 static uint32_t nonces_made;
 
-/* ---- what is secret ---- */
+/* ---- secrets ---- */
 
 static bool is_equal(const void *left, const void *right, size_t size)
 {
-    return CRYPTO_memcmp(left, right, size) == 0; /* which the fuzzer does not see through, unlike memcmp() */
+    return CRYPTO_memcmp(left, right, size) == 0; /* which the fuzzer does not instrument, unlike memcmp() */
 }
 
-/* OpenSSL's memory may have run out. */
+/* Out of memory in OpenSSL is possible. */
 static int hmac_or_fail(unsigned char *digest, const void *key, size_t key_size, const void *data, size_t size)
 {
     bool fails = server.hmac_fails;
@@ -29,7 +29,7 @@ static int hmac_or_fail(unsigned char *digest, const void *key, size_t key_size,
 
 const struct ax_crypto model_crypto = {.hmac = hmac_or_fail, .is_equal = is_equal};
 
-/* For secrets from files: here there are none. */
+/* For secrets from files, which do not occur here. */
 const struct ax_crypto *ax_crypto_load(char *error, size_t error_size)
 {
     snprintf(error, error_size, "There is no library");
@@ -49,7 +49,7 @@ void model_make_nonce(unsigned char *bytes, size_t size)
     CHECK(ax_openssl_hmac(bytes, seed, sizeof seed, &nonces_made, sizeof nonces_made) == 0);
 }
 
-/* As docs/access.md has it. */
+/* As in docs/access.md. */
 void model_prove(const struct ax_secret *secret, const char *role, const unsigned char *client_nonce,
                  const unsigned char *server_nonce, unsigned char proof[AX_PROOF_SIZE])
 {
@@ -77,9 +77,9 @@ bool model_has_nonces(const struct peer *peer)
            is_message(peer->heard.bytes, AX_EXCHANGE_CHALLENGE);
 }
 
-/* ---- what a peer has said ---- */
+/* ---- what a peer has sent ---- */
 
-/* Those who want to be served, and those who ask for the status. */
+/* Peers to be served, and requests for the status. */
 static enum stage judge_superblock(const unsigned char *bytes, size_t size)
 {
     bool is_across, is_bootstrap, is_status;
@@ -106,7 +106,7 @@ static enum stage judge_hello(const unsigned char *bytes, size_t size)
 
     if (size < 4)
         return AT_HELLO;
-    if (memcmp(bytes, "\x5e\xc2\xe7\x01", 4) != 0) { /* without a proof it is refused, as soon as that can be told it */
+    if (memcmp(bytes, "\x5e\xc2\xe7\x01", 4) != 0) { /* without a proof it is refused as soon as it can be told so */
         otherwise = judge_superblock(bytes, size);
         return otherwise == AT_SUPERBLOCK ? AT_HELLO : WRONG;
     }
@@ -144,7 +144,7 @@ static enum stage judge(struct peer *peer)
     return judge_superblock(bytes, size);
 }
 
-/* Reads what it has said, as the server should have. */
+/* Parses what it has sent, as the server should have. */
 static void follow(struct peer *peer)
 {
     while (peer->stage < RIGHT) {
@@ -163,15 +163,15 @@ bool model_is_late(const struct peer *peer)
     return !server.has_no_timeout && world.now >= peer->since + TIMEOUT_MS;
 }
 
-/* Those who have done least go first, which test_handshake.c looks at; never the one that is being added. */
+/* Those at the lowest stage are evicted first, which test_handshake.c tests; never the one that is being added. */
 bool model_is_crowded_out(const struct peer *peer)
 {
     return server.is_crowded && peer != &peers[peer_count - 1];
 }
 
-/* ---- what has come for it ---- */
+/* ---- what it has received ---- */
 
-/* Reads what has come from a socket. Returns whether its end has. */
+/* Reads what has arrived at a socket. Returns whether the stream has ended. */
 static bool listen_to(int fd, struct talk *talk)
 {
     ssize_t got;
@@ -196,7 +196,7 @@ static void decode(struct peer *peer, size_t from)
     memmove(peer->heard.bytes, peer->heard.bytes + 1, --peer->heard.size);
 }
 
-/* Whether these are the bytes that it has heard behind `at`, as far as it has. Returns where they end. */
+/* Whether it has received these bytes after `at`, as far as they have arrived. Returns where they end. */
 static size_t match(const struct peer *peer, size_t at, const void *bytes, size_t size)
 {
     size_t here = at_most(size, peer->heard.size - at);
@@ -205,7 +205,7 @@ static size_t match(const struct peer *peer, size_t at, const void *bytes, size_
     return at + here;
 }
 
-/* Nothing of the server's own proof has left it, for somebody who has given none. */
+/* The server must not send its own proof to a peer that has given none. */
 static void check_proves_nothing(const struct peer *peer)
 {
     unsigned char proof[AX_PROOF_SIZE];
@@ -216,7 +216,7 @@ static void check_proves_nothing(const struct peer *peer)
     CHECK(memmem(peer->heard.bytes, peer->heard.size, proof, sizeof proof) == NULL);
 }
 
-/* Nothing, a REFUSAL, or a superblock with what a session says that ends for a reason. */
+/* Nothing, a REFUSAL, or a superblock with the output of a session that fails with a reason. */
 static void check_refusal(const struct peer *peer, size_t at)
 {
     static const unsigned char superblock[] = {0xe3, 0x5b, 0x9e, 0x78, 0, 2, 0};
@@ -229,7 +229,7 @@ static void check_refusal(const struct peer *peer, size_t at)
         match(peer, at, superblock, sizeof superblock);
 }
 
-/* Nobody else has got these nonces. */
+/* No other peer has been sent these nonces. */
 static void check_challenge(const struct peer *peer)
 {
     for (size_t i = 0; i < peer_count; i++)
@@ -237,7 +237,7 @@ static void check_challenge(const struct peer *peer)
             CHECK(memcmp(peers[i].heard.bytes + 8, peer->heard.bytes + 8, AX_NONCE_SIZE) != 0);
 }
 
-/* It has heard what belongs to what it has said, and nothing else. */
+/* It has received what corresponds to what it has sent, and nothing else. */
 static void check_heard(const struct peer *peer)
 {
     size_t at = 0;
@@ -260,7 +260,7 @@ static void check_heard(const struct peer *peer)
         CHECK(match(peer, at, peer->worker_said.bytes, peer->worker_said.size) == peer->heard.size);
 }
 
-/* Everything that has come for it, and what that means. */
+/* Everything that has arrived for it, and what that means. */
 void model_attend(struct peer *peer)
 {
     size_t before = peer->heard.size;
@@ -276,7 +276,7 @@ void model_attend(struct peer *peer)
     CHECK(peer->heard.size == peer->worker_said.size + peer->read - AX_SUPERBLOCK_SIZE);
 }
 
-/* What a worker has got is what its peer has said behind the superblock. */
+/* A worker has received what its peer sent after the superblock. */
 void model_attend_worker(struct peer *peer)
 {
     const unsigned char *rest = peer->said.bytes + peer->read;

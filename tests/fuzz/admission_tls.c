@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* TLS as daemon/admission/tls.h describes it, but for the cryptography: see admission.h. */
+/* TLS as daemon/admission/tls.h describes it, without cryptography: see admission.h. */
 #include "admission.h"
 
 #include <errno.h>

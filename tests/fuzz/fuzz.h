@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Runs one input. Returns 0; whatever is wrong ends the process. */
+/* Runs one input. Returns 0; any error aborts the process. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Unlike assert(), it is there in every build. */
+/* Unlike assert(), active in every build. */
 #define CHECK(condition)                                                                                               \
     do {                                                                                                               \
         if (!(condition)) {                                                                                            \
@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
         }                                                                                                              \
     } while (0)
 
-/* An input that is read from its beginning. All zero is the empty one. */
+/* An input that is consumed from its beginning. All zero is the empty one. */
 struct input {
     const uint8_t *data;
     size_t size;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who is let in, and what becomes of what he says: handshakes of hostile and honest peers, several at a time, with a
- * shared secret, over TLS, with both or neither, until a worker has the connection; and the relays of TLS behind that.
+ * Access control and the data that follows: handshakes of hostile and honest peers, several at a time, with a shared
+ * secret, over TLS, with both or neither, until a worker has the connection; and the relays of TLS behind that.
  *
- * Input: a byte or two of settings, then a script: each step is a byte that says what a peer, a worker or the world does,
- * with arguments behind it. Peers say anything: parts of a handshake that are right, or wrong in some way, what others
- * have said, bytes of the input. A model reads what each has said, and knows what has to become of it. A proof lets a
- * peer in only if it is that of this very exchange, and if the script gave it to this peer: nonces depend on the whole
- * input, so that no input can hold a proof.
+ * Input: a byte or two of settings, then a script: each step is a byte that says what a peer, a worker or the
+ * environment does, followed by arguments. Peers send anything: correct or flawed parts of a handshake, what others
+ * have sent, bytes of the input. A model parses what each has sent, and knows what has to happen to it. A proof admits
+ * a peer only if it is that of this very exchange, and if the script gave it to this peer: nonces depend on the whole
+ * input, so that no input can contain a proof.
  */
 #include "admission.h"
 
@@ -18,10 +18,10 @@
 #include "world.h"
 
 enum setting {
-    LIMIT = 3, /* of handshakes at a time, less one */
+    LIMIT = 3, /* of concurrent handshakes, less one */
     SECRET = 4,
     NO_TIMEOUT = 8,
-    PIECES = 48, /* which of those below */
+    PIECES = 48, /* index into the list below */
     SMALL_PAIRS = 64,
     PEERS_GO_FIRST = 128,
 };
@@ -33,9 +33,9 @@ struct peer peers[PEERS];
 size_t peer_count;
 
 static struct input input;
-static size_t piece; /* peers say so many bytes at once; 0: all that they have to say */
+static size_t piece; /* bytes that peers send at once; 0: everything */
 
-/* ---- what the server says of its peers ---- */
+/* ---- the server's callbacks ---- */
 
 static struct ax_tls *on_tls(struct ax_handshakes *set, void *arg, int fd)
 {
@@ -58,7 +58,7 @@ static int on_secured(struct ax_handshakes *set, void *arg, int fd, struct ax_tl
     return peer->pair_fd;
 }
 
-/* Nothing behind the superblock is read: a worker finds it where it was. */
+/* Nothing after the superblock is read: the worker finds it in the socket. */
 static void check_rest(const struct peer *peer, int fd)
 {
     const unsigned char *unread;
@@ -95,7 +95,7 @@ static void on_failed(struct ax_handshakes *set, void *arg, const char *reason)
     CHECK(reason == NULL || (reason[0] != '\0' && strlen(reason) < 512));
     CHECK(reason != NULL || peer->read == peer->said.size || peer->has_tls || server.is_stopping);
     is_to_go = peer->has_ended || model_is_late(peer) || model_is_crowded_out(peer);
-    /* What a relay has is not with the handshake yet. */
+    /* Bytes inside a relay have not reached the handshake yet. */
     CHECK(peer->stage == WRONG || peer->is_disturbed || server.is_stopping ||
           (is_to_go && (peer->stage != RIGHT || peer->has_tls)));
 }
@@ -111,7 +111,7 @@ static void on_relay_ended(struct ax_relays *relays)
     CHECK(relays == &server.relays);
 }
 
-/* Until nothing more happens. Then everybody has got what he should have got. */
+/* Until nothing more happens. Then everyone has received everything. */
 static void settle(void)
 {
     world_run();
@@ -133,7 +133,7 @@ static void say_raw(struct peer *peer, const unsigned char *bytes, size_t size)
     CHECK(send(peer->fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size);
 }
 
-/* Whether anybody listens. */
+/* Whether the server still reads from it. */
 static bool can_say(const struct peer *peer)
 {
     bool is_served = peer->has_tls ? !peer->is_free : peer->worker_fd >= 0;
@@ -151,7 +151,7 @@ static void greet(struct peer *peer, unsigned char hello)
         peer->stage = WRONG;
 }
 
-/* Without looking whether it can. */
+/* Without checking whether it can. */
 static void say_piece(struct peer *peer, const unsigned char *bytes, size_t size)
 {
     unsigned char changed[TALK];
@@ -163,7 +163,7 @@ static void say_piece(struct peer *peer, const unsigned char *bytes, size_t size
     say_raw(peer, changed, size);
 }
 
-/* What there is room for, in pieces of which the server sees each by itself. */
+/* As much as fits, in pieces that the server sees one by one. */
 static void say(struct peer *peer, const void *data, size_t size)
 {
     const unsigned char *bytes = data;
@@ -193,7 +193,7 @@ static void say_hello(struct peer *peer)
 
 enum flaw { FLAWLESS, FLIPPED, OTHER_ROLE, OTHER_SECRET, OLD_SECRET, SWAPPED, OTHER_EXCHANGE, CUT, LONGER, FLAWS };
 
-/* The proof that this peer would give, or one that was made in a way that is wrong. */
+/* The proof that this peer should give, or a flawed one. */
 static void make_proof(const struct peer *peer, enum flaw flaw, unsigned char proof[AX_PROOF_SIZE])
 {
     const struct peer *other = flaw == OTHER_EXCHANGE ? &peers[take_byte(&input) % peer_count] : peer;
@@ -220,7 +220,7 @@ static void say_proof(struct peer *peer, unsigned how)
     model_attend(peer);
     model_prove_own(peer, "client", right);
     make_proof(peer, flaw, proof);
-    /* What was another exchange may be this one; and an old secret may be the server's again before it looks. */
+    /* A previous exchange's proof may be this one's; and an old secret may be in use again before the server checks. */
     if (model_has_nonces(peer) && (flaw == OLD_SECRET || model_crypto.is_equal(proof, right, sizeof right)))
         peer->may_prove = true;
     ax_exchange_put(message, AX_EXCHANGE_PROOF, proof);
@@ -249,7 +249,7 @@ static void say_superblock(struct peer *peer, unsigned how)
     say(peer, bytes, sizeof bytes);
 }
 
-/* What somebody has said or heard before, or a part of it. */
+/* Repeats something sent or received before, or a part of it. */
 static void say_again(struct peer *peer, const struct talk *talk)
 {
     size_t from = take_byte(&input);
@@ -266,7 +266,7 @@ static void say_bytes(struct peer *peer)
     say(peer, bytes.data, bytes.size);
 }
 
-/* All that an honest peer says, but for one flaw. */
+/* Everything that an honest peer sends, except for one flaw. */
 static void log_in(struct peer *peer, unsigned how)
 {
     if (peer->needs_proof) {
@@ -278,7 +278,7 @@ static void log_in(struct peer *peer, unsigned how)
     say_bytes(peer);
 }
 
-/* What it has not read yet makes that a reset; but for the order of events this is one, too. */
+/* Unread data turns a close into a reset; the order of events aside, so does this. */
 static void hang_up(struct peer *peer)
 {
     if (peer->fd < 0)
@@ -289,13 +289,13 @@ static void hang_up(struct peer *peer)
     peer->fd = -1;
 }
 
-static void set_room(struct peer *peer, size_t room)
+static void set_capacity(struct peer *peer, size_t capacity)
 {
-    peer->is_slow = room < WORLD_QUEUE;
+    peer->is_slow = capacity < WORLD_QUEUE;
     if (peer->fd >= 0)
-        world_set_room(peer->fd, room);
-    /* The server waits for no peer that does not read a reply: there is room in a new socket. */
-    if (!peer->has_tls && peer->outcome == PENDING && room < 2 * AX_EXCHANGE_SIZE)
+        world_set_capacity(peer->fd, capacity);
+    /* The server does not wait for a peer that does not read a reply: a new socket's buffer has space for it. */
+    if (!peer->has_tls && peer->outcome == PENDING && capacity < 2 * AX_EXCHANGE_SIZE)
         peer->is_disturbed = true;
 }
 
@@ -326,7 +326,7 @@ static void end_somehow(struct peer *peer, unsigned how)
         peer->is_broken = peer->is_disturbed = true;
         break;
     default:
-        set_room(peer, how < 128 ? how / 8 : WORLD_QUEUE);
+        set_capacity(peer, how < 128 ? how / 8 : WORLD_QUEUE);
     }
 }
 
@@ -344,11 +344,11 @@ static void add_peer(unsigned how)
         (struct peer){.tls = {&tls_methods}, .outcome = PENDING, .fd = fds[0], .server_fd = fds[1], .worker_fd = -1};
     peer->since = world.now;
     peer->has_tls = (how & 1) != 0;
-    peer->is_free = true; /* until it is made */
+    peer->is_free = true; /* until it is created */
     peer->needs_proof = (how & 6) != 0;
     peer->stage = peer->needs_proof ? AT_HELLO : AT_SUPERBLOCK;
     peer->is_disturbed = server.is_faulty;
-    if (how & 8) /* mostly it has begun before the server looks at it */
+    if (how & 8) /* usually it has begun before the server polls it */
         greet(peer, TLS_HELLO);
     if (how & 16)
         say_hello(peer);
@@ -359,13 +359,13 @@ static void add_peer(unsigned how)
     server.is_crowded = false;
 }
 
-/* ---- what the worker does that has its connection ---- */
+/* ---- what the worker does with its connection ---- */
 
 static void worker_says(struct peer *peer)
 {
     struct input bytes = take_bytes(&input, take_byte(&input));
-    size_t room = at_most(TALK / 2 - peer->worker_said.size, bytes.size); /* the exchange is heard, too */
-    ssize_t sent = room > 0 ? send(peer->worker_fd, bytes.data, room, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+    size_t capacity = at_most(TALK / 2 - peer->worker_said.size, bytes.size); /* the exchange counts as received, too */
+    ssize_t sent = capacity > 0 ? send(peer->worker_fd, bytes.data, capacity, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
 
     if (sent <= 0)
         return;
@@ -380,7 +380,7 @@ static void end_worker(struct peer *peer)
     peer->worker_has_ended = true;
 }
 
-/* What it has not read stays unread; a peer that has TLS is told no less for it. */
+/* What the worker has not read stays unread; a TLS peer still gets everything. */
 static void worker_hangs_up(struct peer *peer)
 {
     if (peer->worker_fd < 0)
@@ -403,8 +403,8 @@ static void work(struct peer *peer, unsigned how)
             worker_says(peer);
         break;
     case 2:
-        if (peer->has_tls) /* what it does not read fills what its relay holds */
-            world_set_room(peer->worker_fd, how / 8);
+        if (peer->has_tls) /* unread data fills its relay */
+            world_set_capacity(peer->worker_fd, how / 8);
         break;
     case 3:
     case 4:
@@ -428,20 +428,20 @@ static void disturb_all(void)
         peers[i].is_disturbed = true;
 }
 
-/* Nobody has to wait for anybody. */
-static void make_room(void)
+/* No peer waits for another. */
+static void evict(void)
 {
     for (size_t i = 0; i < peer_count; i++) {
-        set_room(&peers[i], WORLD_QUEUE);
+        set_capacity(&peers[i], WORLD_QUEUE);
         if (peers[i].worker_fd >= 0)
-            world_set_room(peers[i].worker_fd, WORLD_QUEUE);
+            world_set_capacity(peers[i].worker_fd, WORLD_QUEUE);
     }
 }
 
-/* What the old secret was good for has been looked at before. */
+/* Proofs with the old secret have been checked before. */
 static void reload(unsigned how)
 {
-    make_room();
+    evict();
     settle();
     server.old_secret = server.secret;
     if (how % 4 == 1)
@@ -456,10 +456,10 @@ static void pass_time(unsigned ms)
     world.now += ms;
     for (size_t i = 0; i < peer_count; i++)
         if (peers[i].worker_has_ended && world.now >= peers[i].worker_ended_at + linger)
-            peers[i].is_disturbed = true; /* what it has not taken until now is lost */
+            peers[i].is_disturbed = true; /* what it has not received yet is lost */
 }
 
-/* The next allocation but a few, or the next call of some kind. */
+/* Makes one of the next allocations fail, or the next call of some kind. */
 static void break_something(unsigned how)
 {
     server.is_faulty = how % 8 != 0;
@@ -477,7 +477,7 @@ static void stop(unsigned how)
     server.is_stopping = false;
     if (how < 128)
         return;
-    disturb_all(); /* their workers have gone when this is done in earnest */
+    disturb_all(); /* in the daemon, their workers have exited by then */
     ax_relays_hurry(&server.relays);
 }
 
@@ -548,7 +548,7 @@ static void start(unsigned settings)
     world_start();
     world.random = model_make_nonce;
     piece = pieces[(settings & PIECES) / 16];
-    world.pair_room = settings & SMALL_PAIRS ? SMALL_PAIR + take_byte(&input) : WORLD_QUEUE;
+    world.pair_capacity = settings & SMALL_PAIRS ? SMALL_PAIR + take_byte(&input) : WORLD_QUEUE;
     memset(&server, 0, sizeof server);
     server.secret = (struct ax_secret){.crypto = &model_crypto, .size = sizeof secret - 1};
     memcpy(server.secret.bytes, secret, sizeof secret - 1);
@@ -569,7 +569,7 @@ static void talk_to_the_end(void)
     size_t heard, before;
 
     break_something(0);
-    make_room();
+    evict();
     do {
         heard = before = 0;
         for (size_t i = 0; i < peer_count; i++)
@@ -582,7 +582,7 @@ static void talk_to_the_end(void)
     } while (heard > before);
 }
 
-/* Those who are let in have heard each other out. */
+/* Admitted peers and their workers have received everything from each other. */
 static void check_talks(void)
 {
     for (size_t i = 0; i < peer_count; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading of a configuration file: whatever its bytes are, it is read or refused with one sentence that names the
- * line; and what was read can be printed and read again, with the same result.
+ * Reading of a configuration file: any bytes are either accepted or refused with one error message that names the line;
+ * what was accepted can be printed and read again, with the same result.
  *
  * Input: the file.
  */
@@ -21,7 +21,7 @@ static char *print(const struct ax_options *options, size_t *size)
     return text;
 }
 
-/* The comments tell the lines of another file: they are left out. */
+/* The comments contain line numbers of the other file: they are left out. */
 static void drop_comments(char *text)
 {
     char *to = text;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The frame reader: a stream that comes in pieces holds the same frames as when it comes at once.
+ * The frame reader: a stream that arrives in pieces contains the same frames as one that arrives at once.
  *
  * Input: one byte for the size of the pieces, then the stream.
  */
 #include "fuzz.h"
 #include "protocol/frame.h"
 
-/* What a stream held: each header and each completed body, mixed into a sum. */
+/* The contents of a stream: each header and each completed body, mixed into a checksum. */
 struct summary {
     uint64_t sum;
     uint64_t body_bytes;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Decoding of message heads: whatever the bytes are, the fields lie within them, and what was read can be written and
- * read again.
+ * Decoding of message heads: for any bytes, the fields lie within them, and what was decoded can be encoded and decoded
+ * again.
  *
  * Input: a head.
  */
@@ -23,7 +23,7 @@ static void check_text(const struct ax_message *message)
     CHECK(strlen(copy) <= message->text_size);
     for (const char *c = copy; *c; c++)
         CHECK((unsigned char)*c >= 0x20);
-    /* What has been made harmless stays as it is. */
+    /* Escaping is idempotent. */
     char again[64];
     ax_text_copy(again, sizeof(again), copy, strlen(copy));
     CHECK(strcmp(copy, again) == 0);
@@ -75,7 +75,7 @@ static bool result_has_ids(uint64_t kind)
     return kind == AX_RESULT_SUCCESS || kind == AX_RESULT_ERROR || kind == AX_RESULT_REFERENCE;
 }
 
-/* What a type does not have is zero. */
+/* Fields that a type does not have are zero. */
 static void check_fields(const struct ax_message *message)
 {
     bool is_result = message->type == AX_RESULT;
@@ -94,13 +94,13 @@ static void check_fields(const struct ax_message *message)
     CHECK(message->type == AX_GREETING || message->timeout_ms == 0);
 }
 
-/* Whether it has as many as it says, and at most so many. */
+/* Whether the list has as many items as it says, and at most this many. */
 static bool is_list_of(struct ax_ids list, size_t max)
 {
     return list.count <= max && count_ids(list, NULL) == list.count;
 }
 
-/* A request that was read and fits is written again, and read as the same. */
+/* A request that was decoded and fits is encoded again, and decodes to the same. */
 static void check_request(const struct ax_message *message)
 {
     uint64_t ids[64], kinds[64];
@@ -132,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ax_message *message = ax_message_new();
 
     CHECK(message);
-    CHECK(ax_buffer_reserve(&message->head, size) == 0); /* no room behind the last byte */
+    CHECK(ax_buffer_reserve(&message->head, size) == 0); /* no space behind the last byte */
     CHECK(ax_buffer_append(&message->head, data, size) == 0);
     ax_message_decode(message);
     check_fields(message);

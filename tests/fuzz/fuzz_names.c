@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whom --tls-allow-name lets in, by certificates whose names are anything: what is told of a certificate are those names of
- * it that count, as text, and nobody comes in but by one of them.
+ * --tls-allow-name with certificates that contain arbitrary names: exactly the names that count are reported, as text,
+ * and only they grant access.
  *
- * Input: a byte of settings; then names, each a byte for its kind, one for its size, and its bytes, until a size is 0; then
- * the names that are let in, until the end. Or instead of names, with a size of two bytes: the extension that holds
- * alternative names, or a whole certificate, as DER. That the certificate is genuine has been seen to before.
+ * Input: a byte of settings; then names, each a byte for its kind, one for its size, and its bytes, until a size is 0;
+ * then the allowed names, until the end. Or instead of names, with a size of two bytes: the extension with alternative
+ * names, or a whole certificate, as DER. That the certificate is genuine has been verified elsewhere.
  */
 #include "fuzz.h"
 
@@ -19,10 +19,10 @@
 enum setting {
     EXTENSION = 1,   /* as DER */
     CERTIFICATE = 2, /* the same */
-    TWICE = 4,       /* the extension is there twice, which is no extension that says anything */
+    TWICE = 4,       /* the extension occurs twice, which makes it invalid */
 };
 
-#define NAMES 512     /* an input with more, or with longer ones, is not looked at further */
+#define NAMES 512     /* inputs with more, or with longer ones, are skipped */
 #define TEXT_MAX 1024 /* bytes */
 #define ALLOWED_MAX 4
 
@@ -39,7 +39,7 @@ struct names {
 static struct input input;
 static struct names told;
 static struct names expected;
-static bool has_room; /* for all of them */
+static bool has_capacity; /* for all of them */
 
 /* Nothing here reads files. */
 const struct ax_crypto *ax_crypto_load(char *error, size_t error_size)
@@ -48,16 +48,16 @@ const struct ax_crypto *ax_crypto_load(char *error, size_t error_size)
     return NULL;
 }
 
-/* ---- what is in a certificate ---- */
+/* ---- contents of a certificate ---- */
 
-/* As text, if it has characters and each is printable: strings of ASN.1 have one byte for each, but for some kinds. */
+/* As text, if it is not empty and all characters are printable: most ASN.1 string types have one byte per character. */
 static void expect(enum ax_tls_name_kind kind, struct input raw)
 {
     struct name *name = &expected.items[expected.count];
     size_t size = 0;
 
-    has_room = has_room && expected.count < NAMES;
-    if (!has_room || raw.size == 0)
+    has_capacity = has_capacity && expected.count < NAMES;
+    if (!has_capacity || raw.size == 0)
         return;
     for (size_t i = 0; i < raw.size; i++) {
         if (raw.data[i] < ' ' || (raw.data[i] >= 0x7f && raw.data[i] <= 0x9f) || raw.data[i] == 0xad)
@@ -71,7 +71,7 @@ static void expect(enum ax_tls_name_kind kind, struct input raw)
     expected.count++;
 }
 
-/* An alternative name, of a kind as the standard numbers them. NULL: not of this kind. */
+/* An alternative name of a kind as numbered in the standard. NULL: invalid for this kind. */
 static GENERAL_NAME *make_alternative(int type, struct input raw)
 {
     bool is_text = type == GEN_DNS || type == GEN_URI || type == GEN_EMAIL;
@@ -89,7 +89,7 @@ static GENERAL_NAME *make_alternative(int type, struct input raw)
     return name;
 }
 
-/* The last one counts, of whatever kind of string it is. */
+/* The last one counts, whatever its string type. */
 static void add_common_name(X509 *certificate, unsigned kind, struct input raw, struct input *last, bool *is_plain)
 {
     static const int types[] = {V_ASN1_PRINTABLESTRING, V_ASN1_IA5STRING,       V_ASN1_T61STRING,   V_ASN1_UTF8STRING,
@@ -99,7 +99,7 @@ static void add_common_name(X509 *certificate, unsigned kind, struct input raw, 
     int nid = nids[kind / 8 % 3];
 
     if (X509_NAME_add_entry_by_NID(subject, nid, types[kind % 7], raw.data, (int)raw.size, -1, 0) != 1 ||
-        nid != NID_commonName) /* OpenSSL has no names that break off in a character */
+        nid != NID_commonName) /* OpenSSL rejects names with an incomplete character */
         return;
     *last = raw;
     *is_plain = kind % 7 < 3;
@@ -114,7 +114,7 @@ static void add_extension(X509 *certificate, const GENERAL_NAMES *names, bool is
         expected.count = 0;
 }
 
-/* A name of the script. */
+/* A name from the input. */
 static bool take_name(unsigned *kind, struct input *raw)
 {
     *kind = take_byte(&input);
@@ -142,7 +142,7 @@ static void fill_with_der(X509 *certificate)
     ASN1_OCTET_STRING_free(value);
 }
 
-/* Of names; they are expected. Returns whether that is all that there is to expect. */
+/* Fills in names, and expects them. Returns whether these are all that is to be expected. */
 static bool fill(X509 *certificate, unsigned settings)
 {
     static const int types[] = {GEN_DNS, GEN_URI, GEN_EMAIL, GEN_IPADD};
@@ -171,7 +171,7 @@ static bool fill(X509 *certificate, unsigned settings)
     return is_plain && (settings & EXTENSION) == 0;
 }
 
-/* NULL: it is none. */
+/* NULL: invalid. */
 static X509 *parse(void)
 {
     struct input der = take_block();
@@ -180,7 +180,7 @@ static X509 *parse(void)
     return d2i_X509(NULL, &begin, (long)der.size);
 }
 
-/* ---- what is told ---- */
+/* ---- what is reported ---- */
 
 static void on_name(void *arg, enum ax_tls_name_kind kind, const char *text)
 {
@@ -189,10 +189,10 @@ static void on_name(void *arg, enum ax_tls_name_kind kind, const char *text)
 
     CHECK(arg == &told && text[0] != '\0');
     ax_text_copy(harmless, sizeof harmless, text, strlen(text));
-    CHECK(strlen(harmless) < sizeof harmless - 4); /* all of it */
+    CHECK(strlen(harmless) < sizeof harmless - 4); /* not truncated */
     CHECK(strcmp(harmless, text) == 0);            /* UTF-8, without control characters */
-    has_room = has_room && told.count < NAMES && strlen(text) < TEXT_MAX;
-    if (!has_room)
+    has_capacity = has_capacity && told.count < NAMES && strlen(text) < TEXT_MAX;
+    if (!has_capacity)
         return;
     name->kind = kind;
     strcpy(name->text, text);
@@ -207,7 +207,7 @@ static void check_told(bool is_all)
     CHECK(!is_all || told.count == expected.count);
 }
 
-/* A common name counts only where there are no others, not even such as mean nothing here. */
+/* A common name counts only if there are no alternative names, not even of kinds that are ignored. */
 static void check_kinds(const X509 *certificate)
 {
     bool has_alternatives = X509_get_ext_by_NID(certificate, NID_subject_alt_name, -1) >= 0;
@@ -217,7 +217,7 @@ static void check_kinds(const X509 *certificate)
     CHECK(has_alternatives || told.count <= 1);
 }
 
-/* ---- who comes in ---- */
+/* ---- access ---- */
 
 static X509 *certificate;
 
@@ -227,7 +227,7 @@ static void tell_names(struct ax_tls *tls, ax_tls_name_fn *take, void *arg)
     ax_openssl_tell_names(certificate, take, arg);
 }
 
-/* A name from the input, or one of the certificate's, perhaps with a letter in another case, or without its end. */
+/* A name from the input, or one of the certificate's, maybe with a letter in another case, or without its end. */
 static void allow_one(struct ax_identity *identity)
 {
     unsigned how = take_byte(&input);
@@ -262,7 +262,7 @@ static bool is_same(const char *left, const char *right, bool in_capitals_too)
     return true;
 }
 
-/* As docs/tls.md has it: whole names, each of the form that its kind has. */
+/* As in docs/tls.md: whole names, each in the form of its kind. */
 static bool is_let_in_by(const struct name *name, const char *allowed)
 {
     bool has_at = strchr(name->text, '@') != NULL;
@@ -317,13 +317,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     input = (struct input){data, size};
     settings = take_byte(&input);
     told.count = expected.count = 0;
-    has_room = true;
+    has_capacity = true;
     certificate = settings & CERTIFICATE ? parse() : X509_new();
     if (certificate != NULL && (settings & CERTIFICATE) == 0)
         is_all = fill(certificate, settings);
     if (certificate != NULL)
         ax_openssl_tell_names(certificate, on_name, &told);
-    if (certificate != NULL && has_room) {
+    if (certificate != NULL && has_capacity) {
         check_told(is_all);
         check_kinds(certificate);
         admit();

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading of a command line, of variables and of addresses: whatever they are, they are taken or refused with a
- * sentence. What was taken can be written down as a command line, and read again with the same result.
+ * Reading of a command line, of variables and of addresses: any text is either accepted or refused with an error
+ * message. What was accepted can be formatted as a command line, and read again with the same result.
  *
- * Input: words, a line each. Those that begin with ACROSSD_ are variables, and the others make the command line.
+ * Input: words, one per line. Those that begin with ACROSSD_ are variables, the others make up the command line.
  */
 #include "fuzz.h"
 
@@ -36,13 +36,13 @@ static void free_words(struct words *words)
         free(words->items[i]);
 }
 
-static void check_sentence(const char *error)
+static void check_message(const char *error)
 {
     CHECK(error[0] != '\0' && strlen(error) < AX_ERROR_TEXT_SIZE);
 }
 
 /*
- * What the files of this system hold is no part of the input: the linker puts this in the place of open() (--wrap). The
+ * The contents of this system's files are not part of the input: the linker replaces open() with this (--wrap). The
  * coverage runtime calls it, too, to write.
  */
 int __wrap_open(const char *path, int flags, int mode);
@@ -65,7 +65,7 @@ static void check_address(const char *text)
     char written[AX_ADDRESS_TEXT];
 
     if (ax_address_parse(&address, text, error, sizeof error) < 0) {
-        check_sentence(error);
+        check_message(error);
         return;
     }
     ax_address_format(written, &address, address.port);
@@ -87,7 +87,7 @@ static char *print(const struct ax_options *options)
     return text;
 }
 
-/* What an acrossd tells the processes that it starts is what they need of its settings, and they understand it. */
+/* What acrossd passes to the processes that it starts is what they need of its settings, and they accept it. */
 static void check_arguments(const struct ax_options *options)
 {
     struct ax_options layer = {0}, read;
@@ -115,7 +115,7 @@ static void check_settings(struct words *arguments, struct words *variables)
 
     if (ax_config_load(&options, (int)arguments->count, arguments->items, variables->items, false, error,
                        sizeof error) < 0) {
-        check_sentence(error);
+        check_message(error);
     } else {
         char *text = print(&options);
         CHECK(strlen(text) > 0);

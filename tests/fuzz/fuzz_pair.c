@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two sessions that talk to each other, over a link that delivers what and when it likes, but nothing wrong.
+ * Two sessions connected by a link that delays and splits data arbitrarily, but delivers it correctly.
  *
- * Input: two bytes of settings, then a script: each step is a byte that says who does what, with arguments behind it.
- * Whatever their owners do, neither finds a fault with the other; each call runs at most once over there, and ends
- * exactly once here; nothing is kept in the end.
+ * Input: two bytes of settings, then a script: each step is a byte that says who does what, followed by arguments.
+ * Whatever their owners do, neither reports an error of the other; each call runs at most once over there, and ends
+ * exactly once here; no memory is left in the end.
  */
 #include "fuzz.h"
 #include "sent.h"
@@ -17,10 +17,10 @@ enum setting {
     OPENER_HAS_TIMEOUT = 8,
     ACCEPTOR_HAS_TIMEOUT = 16,
     OLD = 32,      /* version 0.1 */
-    REFUSING = 64, /* the acceptor runs nothing */
+    REFUSING = 64, /* the acceptor does not run calls */
 };
 
-#define CALLS_MAX 512 /* of each end; a script that makes more has its wish refused */
+#define CALLS_MAX 512 /* per end; further ones are refused to the script */
 #define FLIGHT_MAX (256u * 1024u)
 
 enum fate { UNUSED, WAITS, RUNS, ANSWERED, ENDED };
@@ -32,11 +32,11 @@ struct end {
     uint64_t calls;
     struct run {
         uint64_t call;
-        uint64_t counted; /* bytes that are not read yet */
-    } running[CALLS_MAX]; /* the other's calls that are to be answered */
+        uint64_t counted; /* bytes that have not been read yet */
+    } running[CALLS_MAX]; /* the other's calls that have to be answered */
     size_t running_count;
     size_t flight_size;
-    bool stream_ended;                /* for the other, once all is delivered */
+    bool stream_ended;                /* from the other, once everything is delivered */
     unsigned char flight[FLIGHT_MAX]; /* what this end has sent and the other has not received */
 };
 
@@ -51,7 +51,7 @@ static struct end *other(struct fuzz *fuzz, const struct end *end)
     return &fuzz->ends[end == &fuzz->ends[0]];
 }
 
-/* Waiters are the places of fates: so a result finds its own. */
+/* Waiters point into `fates`: so a result finds its entry. */
 static void end_call(struct end *end, void *waiter, enum fate fate)
 {
     enum fate *place = waiter;
@@ -70,7 +70,7 @@ static void start_run(struct fuzz *fuzz, struct end *end, const struct ax_messag
     uint64_t counted = message->counted;
 
     CHECK(call < caller->calls);
-    if (caller->fates[call] != ENDED) { /* its caller may have given up */
+    if (caller->fates[call] != ENDED) { /* its caller may have cancelled it */
         CHECK(caller->fates[call] == WAITS);
         caller->fates[call] = RUNS;
     }
@@ -88,7 +88,7 @@ static void finish_waiters(struct end *end)
         end_call(end, waiter, ENDED);
 }
 
-/* Results are told apart by their sizes. */
+/* Results are identified by their sizes. */
 static size_t result_size(uint64_t call)
 {
     return call % 7 * 4000;
@@ -161,7 +161,7 @@ static void deliver(struct fuzz *fuzz, struct end *from, size_t max)
     }
 }
 
-/* Until neither has anything to say. */
+/* Until neither has anything to send. */
 static void exchange(struct fuzz *fuzz)
 {
     bool moved;
@@ -187,7 +187,7 @@ static struct ax_buffer make_buffer(size_t size)
     return buffer;
 }
 
-/* A call is held back only by what still goes on: else it would wait for ever. */
+/* A call may only be blocked by activity that will end: otherwise it would wait for ever. */
 static void check_full(struct fuzz *fuzz, struct end *end)
 {
     struct end *peer = other(fuzz, end);
@@ -246,7 +246,7 @@ static void answer(struct fuzz *fuzz, struct end *end)
     end->running[index].counted = 0;
     int error = send_result(fuzz, end, call, how);
     if (error && error != AX_ESTATE)
-        return; /* to be tried again */
+        return; /* to be retried */
     end->running[index] = end->running[--end->running_count];
     if (error == 0 && caller->fates[call] == RUNS)
         caller->fates[call] = ANSWERED;
@@ -279,7 +279,7 @@ static bool are_ready(const struct fuzz *fuzz)
     return fuzz->ends[0].session.state == AX_STATE_READY && fuzz->ends[1].session.state == AX_STATE_READY;
 }
 
-/* Time passes over a link that works: neither misses the other. */
+/* Time passes on a working link: neither times out. */
 static void live(struct fuzz *fuzz)
 {
     for (int i = 0; i < 8; i++) {
@@ -382,7 +382,7 @@ static void start(struct fuzz *fuzz, enum ax_role role, unsigned settings, uint3
     end->sent.session = &end->session;
 }
 
-/* Both are told of the end; then nobody waits any more. */
+/* Both are told of the end; then no call is waiting any more. */
 static void finish(struct fuzz *fuzz)
 {
     fuzz->ends[0].stream_ended = fuzz->ends[1].stream_ended = true;
@@ -390,7 +390,8 @@ static void finish(struct fuzz *fuzz)
     for (int i = 0; i < 2; i++) {
         struct end *end = &fuzz->ends[i];
         CHECK(end->session.state >= AX_STATE_CLOSED);
-        finish_waiters(end); /* a session that failed by a request of its owner has told so by that alone */
+        /* a session that failed in a request of its owner has reported it as the request's error only */
+        finish_waiters(end);
         for (uint64_t call = 0; call < end->calls; call++)
             CHECK(end->fates[call] == ENDED);
         sent_finish(&end->sent);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A session whose peer is hostile, whose owner does anything that it may, in any order, and whose memory runs out.
+ * A session with a hostile peer, an owner that makes any allowed request in any order, and failing allocations.
  *
- * Input: three bytes of settings, then a script: each step is a byte that says what to do, with arguments behind it. All
- * that session.h promises and that can be told from outside is checked after every step: what it asks for and keeps of
- * memory, what becomes of calls, deadlines, and all that it sends. Each script is run again with the peer's bytes cut
- * into pieces, which must make no difference.
+ * Input: three bytes of settings, then a script: each step is a byte that says what to do, followed by arguments.
+ * Everything that session.h promises and that can be observed from outside is checked after every step: the memory that
+ * it requests and keeps, the outcome of calls, deadlines, and everything that it sends. Each script is run again with
+ * the peer's bytes cut into pieces, which must make no difference.
  */
 #include "fuzz.h"
 #include "sent.h"
@@ -18,9 +18,9 @@ enum setting {
     BOOTSTRAP = 4,
     SMALL_LIMITS = 8,
     TIMEOUTS = 16,
-    READY = 32,     /* the handshake is done by the target, so that the script begins behind it */
+    READY = 32,     /* the target performs the handshake, so that the script starts after it */
     OLD = 64,       /* version 0.1 */
-    REFUSING = 128, /* nothing is run for the peer */
+    REFUSING = 128, /* the session does not run calls */
 };
 
 #define START 1000 /* milliseconds */
@@ -35,25 +35,25 @@ struct fuzz {
     struct input input;
     size_t piece; /* the peer's bytes come in pieces of this size; 0: whole */
     uint64_t now;
-    enum ax_session_state state; /* that was seen last: states only go forward */
-    bool ended;                  /* CLOSED or FAILED has been told by an event */
+    enum ax_session_state state; /* the last one seen: states only go forward */
+    bool ended;                  /* CLOSED or FAILED has been reported by an event */
     uint64_t fed;                /* bytes that the peer has sent */
     size_t open_calls;           /* ours, with a waiter */
     bool open[CALLS_TOLD_APART]; /* which of the first of them */
     uint64_t next_call;
-    uint64_t peer_call; /* of the peer's calls, the newest */
-    uint64_t released;  /* ids that the owner released */
+    uint64_t peer_call; /* the newest call of the peer */
+    uint64_t released;  /* number of ids that the owner released */
     struct sent sent;
-    uint64_t told;    /* a sum over all events */
-    unsigned fail_at; /* the next request's n-th allocation fails, and if fail_from is set those behind it; 0: none */
+    uint64_t told;    /* a checksum of all events */
+    unsigned fail_at; /* the next request's n-th allocation fails, and if fail_from is set all further ones; 0: none */
     bool fail_from;
-    bool has_placed; /* the owner has given memory for a body: when a 16th of it had come */
+    bool has_placed; /* the owner has provided memory for a body: when a 16th of it had arrived */
     uint64_t unread; /* bytes of the peer's calls that count against the window */
-    unsigned chunk;  /* well-formed messages of the peer come in chunks of so many bytes; 0: not in chunks */
-    bool has_failed; /* an allocation: from then on it is no use to compare */
+    unsigned chunk;  /* well-formed messages of the peer arrive in chunks of this size; 0: unchunked */
+    bool has_failed; /* an allocation failed: from then on runs cannot be compared */
 };
 
-/* One for each of the first calls; those behind them share. */
+/* One for each of the first calls; further ones share the last. */
 static char waiters[CALLS_TOLD_APART + 1];
 
 static void *waiter_of(uint64_t id)
@@ -61,9 +61,9 @@ static void *waiter_of(uint64_t id)
     return &waiters[id < CALLS_TOLD_APART ? id : CALLS_TOLD_APART];
 }
 
-/* ---- short of memory ---- */
+/* ---- allocation failures ---- */
 
-/* Around each request to the session, so that nothing else meets the failure. */
+/* Wraps each request to the session, so that nothing else gets the failure. */
 static void begin_request(const struct fuzz *fuzz)
 {
     if (fuzz->fail_from)
@@ -85,9 +85,9 @@ static bool end_request(struct fuzz *fuzz)
 }
 
 /*
- * What a session may keep: one incoming message, of which no more than twice what has come; what waits to be sent, where
- * one more message may go behind the last that fits, and where the peer may pile up refusals; calls and releases. Some
- * of it twice, as arrays grow by doubling and a block is kept until all of it has been sent.
+ * Upper bound of the memory that a session may keep: one incoming message, at most twice what has arrived; queued
+ * output, where one more message may follow the last that fits, and the peer may cause refusals; calls and releases.
+ * Some of it twice, as arrays grow by doubling and a block is kept until all of it has been sent.
  */
 static uint64_t most_incoming(const struct fuzz *fuzz, const struct ax_lane *lane)
 {
@@ -109,9 +109,9 @@ static uint64_t most_memory(const struct fuzz *fuzz)
     return incoming + 3 * queued + 64 * (session->calls.count + 64) + 40 * (fuzz->released + limits->max_ids + 64);
 }
 
-/* ---- what must always be true ---- */
+/* ---- invariants ---- */
 
-/* Of what is large, the middle is left out: it would only take time. */
+/* The middle of large data is skipped, to save time. */
 static void tell(struct fuzz *fuzz, const void *data, size_t size)
 {
     const unsigned char *bytes = data;
@@ -238,10 +238,10 @@ static void check_session(struct fuzz *fuzz)
 
 /* ---- what the peer does ---- */
 
-/* The bytes that the session wants in memory of its own. Returns how many. */
-static size_t fill(struct fuzz *fuzz, struct input bytes, size_t room, void *memory, struct ax_event *event)
+/* The bytes that the session wants to be read into its own memory. Returns how many. */
+static size_t fill(struct fuzz *fuzz, struct input bytes, size_t capacity, void *memory, struct ax_event *event)
 {
-    struct input here = take_bytes(&bytes, room);
+    struct input here = take_bytes(&bytes, capacity);
 
     memcpy(memory, here.data, here.size);
     begin_request(fuzz);
@@ -249,7 +249,7 @@ static size_t fill(struct fuzz *fuzz, struct input bytes, size_t room, void *mem
     return here.size;
 }
 
-/* What may wait to be sent behind what the peer says next: it cannot pile up refusals, and what is released goes along. */
+/* Upper bound of what may be queued by the peer's next bytes: refusals are bounded, and releases are sent along. */
 static uint64_t most_queued(const struct ax_session *session)
 {
     const struct ax_limits *limits = &session->config.limits;
@@ -260,19 +260,19 @@ static uint64_t most_queued(const struct ax_session *session)
     return queued + limits->max_head + 8192 + 10 * session->release_count;
 }
 
-/* At most one event. Returns how many bytes were used. */
+/* At most one event. Returns the number of bytes consumed. */
 static size_t feed_piece(struct fuzz *fuzz, struct input bytes, struct ax_event *event)
 {
     uint64_t most = most_queued(&fuzz->session);
     void *memory = NULL;
-    size_t room = 0;
+    size_t capacity = 0;
     size_t used;
 
     begin_request(fuzz);
     if (fuzz->piece > 0)
-        room = ax_session_space(&fuzz->session, &memory);
-    if (room > 0) {
-        used = fill(fuzz, bytes, room, memory, event);
+        capacity = ax_session_space(&fuzz->session, &memory);
+    if (capacity > 0) {
+        used = fill(fuzz, bytes, capacity, memory, event);
     } else {
         used = ax_session_feed(&fuzz->session, bytes.data, bytes.size, fuzz->now, event);
         CHECK(used <= bytes.size);
@@ -299,7 +299,7 @@ static void feed(struct fuzz *fuzz, struct input bytes)
     }
 }
 
-/* One frame, its header made from the script so that lengths are right more often than by chance. */
+/* One frame, whose header is made from the script so that lengths are correct more often than by chance. */
 static void feed_frame(struct fuzz *fuzz, bool more)
 {
     unsigned char header[AX_FRAME_HEADER_SIZE];
@@ -310,7 +310,7 @@ static void feed_frame(struct fuzz *fuzz, bool more)
     feed(fuzz, body);
 }
 
-/* A header that promises up to 4 GiB, and as much of the body as the session names memory for. */
+/* A header that announces up to 4 GiB, and as much of the body as the session provides memory for. */
 static void feed_large(struct fuzz *fuzz, bool more)
 {
     unsigned char header[AX_FRAME_HEADER_SIZE];
@@ -334,7 +334,7 @@ static void feed_large(struct fuzz *fuzz, bool more)
     handle(fuzz, &event);
 }
 
-/* Well-formed messages, perhaps in chunks, which the peer may send whether that has been agreed on or not. */
+/* Well-formed messages, maybe in chunks, which the peer may send whether that was negotiated or not. */
 static void feed_wire(struct fuzz *fuzz, struct wire *wire)
 {
     struct input rest = {wire->data, wire->size};
@@ -350,7 +350,7 @@ static void feed_wire(struct fuzz *fuzz, struct wire *wire)
     wire_free(wire);
 }
 
-/* Whether a message that comes now is one, and not the inside of another. */
+/* Whether a message that arrives now is parsed as one, and not as the inside of another. */
 static bool is_listening(const struct fuzz *fuzz)
 {
     const struct ax_session *session = &fuzz->session;
@@ -361,7 +361,7 @@ static bool is_listening(const struct fuzz *fuzz)
                                  ax_frame_reader_at_boundary(&session->bulk.frame)));
 }
 
-/* A result that is well-formed. One for a call that nobody made, or that has had its result, is the peer's mistake. */
+/* A well-formed result. One for an unknown call, or one that already has its result, is the peer's error. */
 static void feed_result(struct fuzz *fuzz)
 {
     const uint64_t refs[] = {1, take_byte(&fuzz->input)};
@@ -387,7 +387,7 @@ static void feed_result(struct fuzz *fuzz)
         CHECK(fuzz->session.error == AX_EPROTOCOL && strcmp(fuzz->session.reason, expected) == 0);
 }
 
-/* Any of the requests, whether its type has been agreed on or not. */
+/* Any of the requests, whether its type was negotiated or not. */
 static void put_request(struct wire *wire, const uint64_t *ids)
 {
     struct wire head = {0};
@@ -413,7 +413,7 @@ static void put_request(struct wire *wire, const uint64_t *ids)
 
 enum well_formed { GREETING, REQUEST, GOODBYE, DEL_OBJS, IDLE };
 
-/* A message as it should be, if not where it should be. */
+/* A well-formed message, if not at an allowed time. */
 static void feed_message(struct fuzz *fuzz, enum well_formed type)
 {
     const uint64_t ids[] = {take_byte(&fuzz->input), 0x1234, UINT64_MAX};
@@ -452,7 +452,7 @@ static struct ax_buffer make_buffer(size_t size)
     return buffer;
 }
 
-/* What goes along: the owner's until the session has taken it. */
+/* Buffers of a message: the owner's until the session has taken them. */
 struct load {
     uint64_t refs[2];
     uint64_t kinds[OWN_BUFFERS_MAX];
@@ -460,7 +460,7 @@ struct load {
     struct ax_cargo cargo;
 };
 
-/* Some are large: then the message goes in chunks. */
+/* Some are large: then the message is sent in chunks. */
 static size_t buffer_size(unsigned how)
 {
     return how < 224 ? how * 128u : (how - 223) * 8192u;
@@ -518,7 +518,7 @@ static struct ax_operation make_operation(unsigned how)
     return operation;
 }
 
-/* Too much waits to be sent, or the peer holds us back. */
+/* Whether a full queue, or the peer's window, may block us. */
 static bool may_be_full(const struct fuzz *fuzz)
 {
     const struct ax_session *session = &fuzz->session;
@@ -599,7 +599,7 @@ static void consume(struct fuzz *fuzz)
     fuzz->unread = 0;
 }
 
-/* Other memory for the body that is being received, if the session wants it. */
+/* Provides memory for the body that is being received, if the session wants it. */
 static void give_place(struct fuzz *fuzz)
 {
     struct ax_wish wish;
@@ -658,7 +658,7 @@ static void expire(struct fuzz *fuzz, uint64_t ms)
     end_request(fuzz);
     CHECK(due || (event.type == AX_EVENT_NONE && fuzz->session.output.size == queued));
     handle(fuzz, &event);
-    CHECK(ax_session_deadline(&fuzz->session) > fuzz->now); /* else its owner would never sleep */
+    CHECK(ax_session_deadline(&fuzz->session) > fuzz->now); /* otherwise its owner would never sleep */
 }
 
 enum ending { END_OF_STREAM, FAILURE, CLOSE, CLOSE_WITH_REASON };
@@ -686,7 +686,7 @@ static void end(struct fuzz *fuzz, enum ending how)
 
 /* ---- the script ---- */
 
-/* The steps that take no argument. */
+/* The steps without arguments. */
 static void plain_step(struct fuzz *fuzz, unsigned what)
 {
     static const enum well_formed messages[] = {GREETING, REQUEST, GOODBYE, DEL_OBJS, IDLE};
@@ -775,7 +775,7 @@ static struct ax_session_config make_config(unsigned settings)
     config.refuse_requests = settings & REFUSING;
     ax_limits_init(&config.limits);
     config.limits.window = 4 * AX_COUNTED_MIN;
-    config.limits.max_message = 4u << 20; /* every byte is really written: more would only take time */
+    config.limits.max_message = 4u << 20; /* all memory is really written: more would only take time */
     if (settings & SMALL_LIMITS) {
         config.limits = (struct ax_limits){
             .max_message = 4096,
@@ -812,7 +812,7 @@ static void shake_hands(struct fuzz *fuzz, unsigned settings, unsigned timeout, 
     CHECK(fuzz->session.state == AX_STATE_READY);
 }
 
-/* Every call has had its result, or its waiter is still there; nothing else is. */
+/* Every call has had its result, or its waiter is still registered; nothing else is. */
 static void finish(struct fuzz *fuzz)
 {
     fuzz->fail_at = 0;
@@ -828,7 +828,7 @@ static void finish(struct fuzz *fuzz)
     ax_session_fini(&fuzz->session);
 }
 
-/* Returns the sum of all that was told, or 0 when an allocation failed. */
+/* Returns the checksum of all events, or 0 if an allocation failed. */
 static uint64_t run(const uint8_t *data, size_t size, size_t piece)
 {
     static struct fuzz fuzz;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a service manager says in the environment: whatever it is, it is taken or refused with a sentence, nothing of it
- * stays for children, and what is then told to the manager are well-formed datagrams to the address that it named.
+ * The environment of a service manager: any of it is either accepted or refused with an error message, nothing of it is
+ * left for children, and what is then sent to the manager are well-formed datagrams to the given address.
  *
- * Input: one byte for the descriptors from AX_INHERITED_FIRST_FD on, of which so many are open; one for how sending
- * fails; then the variables, a line each, of which the first letter tells the name. A `%` is this process's id.
+ * Input: one byte for the number of open descriptors from AX_INHERITED_FIRST_FD on; one for how sending fails; then the
+ * variables, one per line, whose first letter selects the name. A `%` stands for this process's id.
  */
 #include "fuzz.h"
 
@@ -33,7 +33,7 @@ static const struct {
 static unsigned open_fds;
 static unsigned sending; /* see __wrap_sendto */
 
-/* ---- the system, as far as these parts see it: the linker puts these in its place (--wrap) ---- */
+/* ---- system calls, replaced by the linker (--wrap) ---- */
 
 int __wrap_fcntl(int fd, int command, intptr_t value);
 int __real_fcntl(int fd, int command, intptr_t value);
@@ -79,7 +79,7 @@ int __wrap_close(int fd)
     return 0;
 }
 
-/* One line for each field, each with a name; none that another text has smuggled in. */
+/* One field per line, each with a name; none injected through another text. */
 static void check_datagram(const char *text, size_t size)
 {
     static const char *const fields[] = {"READY=1",         "STATUS=",    "RELOADING=1",
@@ -106,7 +106,7 @@ static void check_address(const struct sockaddr_un *address, size_t size)
     CHECK(path[0] == '\0' || (path[0] == '/' && strlen(path) == length - 1));
 }
 
-/* Fails as `sending` says, at most so often, and works after that. */
+/* Fails as `sending` says, a limited number of times, and works after that. */
 ssize_t __wrap_sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *to, socklen_t to_size)
 {
     static const int errors[] = {EINTR, EAGAIN, ENOBUFS, ECONNREFUSED};
@@ -126,13 +126,13 @@ ssize_t __wrap_sendto(int fd, const void *data, size_t size, int flags, const st
 
 /* ---- the environment ---- */
 
-static void put_value(char *value, size_t room, struct input text)
+static void put_value(char *value, size_t capacity, struct input text)
 {
     size_t length = 0;
 
-    for (; text.size > 0 && length + 16 < room; take_bytes(&text, 1)) {
+    for (; text.size > 0 && length + 16 < capacity; take_bytes(&text, 1)) {
         if (text.data[0] == '%')
-            length += (size_t)snprintf(value + length, room - length, "%ld", (long)getpid());
+            length += (size_t)snprintf(value + length, capacity - length, "%ld", (long)getpid());
         else if (text.data[0] != '\0')
             value[length++] = (char)text.data[0];
     }
@@ -207,7 +207,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct input input = {data, size};
     char status[1024];
 
-    ax_log_init(-1, AX_LOG_WARNING); /* lines are made, and go nowhere */
+    ax_log_init(-1, AX_LOG_WARNING); /* lines are formatted, and discarded */
     open_fds = take_byte(&input) % (AX_INHERITED_MAX + 1);
     sending = take_byte(&input);
     set_environment(input);

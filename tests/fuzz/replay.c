@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Runs a fuzz target over files that are there already: all those of the folders that it is given, and there must be
- * some.
- */
+/* Runs a fuzz target over existing files: all those in the given folders, of which there must be some. */
 #include <dirent.h>
 #include <stdbool.h>
 
@@ -12,7 +9,7 @@
 
 static bool replay_file(const char *folder, const char *name)
 {
-    /* From the heap, and just as large as the file: so that a sanitizer sees a step behind the end. */
+    /* On the heap, and exactly as large as the file: so that a sanitizer detects reads past the end. */
     uint8_t *data = malloc(FILE_MAX);
     char path[4096];
     bool done = false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "sent.h"
 
-#define RELEASES_MAX 1024 /* ids in one DEL_OBJS: what any peer takes */
+#define RELEASES_MAX 1024 /* ids in one DEL_OBJS: what every peer accepts */
 
 /* A bare Python is sent a superblock, a length, its engine, and the superblock again. */
 static size_t size_before_frames(const struct ax_session *session)
@@ -18,13 +18,13 @@ static uint64_t count_messages(const struct sent *sent)
     return count;
 }
 
-/* Whether the peer has announced it, and so have we. */
+/* Whether both sides have announced it. */
 static bool has_feature(const struct sent *sent, uint32_t feature)
 {
     return (sent->session->features & feature) != 0;
 }
 
-/* They are all there. Returns how many bytes the head has behind them. */
+/* Checks that all are there. Returns how many bytes of the head follow them. */
 static size_t check_ids(struct ax_ids ids)
 {
     uint64_t count = ids.count;
@@ -36,7 +36,7 @@ static size_t check_ids(struct ax_ids ids)
     return (size_t)(ids.reader.end - ids.reader.pos);
 }
 
-/* What buffers are is said only to a peer that takes them, and of those behind the first alone. */
+/* The kinds of buffers are sent only to a peer that supports them, and only for those after the first. */
 static void check_kinds(const struct sent *sent, const struct sent_lane *lane, const struct ax_message *message)
 {
     CHECK(message->kinds.count == 0 || has_feature(sent, AX_FEATURE_BUFFERS));
@@ -77,7 +77,7 @@ static void check_result(const struct sent *sent, const struct sent_lane *lane, 
     }
 }
 
-/* Windows are for a peer that knows them. */
+/* Windows are for peers that support them. */
 static void check_greeting(const struct sent *sent, const struct ax_message *message)
 {
     const struct ax_session_config *config = &sent->session->config;
@@ -87,7 +87,7 @@ static void check_greeting(const struct sent *sent, const struct ax_message *mes
     CHECK(message->max_calls == (has_feature(sent, AX_FEATURE_FLOW) ? config->limits.max_calls : 0));
 }
 
-/* The messages that have no buffers. */
+/* The messages without buffers. */
 static void check_small(const struct sent *sent, const struct sent_lane *lane, const struct ax_message *message)
 {
     CHECK(lane->buffers == 0);
@@ -124,7 +124,7 @@ static void check_message(struct sent *sent, struct sent_lane *lane)
     CHECK(message.type < AX_MESSAGE_TYPES);
     CHECK((message.type == AX_GREETING) == (count_messages(sent) == 0));
     CHECK(sent->messages[AX_GOODBYE] == 0 ||
-          lane->is_chunk); /* nothing is sent behind it, but for its own chunk's end */
+          lane->is_chunk); /* nothing is sent after it, except the end of its own chunk */
     if (ax_is_request(message.type))
         check_request(sent, lane, &message);
     else if (message.type == AX_RESULT)

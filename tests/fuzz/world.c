@@ -8,20 +8,20 @@
 
 #include "fuzz.h"
 
-#define FIRST_FD 1000 /* the system's are below it */
-#define SOCKETS 64    /* the two of a pair stand beside each other */
+#define FIRST_FD 1000 /* the real system's are below it */
+#define SOCKETS 64    /* the two of a pair are adjacent */
 #define WATCHES 64    /* handles of the loop */
-#define TURNS 40000   /* of the loop without rest: more than all bytes of all sockets, one by one, take */
+#define TURNS 40000 /* turns of the loop without a pause: more than reading all bytes of all sockets one by one takes */
 
 struct socket {
     bool is_open;
     bool is_targets;
-    bool has_hung_up; /* it says no more */
+    bool has_hung_up; /* it has shut down its side */
     bool is_deaf;     /* it reads no more */
-    bool is_reset;    /* the other one has reset the connection, and that was not told yet */
-    size_t room;
-    size_t size;     /* of what is unread */
-    size_t consumed; /* bytes in all */
+    bool is_reset;    /* the other one has reset the connection, and that has not been reported yet */
+    size_t capacity;
+    size_t size;     /* unread bytes */
+    size_t consumed; /* bytes in total */
     unsigned char queue[WORLD_QUEUE];
 };
 
@@ -60,7 +60,7 @@ static struct socket *other_of(const struct socket *socket)
     return &sockets[(socket - sockets) ^ 1];
 }
 
-static struct socket *new_socket(bool is_targets, size_t room)
+static struct socket *new_socket(bool is_targets, size_t capacity)
 {
     struct socket *socket = &sockets[socket_count++];
 
@@ -68,7 +68,7 @@ static struct socket *new_socket(bool is_targets, size_t room)
     memset(socket, 0, offsetof(struct socket, queue));
     socket->is_open = true;
     socket->is_targets = is_targets;
-    socket->room = room;
+    socket->capacity = capacity;
     return socket;
 }
 
@@ -85,10 +85,10 @@ void world_take(int fd)
     socket_of(fd)->is_targets = true;
 }
 
-void world_set_room(int fd, size_t room)
+void world_set_capacity(int fd, size_t capacity)
 {
-    CHECK(room <= WORLD_QUEUE);
-    socket_of(fd)->room = room;
+    CHECK(capacity <= WORLD_QUEUE);
+    socket_of(fd)->capacity = capacity;
 }
 
 size_t world_unread(int fd, const unsigned char **data)
@@ -104,7 +104,7 @@ size_t world_consumed(int fd)
     return socket_of(fd)->consumed;
 }
 
-/* Whether nobody will ever read what is sent from here. */
+/* Whether nothing sent from here will ever be read. */
 static bool is_broken(const struct socket *socket)
 {
     const struct socket *other = other_of(socket);
@@ -112,14 +112,14 @@ static bool is_broken(const struct socket *socket)
     return socket->has_hung_up || !other->is_open || other->is_deaf;
 }
 
-static size_t room_of(const struct socket *socket)
+static size_t capacity_of(const struct socket *socket)
 {
-    return socket->size < socket->room ? socket->room - socket->size : 0;
+    return socket->size < socket->capacity ? socket->capacity - socket->size : 0;
 }
 
 static bool is_writable(const struct socket *socket)
 {
-    return is_broken(socket) || room_of(other_of(socket)) > 0;
+    return is_broken(socket) || capacity_of(other_of(socket)) > 0;
 }
 
 bool world_is_writable(int fd)
@@ -127,7 +127,7 @@ bool world_is_writable(int fd)
     return is_writable(socket_of(fd));
 }
 
-/* Whether no more comes than is there. */
+/* Whether no more will arrive. */
 static bool is_at_end(const struct socket *socket)
 {
     const struct socket *other = other_of(socket);
@@ -143,7 +143,7 @@ void world_reset(int fd)
     socket->has_hung_up = socket->is_deaf = true;
 }
 
-/* ---- the system's functions ---- */
+/* ---- system calls ---- */
 
 ssize_t __wrap_recv(int fd, void *data, size_t size, int flags);
 ssize_t __wrap_send(int fd, const void *data, size_t size, int flags);
@@ -184,7 +184,7 @@ ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
 {
     struct socket *socket = socket_of(fd);
 
-    if (flags == MSG_PEEK) /* whether there is something */
+    if (flags == MSG_PEEK) /* only a check whether there is something */
         return socket->size > 0 ? 1 : socket->is_reset ? fail(ECONNRESET) : is_at_end(socket) ? 0 : fail(EAGAIN);
     CHECK(size > 0 && (flags & ~MSG_DONTWAIT) == 0);
     if (!socket->is_targets && has_fault(WORLD_FAULT_RECV_INTERRUPTED))
@@ -203,7 +203,7 @@ ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
 static ssize_t send_to(struct socket *socket, const unsigned char *data, size_t size)
 {
     struct socket *other = other_of(socket);
-    size_t taken = room_of(other) < size ? room_of(other) : size;
+    size_t taken = capacity_of(other) < size ? capacity_of(other) : size;
 
     memcpy(other->queue + other->size, data, taken);
     other->size += taken;
@@ -217,10 +217,10 @@ ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
     CHECK(size > 0 && flags == (MSG_DONTWAIT | MSG_NOSIGNAL));
     if (is_broken(socket))
         return fail(EPIPE);
-    return room_of(other_of(socket)) > 0 ? send_to(socket, data, size) : fail(EAGAIN);
+    return capacity_of(other_of(socket)) > 0 ? send_to(socket, data, size) : fail(EAGAIN);
 }
 
-/* Small messages, which are taken whole or not at all. */
+/* Small messages, which are sent whole or not at all. */
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     struct socket *socket = socket_of(fd);
@@ -232,7 +232,7 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
         size += message->msg_iov[i].iov_len;
     if (is_broken(socket))
         return fail(EPIPE);
-    if (room_of(other) < size)
+    if (capacity_of(other) < size)
         return fail(EAGAIN);
     for (size_t i = 0; i < message->msg_iovlen; i++) {
         const struct iovec *part = &message->msg_iov[i];
@@ -262,13 +262,13 @@ int __wrap_socketpair(int domain, int type, int protocol, int fds[2])
     if (has_fault(WORLD_FAULT_SOCKETPAIR))
         return fail(EMFILE);
     for (int i = 0; i < 2; i++) {
-        new_socket(false, world.pair_room);
+        new_socket(false, world.pair_capacity);
         fds[i] = FIRST_FD + socket_count - 1;
     }
     return 0;
 }
 
-/* Whether a handle looks at this descriptor now. */
+/* Whether a handle polls this descriptor now. */
 static bool is_polled(int fd)
 {
     for (size_t i = 0; i < WATCHES; i++)
@@ -292,7 +292,7 @@ int __wrap_close(int fd)
     return 0;
 }
 
-/* Every other time it is interrupted. */
+/* Every other call is interrupted. */
 ssize_t __wrap_getrandom(void *bytes, size_t size, unsigned flags)
 {
     static bool is_interrupted;
@@ -436,7 +436,7 @@ static int find_events(const struct socket *socket)
     return events;
 }
 
-/* As libuv does, which tells an error of the socket once, and looks no more. */
+/* Like libuv, which reports a socket's error once, and stops polling. */
 static bool run_poll(struct watch *watch)
 {
     const struct socket *socket;
@@ -495,7 +495,7 @@ void world_run(void)
 
 void world_start(void)
 {
-    world = (struct world){.now = 1000, .pair_room = WORLD_QUEUE};
+    world = (struct world){.now = 1000, .pair_capacity = WORLD_QUEUE};
     socket_count = 0;
 }
 

@@ -160,7 +160,7 @@ static int configure(SSL_CTX *ssl)
                : -1;
 }
 
-struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_strings *texts, char *error, size_t error_size)
+struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_strings *pem, char *error, size_t error_size)
 {
     struct ax_tls_context *context = calloc(1, sizeof *context);
 
@@ -169,9 +169,9 @@ struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_strings *texts
         context->ssl = SSL_CTX_new(TLS_server_method());
     if (context == NULL || context->ssl == NULL || configure(context->ssl) < 0)
         ax_error_format(error, error_size, "cannot start TLS: %s", ax_openssl_reason());
-    else if (take_certificate(context->ssl, &texts->certificate, error, error_size) == 0 &&
-             take_key(context->ssl, &texts->key, error, error_size) == 0 &&
-             take_client_ca(context->ssl, &texts->client_ca, error, error_size) == 0)
+    else if (take_certificate(context->ssl, &pem->certificate, error, error_size) == 0 &&
+             take_key(context->ssl, &pem->key, error, error_size) == 0 &&
+             take_client_ca(context->ssl, &pem->client_ca, error, error_size) == 0)
         return context;
     ax_openssl_context_free(context);
     ERR_clear_error();

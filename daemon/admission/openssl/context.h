@@ -14,7 +14,7 @@ struct ax_tls_context {
     SSL_CTX *ssl;
 };
 
-struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_strings *texts, char *error, size_t error_size);
+struct ax_tls_context *ax_openssl_context_new(const struct ax_tls_strings *pem, char *error, size_t error_size);
 void ax_openssl_context_free(struct ax_tls_context *context);
 int64_t ax_openssl_context_expiry(const struct ax_tls_context *context);
 

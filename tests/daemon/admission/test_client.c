@@ -70,7 +70,7 @@ static void test_waits_in_order(void **state)
     assert_ptr_equal(all.last[AX_CLIENT_WAITING], clients[0]);
 }
 
-/* Its worker died: it was there before those who wait. */
+/* Its worker died: it came before those that wait now. */
 static void test_one_that_returns_is_first(void **state)
 {
     struct ax_client *clients[3];
@@ -98,7 +98,7 @@ static void test_one_that_returns_is_first(void **state)
     assert_ptr_equal(all.last[AX_CLIENT_WAITING], clients[2]);
 }
 
-/* Enough of them that the index grows several times. */
+/* Enough of them for the table to grow several times. */
 static void test_finds_each_of_many(void **state)
 {
     enum { MANY = 1000 };
@@ -145,7 +145,7 @@ static void end(struct ax_client *client, bool is_served)
     ax_client_move(&all, client, AX_CLIENT_ENDED, "It says nothing");
 }
 
-/* Whoever reaches a socket could fill a disk. */
+/* Anyone who can connect could otherwise fill a disk with log lines. */
 static void check_flood(bool are_served, struct ax_rate_limit *rate_limit, const char *first, const char *last)
 {
     static char text[1 << 20];
@@ -189,9 +189,9 @@ static void test_not_each_of_many_that_break_is_logged(void **state)
     assert_int_equal(all.refused, 0);
 }
 
-/* ---- whose turn it is ---- */
+/* ---- fair order ---- */
 
-/* A client that waits, of a process of a user. */
+/* A waiting client, of a process of a user. */
 static struct ax_client *wait_as(unsigned char user, unsigned char process)
 {
     struct ax_client *client = ax_client_new(&all, "peer", 0);
@@ -203,7 +203,7 @@ static struct ax_client *wait_as(unsigned char user, unsigned char process)
     return client;
 }
 
-/* How many are served before this one, and it is. */
+/* Returns how many are served up to and including this one. */
 static int serve_until(struct ax_client *client)
 {
     int before = 0;
@@ -227,7 +227,7 @@ static void test_a_source_with_many_keeps_nobody_waiting(void **state)
         wait_as(1, 1);
     other = wait_as(2, 9);
     assert_true(serve_until(other) <= 3);
-    for (int i = 0; i < 10; i++) { /* nor when it has been served already, and goes on being so */
+    for (int i = 0; i < 10; i++) { /* nor while it has been served before, and still is */
         struct ax_client *again = wait_as(2, 9);
 
         assert_true(serve_until(again) <= 3);
@@ -244,7 +244,7 @@ static void test_a_process_with_many_keeps_no_other_of_its_user_waiting(void **s
     assert_true(serve_until(wait_as(1, 2)) <= 3);
 }
 
-/* Those who are new each time, as processes or as addresses, do not go first for ever. */
+/* New processes or addresses do not get precedence for ever. */
 static void test_newcomers_keep_nobody_waiting_for_ever(void **state)
 {
     struct ax_client *served = wait_as(1, 1);

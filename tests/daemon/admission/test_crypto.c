@@ -40,7 +40,7 @@ static void test_compares(void **state)
     assert_false(load()->is_equal("same", "samE", 4));
 }
 
-/* Libraries that are loaded later, with an OpenSSL of their own, do not get functions of this one. */
+/* Libraries loaded later, with an OpenSSL of their own, do not resolve symbols to this one. */
 static void test_nobody_else_finds_openssl(void **state)
 {
     (void)state;

@@ -22,7 +22,7 @@ static enum ax_exchange_step take(struct ax_exchange *exchange, const unsigned c
     return ax_exchange_take(exchange, &secret, message, reply, reason, sizeof reason);
 }
 
-/* Says hello, and keeps the nonces as a client does. */
+/* Sends HELLO, and keeps the nonces as a client does. */
 static void begin(struct ax_exchange *exchange, struct ax_nonces *nonces)
 {
     unsigned char message[AX_EXCHANGE_SIZE];
@@ -91,7 +91,7 @@ static void test_a_proof_of_another_exchange_or_role_is_refused(void **state)
     assert_refused(prove(&exchange, &secret, AX_PROVER_SERVER, &nonces), "The peer has another secret");
 }
 
-/* Somebody who has no secret sends back what he gets, as if he were the server towards it. */
+/* A client without the secret reflects the challenge, as if it were the server. */
 static void test_a_challenge_that_is_sent_back_is_no_proof(void **state)
 {
     struct ax_exchange exchange = {0};

@@ -6,10 +6,10 @@
 static void check_within(size_t files, const struct ax_options *options, bool has_tls, size_t connections,
                          size_t handshakes)
 {
-    struct ax_fd_budget room = ax_fd_budget_find(options, has_tls, files);
+    struct ax_fd_budget budget = ax_fd_budget_find(options, has_tls, files);
 
-    assert_int_equal(room.connections, connections);
-    assert_int_equal(room.handshakes, handshakes);
+    assert_int_equal(budget.connections, connections);
+    assert_int_equal(budget.handshakes, handshakes);
 }
 
 static void check(const struct ax_options *options, bool has_tls, size_t connections, size_t handshakes)
@@ -26,7 +26,7 @@ static void test_options_count_as_long_as_there_are_descriptors(void **state)
     check(&options, true, 50, 10);
 }
 
-/* Handshakes may have a quarter of 1000, the process itself needs 32, and a connection needs some. */
+/* Handshakes get a quarter of 1000, the process itself needs 32, and each connection needs some. */
 static void test_descriptors_bound_what_is_not_set(void **state)
 {
     struct ax_options options = {.max_handshakes = 1024};
@@ -39,7 +39,7 @@ static void test_descriptors_bound_what_is_not_set(void **state)
     check(&options, true, (1000 - 250 - 32) / 3, 250);
 }
 
-static void test_there_is_room_for_one(void **state)
+static void test_one_connection_always_fits(void **state)
 {
     struct ax_options options = {.max_handshakes = 1024};
     (void)state;
@@ -52,7 +52,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options_count_as_long_as_there_are_descriptors),
         cmocka_unit_test(test_descriptors_bound_what_is_not_set),
-        cmocka_unit_test(test_there_is_room_for_one),
+        cmocka_unit_test(test_one_connection_always_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ static int close_pair(void **state)
     return 0;
 }
 
-/* Feeds a session of the peer with all that it gets. */
+/* Feeds the peer's session with everything it is sent. */
 static void peer_reads(struct ax_session *peer)
 {
     unsigned char bytes[512];
@@ -73,7 +73,7 @@ static void test_a_refused_peer_learns_why(void **state)
     ax_session_fini(&peer);
 }
 
-/* It gets nothing that its protocol does not know. */
+/* It is sent nothing that its protocol does not have. */
 static void test_a_plain_peer_just_ends(void **state)
 {
     unsigned char superblock[AX_SUPERBLOCK_SIZE];
@@ -122,7 +122,7 @@ static void test_the_peer_of_a_dead_worker_learns_why(void **state)
 
     make_ready(&peer);
     memset(reason, 'x', sizeof reason);
-    reason[sizeof reason - 1] = '\0'; /* longer than a GOODBYE may be: it is cut */
+    reason[sizeof reason - 1] = '\0'; /* longer than a GOODBYE's reason may be: it is cut */
     ax_goodbye_explain(ours, reason);
     peer_reads(&peer);
     assert_int_equal(peer.state, AX_STATE_CLOSED);
@@ -144,7 +144,7 @@ static void test_pipes_carry_it_too(void **state)
     close(pair[1]);
 }
 
-/* Nobody waits for one that does not read. */
+/* A peer that does not read must not block. */
 static void test_a_full_stream_goes_without(void **state)
 {
     char block[4096] = {0};

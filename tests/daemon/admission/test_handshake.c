@@ -13,7 +13,7 @@
 
 static const unsigned char plain[AX_SUPERBLOCK_SIZE] = {0xe3, 0x5b, 0x9e, 0x78, 0, 2, 0};
 
-/* How each handshake ended, by the number that was its `arg`. */
+/* How each handshake ended, by its `arg`. */
 enum outcome { PENDING, DONE, FAILED };
 enum { MANY = 300 };
 
@@ -116,7 +116,7 @@ static void assert_failed(intptr_t number, const char *reason)
     assert_string_equal(results[number].reason, reason);
 }
 
-/* The oldest has to go first, or nobody behind it would. */
+/* The list is sorted by deadline: the oldest has to time out first. */
 static void test_a_shorter_time_is_for_those_too_who_have_begun(void **state)
 {
     static const uint32_t before[] = {86400000, 0};
@@ -165,7 +165,7 @@ static void test_a_superblock_that_is_there_is_done_at_once(void **state)
     start(10000, 4);
     peer = add(1, plain, sizeof plain);
     assert_int_equal(results[1].outcome, DONE);
-    /* Not a byte more was read than the superblock has. */
+    /* Nothing beyond the superblock was read. */
     assert_int_equal(write(peer, "z", 1), 1);
     assert_int_equal(read(results[1].fd, &rest, 1), 1);
     assert_int_equal(rest, 'z');
@@ -203,7 +203,7 @@ static void test_a_premature_end_is_an_error(void **state)
     close(peer);
     run_until_ended(1);
     assert_failed(1, "Incomplete superblock");
-    peer = add(2, "", 0); /* somebody only looked whether we are there */
+    peer = add(2, "", 0); /* a port scan or health check */
     close(peer);
     run_until_ended(2);
     assert_failed(2, "(none)");
@@ -271,7 +271,7 @@ static void test_knows_whom_a_worker_can_serve(void **state)
     }
 }
 
-/* A byte now and then does not prolong the time: the limit is for the whole. */
+/* Single bytes do not extend the time: the limit is for the whole handshake. */
 static void test_its_time_is_limited_as_a_whole(void **state)
 {
     int peer;
@@ -292,11 +292,11 @@ static void test_its_time_is_limited_as_a_whole(void **state)
     finish();
 }
 
-/* ---- TLS goes before ---- */
+/* ---- TLS first ---- */
 
 static struct fake_tls fake;
-static int secured_code; /* what on_secured() fails with; 0: it does not */
-static int relayed;      /* where the bytes of the peer come from after it */
+static int secured_code; /* error of on_secured(); 0: none */
+static int relayed;      /* where the peer's bytes come from after it */
 
 static int on_secured(struct ax_handshakes *handshakes, void *arg, int fd, struct ax_tls *tls)
 {
@@ -324,7 +324,7 @@ static struct ax_tls *on_tls(struct ax_handshakes *handshakes, void *arg, int fd
     return &fake.base;
 }
 
-/* As add(), for a peer over TLS. */
+/* Like add(), for a peer over TLS. */
 static int add_tls(intptr_t number, const void *bytes, size_t size)
 {
     int fds[2];
@@ -333,7 +333,7 @@ static int add_tls(intptr_t number, const void *bytes, size_t size)
     if (size > 0)
         assert_int_equal(write(fds[0], bytes, size), size);
     fake_tls_init(&fake, fds[1]);
-    fake.is_free = true; /* until it is made */
+    fake.is_free = true; /* until it is created */
     set.make_tls = on_tls;
     set.secured = on_secured;
     ax_handshakes_add(&set, &sources[0][0], fds[1], true, false, (void *)number);
@@ -373,7 +373,7 @@ static void test_a_tls_that_fails_is_no_handshake(void **state)
     peer = add_tls(1, "X and more", 10);
     assert_failed(1, "This is no TLS");
     assert_true(fake.is_free);
-    assert_int_equal(read(peer, &byte, 1), 0); /* and no reset, although there were bytes unread */
+    assert_int_equal(read(peer, &byte, 1), 0); /* and no reset, although there were unread bytes */
     close(peer);
     peer = add_tls(2, "", 0);
     close(peer);
@@ -449,7 +449,7 @@ static void read_message(int peer, unsigned char message[AX_EXCHANGE_SIZE])
         uv_run(&loop, UV_RUN_ONCE);
 }
 
-/* Adds one that has said hello. */
+/* Adds one that has sent HELLO. */
 static int add_challenged(intptr_t number, struct ax_nonces *nonces)
 {
     unsigned char message[AX_EXCHANGE_SIZE];
@@ -483,7 +483,7 @@ static void test_a_proof_comes_before_the_superblock(void **state)
     peer = add_challenged(1, &nonces);
     make_proof(bytes, &nonces);
     memcpy(bytes + AX_EXCHANGE_SIZE, plain, sizeof plain);
-    for (size_t i = 0; i < sizeof bytes; i++) { /* byte by byte: where one ends and the other begins is known */
+    for (size_t i = 0; i < sizeof bytes; i++) { /* byte by byte: the boundary between messages is known */
         assert_int_equal(results[1].outcome, PENDING);
         assert_int_equal(write(peer, bytes + i, 1), 1);
         uv_run(&loop, UV_RUN_ONCE);
@@ -598,9 +598,9 @@ static void test_an_exchange_has_no_time_of_its_own(void **state)
     finish();
 }
 
-/* ---- who goes when there are too many ---- */
+/* ---- eviction ---- */
 
-/* Peers by number, from 1: '.' is pending, 'x' has gone, '+' was done. */
+/* Peers by number, from 1: '.' is pending, 'x' was evicted, '+' is done. */
 static void check_outcomes(const char *expected)
 {
     char got[MANY] = "";
@@ -612,7 +612,7 @@ static void check_outcomes(const char *expected)
 
 static int peers[MANY];
 
-/* Peers that say so many bytes each. */
+/* Peers that send this many bytes each. */
 static void add_some(struct ax_origin *source, int from, int to, size_t size)
 {
     for (int i = from; i <= to; i++)
@@ -641,7 +641,7 @@ static void test_the_silent_go_before_those_who_have_begun(void **state)
     close_some(1, 9);
 }
 
-/* Who has just come has the time to speak, though all others have done more. */
+/* New connections get time to send something, even if all others have done more. */
 static void test_newcomers_are_not_displaced_by_half_messages(void **state)
 {
     (void)state;
@@ -650,12 +650,12 @@ static void test_newcomers_are_not_displaced_by_half_messages(void **state)
     add_some(&sources[0][0], 17, 17, 0);
     add_some(&sources[0][0], 18, 31, 5);
     assert_int_equal(results[17].outcome, PENDING);
-    add_some(&sources[0][0], 32, 34, 0); /* but of more than two, the oldest goes */
+    add_some(&sources[0][0], 32, 34, 0); /* but of more than two, the oldest is evicted */
     assert_int_equal(results[17].outcome, FAILED);
     close_some(1, 34);
 }
 
-/* One that has had a challenge is further than one that has sent half a message. */
+/* One that has got a challenge is at a later stage than one that has sent half a message. */
 static void test_those_who_have_an_answer_go_later(void **state)
 {
     unsigned char hello[AX_EXCHANGE_SIZE];
@@ -670,7 +670,7 @@ static void test_those_who_have_an_answer_go_later(void **state)
     close_some(1, 9);
 }
 
-/* A flood of one source is its own business, wherever there is room. */
+/* A flood from one source affects only that source while there is capacity. */
 static void test_a_source_has_its_limit(void **state)
 {
     (void)state;
@@ -684,8 +684,8 @@ static void test_a_source_has_its_limit(void **state)
     close_some(1, 20);
 }
 
-/* Where all places are taken, the source that has most makes room. */
-static void test_the_greediest_source_makes_room(void **state)
+/* When the total limit is reached, the source with the most handshakes loses one. */
+static void test_the_largest_source_loses_one(void **state)
 {
     (void)state;
     start(10000, 6);
@@ -698,11 +698,11 @@ static void test_the_greediest_source_makes_room(void **state)
     close_some(1, 9);
 }
 
-/* A listening socket's own places are not for those of others, however far they have come and however many they are. */
+/* A listening socket's reserved places are not available to others, however many they are and at whatever stage. */
 static void test_a_flood_of_one_lane_leaves_others_their_places(void **state)
 {
     (void)state;
-    start(10000, 12); /* two for each lane, and six for all */
+    start(10000, 12); /* two reserved for each lane, and six shared */
     add_some(&sources[2][0], 1, 2, 0);
     add_some(&sources[0][0], 3, 40, 5);
     add_some(&sources[1][0], 41, 80, 5);
@@ -748,7 +748,7 @@ int main(void)
         cmocka_unit_test(test_newcomers_are_not_displaced_by_half_messages),
         cmocka_unit_test(test_those_who_have_an_answer_go_later),
         cmocka_unit_test(test_a_source_has_its_limit),
-        cmocka_unit_test(test_the_greediest_source_makes_room),
+        cmocka_unit_test(test_the_largest_source_loses_one),
         cmocka_unit_test(test_a_flood_of_one_lane_leaves_others_their_places),
         cmocka_unit_test(test_one_that_has_spoken_meanwhile_is_not_crowded_out),
         cmocka_unit_test(test_a_superblock_comes_from_elsewhere_after_tls),

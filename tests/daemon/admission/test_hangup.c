@@ -66,13 +66,13 @@ static void test_who_has_said_all_is_still_answered(void **state)
     assert_int_equal(write(fds[1], "words", 5), 5);
     shutdown(fds[1], SHUT_WR);
     assert_false(ax_hangup_has(fds[0]));
-    assert_int_equal(read(fds[0], words, sizeof words), 5); /* ... until there is nothing left to be answered */
+    assert_int_equal(read(fds[0], words, sizeof words), 5); /* ... until there is nothing left to answer */
     assert_true(ax_hangup_has(fds[0]));
     close(fds[0]);
     close(fds[1]);
 }
 
-/* Over TCP, whoever ends its side may have closed its socket. */
+/* Over TCP, a peer that shut down its side may have closed its socket. */
 static void test_who_closes_tcp_has_hung_up_whatever_they_said(void **state)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -90,7 +90,7 @@ static void test_who_closes_tcp_has_hung_up_whatever_they_said(void **state)
     assert_int_equal(write(client, "words", 5), 5);
     assert_false(ax_hangup_has(server));
     close(client);
-    while (!ax_hangup_has(server)) /* it comes by itself */
+    while (!ax_hangup_has(server)) /* it takes effect asynchronously */
         usleep(1000);
     close(server);
     close(listener);

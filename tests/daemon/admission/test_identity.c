@@ -10,7 +10,7 @@
 #include "daemon/base/error_format.h"
 #include "fake_tls.h"
 
-/* ---- who is let in ---- */
+/* ---- client names ---- */
 
 static bool admits(const char *allowed, const char *const *names, size_t count, char name[AX_IDENTITY_NAME])
 {
@@ -32,7 +32,7 @@ static void test_names_are_compared_by_their_kind(void **state)
 {
     static const struct {
         const char *allowed;
-        const char *name; /* with the letter of its kind */
+        const char *name; /* after the letter of its kind */
         bool expected;
     } cases[] = {
         {"alice", "Dalice", true},           {"alice", "DALICE", true},
@@ -62,7 +62,7 @@ static void test_one_of_several_names_is_enough(void **state)
     assert_true(admits("second", names, COUNT_OF(names), name));
     assert_string_equal(name, "second");
     assert_false(admits("fourth", names, COUNT_OF(names), name));
-    assert_string_equal(name, "first"); /* which the log tells */
+    assert_string_equal(name, "first"); /* for the log */
     assert_true(admits(NULL, names, COUNT_OF(names), name));
     assert_string_equal(name, "first");
 }
@@ -169,7 +169,7 @@ static void test_a_key_that_others_can_read_is_refused(void **state)
     check_loads();
 }
 
-/* As systemd hands out credentials, and Debian's group ssl-cert has them: what root shares, root shares on purpose. */
+/* As with systemd's credentials, and Debian's group ssl-cert: root may share a key deliberately. */
 static void test_a_key_of_root_may_be_shared_with_a_group(void **state)
 {
     (void)state;

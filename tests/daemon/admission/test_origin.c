@@ -31,7 +31,7 @@ static void test_the_same_key_is_the_same_source(void **state)
     assert_int_equal(sources.count, 2);
     ax_origins_put(&sources, source);
     assert_int_equal(sources.count, 1);
-    ax_origins_put(&sources, ax_origins_get(&sources, &key)); /* new again */
+    ax_origins_put(&sources, ax_origins_get(&sources, &key)); /* created anew */
     other = make_key(7);
     other.lane = 2;
     source = ax_origins_get(&sources, &other);
@@ -85,7 +85,7 @@ static void test_a_user_is_a_source_and_its_process_a_part_of_it(void **state)
     close(fds[1]);
 }
 
-/* The key of a peer that connects to this address of the loopback. False: it does not exist here. */
+/* The key of a peer that connects to this loopback address. False: it does not exist here. */
 static bool find_key(int family, const char *address, const char *peer, struct ax_origin_key *key)
 {
     union {
@@ -130,7 +130,7 @@ static void test_addresses_are_sources(void **state)
         assert_memory_equal(&mapped, &second, sizeof mapped);
 }
 
-/* The whole of a network: who has one has all of its addresses. */
+/* The whole network: a customer who has one has all of its addresses. */
 static void test_of_ipv6_addresses_the_network_counts(void **state)
 {
     struct ax_origin_key key;
@@ -140,7 +140,7 @@ static void test_of_ipv6_addresses_the_network_counts(void **state)
     if (!find_key(AF_INET6, "::1", "::1", &key))
         skip();
     assert_int_equal(key.family, AF_INET6);
-    assert_memory_equal(key.address, zero, sizeof zero); /* ::1 is 1 in the half that does not count */
+    assert_memory_equal(key.address, zero, sizeof zero); /* the 1 of ::1 is in the half that does not count */
 }
 
 int main(void)

@@ -17,7 +17,7 @@
 struct link {
     int listener;
     int client;
-    int server; /* the accepted end, whose peer is looked at */
+    int server; /* the accepted end, whose peer is examined */
 };
 
 static void link_over(struct link *link, const void *address, socklen_t size)
@@ -30,7 +30,7 @@ static void link_over(struct link *link, const void *address, socklen_t size)
     assert_int_equal(bind(link->listener, address, size), 0);
     assert_int_equal(listen(link->listener, 1), 0);
     assert_int_equal(getsockname(link->listener, (struct sockaddr *)&bound, &bound_size), 0);
-    if (bound_size > sizeof(struct sockaddr_un)) /* it counts a NUL after the field, too, which connect() refuses */
+    if (bound_size > sizeof(struct sockaddr_un)) /* it counts a NUL after the field, too, which connect() rejects */
         bound_size = sizeof(struct sockaddr_un);
     link->client = socket(domain, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(link->client, (struct sockaddr *)&bound, bound_size), 0);
@@ -70,7 +70,7 @@ static int make_rules(struct ax_peer_rules *rules, const char *user, const char 
     return ax_peer_rules_init(rules, &user_names, &group_names, error, AX_ERROR_TEXT_SIZE);
 }
 
-/* Whether we may, in the eyes of these rules. `reason` is set when not. */
+/* Whether these rules allow this process. `reason` is set if not. */
 static bool may(int fd, const char *user, const char *group, char *reason)
 {
     char error[AX_ERROR_TEXT_SIZE];
@@ -150,7 +150,7 @@ static void test_the_first_group_counts(void **state)
     close(fds[1]);
 }
 
-/* How a process with these further groups fares: 0 when rules for the last of them let it in, and others do not. */
+/* Runs a process with this many supplementary groups: 0 if rules for the last of them allow it, and others do not. */
 static int try_groups(size_t count)
 {
     gid_t groups[1000];
@@ -166,7 +166,7 @@ static int try_groups(size_t count)
     return may(fds[0], "987654", decimal(5000 + count), reason) ? 3 : 0;
 }
 
-/* 64 of them fit without more memory. */
+/* 64 of them fit without an allocation. */
 static void test_all_further_groups_count(void **state)
 {
     static const size_t counts[] = {1, 63, 64, 65, 1000};
@@ -186,8 +186,8 @@ static void test_all_further_groups_count(void **state)
     }
 }
 
-/* Connects as this user, whom no rules name. Whether he may. */
-static bool stranger_may(const struct sockaddr_un *address, socklen_t size, uid_t uid)
+/* Connects as this user, whom no rules name. Returns whether that is allowed. */
+static bool unlisted_user_may(const struct sockaddr_un *address, socklen_t size, uid_t uid)
 {
     char reason[AX_ERROR_TEXT_SIZE];
     struct link link = {.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
@@ -214,7 +214,7 @@ static bool stranger_may(const struct sockaddr_un *address, socklen_t size, uid_
     return is;
 }
 
-/* No permissions guard it. */
+/* It has no file permissions. */
 static void test_without_rules_an_abstract_name_is_for_the_own_user(void **state)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -222,12 +222,12 @@ static void test_without_rules_an_abstract_name_is_for_the_own_user(void **state
     (void)state;
 
     snprintf(address.sun_path + 1, 24, "acrossd-test-%010u", (unsigned)getpid());
-    assert_true(stranger_may(&address, size, geteuid()));
+    assert_true(unlisted_user_may(&address, size, geteuid()));
     if (geteuid() != 0)
         skip();
-    assert_false(stranger_may(&address, size, 4321));
-    assert_int_equal(seteuid(4322), 0); /* somebody else's server: root may */
-    assert_true(stranger_may(&address, size, 0));
+    assert_false(unlisted_user_may(&address, size, 4321));
+    assert_int_equal(seteuid(4322), 0); /* another user's server: root may */
+    assert_true(unlisted_user_may(&address, size, 0));
     assert_int_equal(seteuid(0), 0);
 }
 
@@ -301,7 +301,7 @@ static void test_describes_a_socket_without_a_path(void **state)
     close(fds[0]);
     close(fds[1]);
 
-    link_over(&link, &address, sizeof(sa_family_t)); /* the system gives it an abstract name */
+    link_over(&link, &address, sizeof(sa_family_t)); /* the system assigns an abstract name */
     ax_peer_describe(link.server, "tcp", text, sizeof text);
     assert_contains(text, "unix:@");
     assert_contains(text, wanted + strlen("unix"));
@@ -357,7 +357,7 @@ static void test_describes_a_tcp_peer_by_its_address(void **state)
     link_close(&link);
 }
 
-/* ---- who it is ---- */
+/* ---- credentials ---- */
 
 static void test_knows_a_peer_by_its_numbers(void **state)
 {

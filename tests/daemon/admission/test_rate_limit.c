@@ -3,7 +3,7 @@
 
 #include "daemon/admission/rate_limit.h"
 
-/* How often it may be done now. */
+/* How many are allowed now. */
 static unsigned count(struct ax_rate_limit *rate_limit, uint64_t now)
 {
     unsigned done = 0;

@@ -18,8 +18,8 @@ static int ended_count;
 
 /* A relay between two sockets. */
 static struct fake_tls fake;
-static int peer;  /* what the client has */
-static int other; /* what the worker has */
+static int peer;  /* the client's end */
+static int other; /* the worker's end */
 
 static void on_gone(struct ax_relays *all, uint64_t id)
 {
@@ -73,7 +73,7 @@ static int finish(void **state)
     return 0;
 }
 
-/* Until nothing more happens by itself. The loop begins to look at what it is told to look at when it runs again. */
+/* Until nothing more happens by itself. Handles that were started take effect when the loop runs again. */
 static void run_while_busy(void)
 {
     struct pollfd events = {.fd = uv_backend_fd(&loop), .events = POLLIN};
@@ -120,7 +120,7 @@ static size_t drain(int fd, size_t position, bool *ended)
     return position;
 }
 
-/* As many bytes from one end to the other, while the loop runs. */
+/* Moves this many bytes from one end to the other, while the loop runs. */
 static void carry(int from, int to, size_t size)
 {
     size_t sent = 0, received = 0;
@@ -142,7 +142,7 @@ static void test_bytes_travel_both_ways(void **state)
     carry(peer, other, 1);
 }
 
-/* Fills a relay until nothing moves. Then everything arrives, when it is read at last. */
+/* Fills a relay until nothing moves; then everything arrives once it is read. */
 static void check_back_pressure(int from, int to)
 {
     size_t sent = 0, before, received = 0;
@@ -207,7 +207,7 @@ static void test_the_end_of_the_peers_stream_comes_behind_its_last_byte(void **s
     shutdown(peer, SHUT_WR);
     read_to_end(other, sent);
     assert_int_equal(ended_count, 0);
-    carry(other, peer, MEGABYTE); /* and the other direction goes on */
+    carry(other, peer, MEGABYTE); /* and the other direction continues */
 }
 
 static void test_the_end_of_the_workers_stream_comes_behind_its_last_byte(void **state)
@@ -220,7 +220,7 @@ static void test_the_end_of_the_workers_stream_comes_behind_its_last_byte(void *
     other = -1;
     read_to_end(peer, sent);
     assert_true(fake.has_ended);
-    assert_int_equal(ended_count, 0); /* the peer has still to close */
+    assert_int_equal(ended_count, 0); /* the peer has not closed yet */
 }
 
 static void test_a_peer_that_is_gone_is_told_behind_bytes_that_nobody_reads(void **state)
@@ -246,7 +246,7 @@ static void test_a_worker_that_is_gone_lets_the_peer_finish(void **state)
     assert_int_equal(write(other, "bye", 3), 3);
     close(other);
     other = -1;
-    while (position < 100 * (size_t)MEGABYTE) { /* far more than there are buffers for: it is read and forgotten */
+    while (position < 100 * (size_t)MEGABYTE) { /* far more than the buffers hold: it is read and discarded */
         position = fill(peer, position, 100 * (size_t)MEGABYTE);
         run_while_busy();
     }
@@ -258,7 +258,7 @@ static void test_a_worker_that_is_gone_lets_the_peer_finish(void **state)
     assert_int_equal(ended_count, 1);
 }
 
-/* The kernel tells ECONNRESET then, after the last byte. */
+/* The kernel reports ECONNRESET then, after the last byte. */
 static void test_a_worker_that_is_gone_with_bytes_unread_has_said_what_it_said(void **state)
 {
     char bytes[8];
@@ -298,7 +298,7 @@ static void test_what_breaks_ends_both_streams(void **state)
     assert_int_equal(write(peer, "x", 1), 1);
     run_until_ended();
     assert_int_equal(read(other, &byte, 1), 0);
-    assert_int_equal(read(peer, &byte, 1), -1); /* reset, since it said what nobody has read */
+    assert_int_equal(read(peer, &byte, 1), -1); /* reset, since it sent what nobody has read */
     assert_int_equal(errno, ECONNRESET);
 }
 
@@ -319,14 +319,14 @@ static void test_a_peer_that_cannot_be_told_is_still_heard(void **state)
     assert_int_equal(read(other, bytes, sizeof bytes), 0);
 }
 
-/* The worker may take its time to read what the peer said last: only when it is gone, time runs. */
+/* The worker may take its time to read the peer's last bytes: the linger timer starts only when it is gone. */
 static void test_a_peer_that_cannot_be_told_does_not_hurry_the_worker(void **state)
 {
     (void)state;
     fake.cannot_write = true;
     assert_int_equal(write(other, "x", 1), 1);
     run_while_busy();
-    assert_int_equal(uv_backend_timeout(&loop), -1); /* there is no timer that runs */
+    assert_int_equal(uv_backend_timeout(&loop), -1); /* no timer is running */
     assert_int_equal(write(peer, "more", 4), 4);
     run_while_busy();
     assert_int_equal(uv_backend_timeout(&loop), -1);

@@ -119,7 +119,7 @@ static void test_a_file_that_is_open_to_others_is_refused(void **state)
     }
 }
 
-/* As systemd hands out credentials: what root shares, root shares on purpose. */
+/* As with systemd's credentials: root may share a file deliberately. */
 static void test_a_file_of_root_may_be_shared_with_a_group(void **state)
 {
     (void)state;
@@ -184,7 +184,7 @@ static void fill(struct ax_nonces *nonces)
     }
 }
 
-/* The same bytes as in docs/access.md, so that other implementations can be tried on them. */
+/* The same bytes as in docs/access.md, so that other implementations can be tested against them. */
 static void test_proofs_are_those_of_the_documentation(void **state)
 {
     static const unsigned char expected[2][AX_PROOF_SIZE] = {
@@ -247,7 +247,7 @@ static bool count_comparison(const void *left, const void *right, size_t size)
     return real->is_equal(left, right, size);
 }
 
-/* Its time tells nothing of where they differ: that is what ax_crypto.is_equal promises, and nothing else compares. */
+/* Constant time is what ax_crypto.is_equal promises, and nothing else compares proofs. */
 static void test_proofs_are_compared_in_constant_time(void **state)
 {
     struct ax_secret *secret = read_text("0123456789abcdef");

@@ -41,7 +41,7 @@ static void test_a_request_says_the_format(void **state)
         enum ax_status_format format = AX_STATUS_TEXT;
 
         ax_status_request_encode(bytes, formats[i]);
-        bytes[15] = 7; /* for a later version to use */
+        bytes[15] = 7; /* reserved for a later version */
         assert_int_equal(ax_status_request_decode(&format, bytes, reason, sizeof reason), 0);
         assert_int_equal(format, formats[i]);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* daemon/admission/openssl/context.c and stream.c, against a client of OpenSSL's own. */
+/* daemon/admission/openssl/context.c and stream.c, against a client that uses OpenSSL directly. */
 #include "testing.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ static const struct wish client_wish = {.name = "alice", .usage = "clientAuth", 
 
 static const struct ax_crypto *crypto;
 static struct holder authority, other_authority, server, client;
-static char certificate[PEM_MAX], key[PEM_MAX], client_ca[2 * PEM_MAX]; /* the last with room for a list */
+static char certificate[PEM_MAX], key[PEM_MAX], client_ca[2 * PEM_MAX]; /* the last with space for a revocation list */
 
 static int make_all(void **state)
 {
@@ -51,10 +51,10 @@ static int free_all(void **state)
 
 static struct ax_tls_context *read_context(const char *cert, const char *private_key, const char *ca, char *error)
 {
-    const struct ax_tls_strings texts = {{cert, strlen(cert)}, {private_key, strlen(private_key)}, {ca, strlen(ca)}};
+    const struct ax_tls_strings pem = {{cert, strlen(cert)}, {private_key, strlen(private_key)}, {ca, strlen(ca)}};
 
     error[0] = '\0';
-    return crypto->context_new(&texts, error, AX_ERROR_TEXT_SIZE);
+    return crypto->context_new(&pem, error, AX_ERROR_TEXT_SIZE);
 }
 
 static struct ax_tls_context *make_context(void)
@@ -77,7 +77,7 @@ struct pair {
     char reason[AX_ERROR_TEXT_SIZE];
 };
 
-/* A client that trusts the authority, with somebody's certificate, or without one. */
+/* A client that trusts the authority, with this certificate, or without one. */
 static void open_pair(struct pair *pair, const struct holder *holder, int newest)
 {
     struct ax_tls_context *context = make_context();
@@ -88,7 +88,7 @@ static void open_pair(struct pair *pair, const struct holder *holder, int newest
     pair->server_fd = fds[1];
     pair->server = crypto->tls_new(context, fds[1]);
     assert_non_null(pair->server);
-    crypto->context_free(context); /* which the connection outlives */
+    crypto->context_free(context); /* the connection outlives it */
     pair->client_context = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_max_proto_version(pair->client_context, newest);
     X509_STORE_add_cert(SSL_CTX_get_cert_store(pair->client_context), authority.certificate);
@@ -116,7 +116,7 @@ static enum ax_tls_result accept_more(struct pair *pair)
     return pair->server->methods->accept(pair->server, pair->reason, sizeof pair->reason);
 }
 
-/* Both go on until the server has come to an end of the handshake. */
+/* Both continue until the server's handshake has ended. */
 static enum ax_tls_result shake_hands(struct pair *pair)
 {
     enum ax_tls_result result;
@@ -190,14 +190,14 @@ static void test_a_list_of_revoked_certificates_counts(void **state)
 
 static void test_what_is_no_tls_is_told(void **state)
 {
-    static const char *const texts[] = {"GET / HTTP/1.1\r\n\r\n", "\xe3\x5b\x9e\x78................",
-                                        "\x16\x03\x01\xff\xff."};
+    static const char *const garbage[] = {"GET / HTTP/1.1\r\n\r\n", "\xe3\x5b\x9e\x78................",
+                                          "\x16\x03\x01\xff\xff."};
     struct pair pair;
     (void)state;
 
-    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+    for (size_t i = 0; i < COUNT_OF(garbage); i++) {
         open_pair(&pair, NULL, 0);
-        assert_true(write(pair.client_fd, texts[i], strlen(texts[i])) > 0);
+        assert_true(write(pair.client_fd, garbage[i], strlen(garbage[i])) > 0);
         assert_int_equal(accept_more(&pair), AX_TLS_BROKEN);
         assert_contains(pair.reason, "TLS failed: ");
         close_pair(&pair);
@@ -223,7 +223,7 @@ static void test_who_leaves_is_told_from_who_leaves_in_between(void **state)
     close_pair(&pair);
 }
 
-/* A session that is resumed would show no certificate. */
+/* A resumed session would present no certificate. */
 static void test_no_session_can_be_resumed(void **state)
 {
     struct pair pair;
@@ -231,7 +231,7 @@ static void test_no_session_can_be_resumed(void **state)
     (void)state;
 
     open_secured(&pair, &client);
-    assert_true(SSL_read(pair.client, &byte, 1) < 0); /* tickets would come here */
+    assert_true(SSL_read(pair.client, &byte, 1) < 0); /* tickets would arrive here */
     assert_false(SSL_SESSION_is_resumable(SSL_get_session(pair.client)));
     close_pair(&pair);
 }
@@ -248,7 +248,7 @@ static void check_carries(struct pair *pair, size_t size)
     memset(sent, (int)size, size);
     assert_int_equal(SSL_write(pair->client, sent, (int)size), (int)size);
     while ((result = pair->server->methods->read(pair->server, got, sizeof got, &done)) == AX_TLS_WANTS_READ)
-        continue; /* past records of TLS's own */
+        continue; /* past records without data */
     assert_int_equal(result, AX_TLS_OK);
     assert_int_equal(done, size);
     assert_memory_equal(got, sent, size);
@@ -285,7 +285,7 @@ static void test_keys_may_be_updated(void **state)
     close_pair(&pair);
 }
 
-/* Each costs more to take than to send, and somebody may send them without end. */
+/* Each costs more to process than to send, and a peer may send them without end. */
 static void test_a_read_ends_although_keys_are_updated_on_and_on(void **state)
 {
     struct pair pair;
@@ -306,7 +306,7 @@ static void test_a_read_ends_although_keys_are_updated_on_and_on(void **state)
     close_pair(&pair);
 }
 
-/* Writes until the socket is full; then the peer gets all of it, when it reads. */
+/* Writes until the socket is full; the peer gets all of it once it reads. */
 static void test_what_does_not_fit_is_written_later_from_anywhere(void **state)
 {
     static unsigned char bytes[4 * 1024 * 1024];
@@ -411,7 +411,7 @@ static void test_bytes_that_are_changed_break_it(void **state)
     assert_int_equal(write(pair.client_fd, record, (size_t)size), size);
     assert_int_equal(read_once(&pair), AX_TLS_BROKEN);
     assert_int_equal(pair.server->methods->write(pair.server, "x", 1, &done), AX_TLS_BROKEN);
-    pair.server->methods->end(pair.server); /* which does no harm */
+    pair.server->methods->end(pair.server); /* which has no effect */
     close(between[0]);
     close(between[1]);
     close_pair(&pair);
@@ -451,7 +451,7 @@ static void test_tells_names(void **state)
     check_names((struct wish){.name = "alice", .alternatives = "IP:127.0.0.1"}, "");
     check_names((struct wish){.name = "alice", .hidden = "root!.example"}, "");
     check_names((struct wish){.name = "line\nbreak"}, "");
-    check_names((struct wish){.name = "clear\xc2\x9b[J"}, ""); /* C1, which is one code of Latin-1 */
+    check_names((struct wish){.name = "clear\xc2\x9b[J"}, ""); /* C1, a single byte in Latin-1 */
     check_names((struct wish){.name = "next\xc2\x85line"}, "");
     check_names((struct wish){.name = "separated\xe2\x80\xa8line"}, "");
     check_names((struct wish){.name = "root\xe2\x80\xae.example"}, ""); /* changes direction */
@@ -461,7 +461,7 @@ static void test_tells_names(void **state)
     check_names((struct wish){.name = NULL}, "");
 }
 
-/* Internationalized names of hosts are told as they are in the certificate, and those of other scripts stay different. */
+/* Internationalized host names are reported as in the certificate, and names in different scripts stay different. */
 static void test_tells_international_names(void **state)
 {
     (void)state;
@@ -481,7 +481,7 @@ static void check_context_refused(const char *cert, const char *private_key, con
     assert_contains(error, reason);
 }
 
-static void test_says_what_is_wrong_with_texts(void **state)
+static void test_reports_what_is_wrong_with_pem_files(void **state)
 {
     char locked[PEM_MAX], others[PEM_MAX], broken[PEM_MAX], chain[3 * PEM_MAX];
     struct ax_tls_context *context;
@@ -535,7 +535,7 @@ int main(void)
         cmocka_unit_test(test_bytes_that_are_changed_break_it),
         cmocka_unit_test(test_tells_names),
         cmocka_unit_test(test_tells_international_names),
-        cmocka_unit_test(test_says_what_is_wrong_with_texts),
+        cmocka_unit_test(test_reports_what_is_wrong_with_pem_files),
         cmocka_unit_test(test_knows_when_its_certificate_expires),
     };
 

@@ -72,9 +72,9 @@ static void test_says_what_is_unknown(void **state)
     assert_unknown("99999999999999999999999", "the largest one is 4294967294");
 }
 
-/* ---- becoming ---- */
+/* ---- switching ---- */
 
-/* Runs this in a process of its own, and fails with what it says when it says something. */
+/* Runs this in a process of its own, and fails with its complaint if there is one. */
 static void in_a_process(void (*run)(char *complaint, size_t size))
 {
     char complaint[1024] = "";
@@ -156,7 +156,7 @@ static void stay_the_same(char *complaint, size_t size)
     COMPLAIN_UNLESS(getgroups(0, NULL) == groups);
 }
 
-/* Whatever the system knows of that number: nothing is looked up, and the environment stays. */
+/* Whatever the system knows about that number: nothing is looked up, and the environment stays. */
 static void become_a_number(char *complaint, size_t size)
 {
     const gid_t wanted[] = {4711, 4712};
@@ -172,7 +172,7 @@ static void become_a_number(char *complaint, size_t size)
     COMPLAIN_UNLESS(prctl(PR_GET_DUMPABLE) == 1);
 }
 
-/* Who may not have the groups that were asked for gets nothing else, either. */
+/* A process that may not set the requested groups gets nothing else, either. */
 static void become_a_number_without_rights(char *complaint, size_t size)
 {
     char error[AX_ERROR_TEXT_SIZE] = "";
@@ -189,7 +189,7 @@ static void become_twice(char *complaint, size_t size)
         ax_account_become(OTHER, complaint, size);
 }
 
-/* Nobody but root may: first become somebody else, where the test runs as root. */
+/* Only root may: the test drops root first. */
 static void try_without_rights(char *complaint, size_t size)
 {
     char error[AX_ERROR_TEXT_SIZE] = "";
@@ -201,7 +201,7 @@ static void try_without_rights(char *complaint, size_t size)
     COMPLAIN_UNLESS(geteuid() != 0);
 }
 
-/* A real user id of root is not enough to stay as it is. */
+/* A real user id of root does not count as being that user. */
 static void be_half_of_it(char *complaint, size_t size)
 {
     struct passwd other = *getpwnam(OTHER);

@@ -11,9 +11,9 @@
 static uv_loop_t loop;
 static struct ax_background background;
 
-/* Work that waits until it may go on. */
+/* A job that blocks until it is released. */
 struct task {
-    int go[2]; /* a pipe whose end lets it */
+    int go[2]; /* a pipe; closing it releases the job */
     pthread_t thread;
     bool blocks_signals;
     atomic_int worked;
@@ -38,7 +38,7 @@ static void done(void *arg)
 {
     struct task *task = arg;
 
-    assert_false(ax_background_is_busy(&background)); /* it may be followed by more work at once */
+    assert_false(ax_background_is_busy(&background)); /* another job may follow at once */
     task->done++;
 }
 
@@ -72,7 +72,7 @@ static int set_up(void **state)
     (void)state;
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(ax_background_init(&background, &loop), 0);
-    uv_ref((uv_handle_t *)&background.async); /* or the loop would have nothing to do */
+    uv_ref((uv_handle_t *)&background.async); /* otherwise the loop would have nothing to do */
     return 0;
 }
 

@@ -13,7 +13,7 @@
 
 #include "daemon/base/log.h"
 
-/* What is there to read, as text. */
+/* Everything that can be read, as text. */
 static const char *drain(int fd)
 {
     static char text[65536 * 2];
@@ -72,7 +72,7 @@ static void test_a_line_stays_one_line(void **state)
     close(fds[1]);
 }
 
-/* Makes the next test begin without lines to report. */
+/* Resets the count of dropped lines for the next test. */
 static void forget_lost_lines(void)
 {
     int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -83,7 +83,7 @@ static void forget_lost_lines(void)
     close(fd);
 }
 
-/* Returns only if no line waits for a reader: else the time limit of the test ends it. */
+/* Returns only if no line blocks: otherwise the test's time limit ends it. */
 static void check_full(int fds[2])
 {
     uint64_t lost = ax_log_lost();
@@ -97,7 +97,8 @@ static void check_full(int fds[2])
     text = drain(fds[0]);
     assert_string_equal(text, "acrossd: 3 lines of the log were lost\nacrossd: the next\n");
     ax_log_fini();
-    assert_int_equal(fcntl(fds[1], F_GETFL) & O_NONBLOCK, 0); /* it is shared with others, who expect it as it was */
+    /* the open file is shared with others, who rely on its flags */
+    assert_int_equal(fcntl(fds[1], F_GETFL) & O_NONBLOCK, 0);
     close(fds[0]);
     close(fds[1]);
 }
@@ -131,7 +132,7 @@ static void test_a_full_disk_loses_lines_and_counts_them(void **state)
     errno = EDOM;
     ax_log(AX_LOG_WARNING, "line");
     ax_log_bare("line");
-    assert_int_equal(errno, EDOM); /* callers log in between a call and their look at errno */
+    assert_int_equal(errno, EDOM); /* callers log before they look at errno */
     assert_int_equal(ax_log_lost(), lost + 2);
     ax_log_fini();
     close(fd);
@@ -166,7 +167,7 @@ static void limit_file_size(rlim_t size)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
-/* A disk may have room for the beginning of a line: what comes later must not look like its end. */
+/* A full disk may take the beginning of a line: later text must not look like its end. */
 static void test_a_line_that_was_cut_off_by_a_full_disk_ends_there(void **state)
 {
     char name[] = "/tmp/acrossd-test-XXXXXX";
@@ -193,7 +194,7 @@ static void test_a_line_that_was_cut_off_by_a_full_disk_ends_there(void **state)
 
 /* ---- times and priorities ---- */
 
-/* Moves past the time at the beginning of the line, which has to be between these two. */
+/* Checks the time at the beginning of the line, which has to be between these two, and returns what follows. */
 static const char *check_time(const char *line, time_t before, time_t after)
 {
     struct tm local = {.tm_isdst = -1};
@@ -213,7 +214,7 @@ static void test_lines_have_local_times_when_they_are_wanted(void **state)
     int fds[2];
     (void)state;
 
-    setenv("TZ", "XYZ-5:45", 1); /* nobody's machine has it by itself */
+    setenv("TZ", "XYZ-5:45", 1); /* not a time zone that a machine would have */
     assert_int_equal(pipe(fds), 0);
     ax_log_init(fds[1], AX_LOG_INFO);
     ax_log_start_times();
@@ -261,14 +262,14 @@ static void test_the_journal_gets_priorities_instead(void **state)
     ax_log_bare("listening on unix:x");
     assert_string_equal(drain(fds[0]), "<3>acrossd: a\n<4>acrossd: b\\x0a<0>\n<6>acrossd: c\n<7>acrossd: d\n"
                                        "<6>listening on unix:x\n");
-    assert_non_null(getenv("JOURNAL_STREAM")); /* children have the same standard error */
+    assert_non_null(getenv("JOURNAL_STREAM")); /* children share standard error */
     ax_log_fini();
     unsetenv("JOURNAL_STREAM");
     close(fds[0]);
     close(fds[1]);
 }
 
-/* The variable is inherited even where standard error was redirected since. */
+/* The variable is inherited even if standard error has been redirected. */
 static void test_what_only_was_the_journal_gets_no_priorities(void **state)
 {
     int fds[2];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The levels of the configuration, as functions, and as acrossd shows them with --check-config and --print-config. */
+/* The layers of the configuration, as functions, and as acrossd shows them with --check-config and --print-config. */
 #include "testing.h"
 
 #include <fcntl.h>
@@ -69,19 +69,19 @@ static struct ax_options read_text(const char *text)
     return read_bytes(text, strlen(text));
 }
 
-static void assert_bytes_refused(const char *bytes, size_t size, const char *sentence)
+static void assert_bytes_refused(const char *bytes, size_t size, const char *message)
 {
     struct ax_options layer = {0};
 
     if (ax_config_read(&layer, "file", bytes, size, error, sizeof error) == 0)
         fail_msg("%s was accepted", bytes);
-    assert_string_equal(error, sentence);
+    assert_string_equal(error, message);
     ax_options_fini(&layer);
 }
 
-static void assert_text_refused(const char *text, const char *sentence)
+static void assert_text_refused(const char *text, const char *message)
 {
-    assert_bytes_refused(text, strlen(text), sentence);
+    assert_bytes_refused(text, strlen(text), message);
 }
 
 static void test_reads_lines(void **state)
@@ -169,7 +169,7 @@ static void test_lines_have_a_bound(void **state)
     text[AX_CONFIG_LINE_MAX + 1] = '\n';
     assert_bytes_refused(text, AX_CONFIG_LINE_MAX + 2,
                          "file:1: the line has more than 4352 bytes: write a shorter one");
-    assert_bytes_refused(text, AX_CONFIG_LINE_MAX + 1, /* also without its end */
+    assert_bytes_refused(text, AX_CONFIG_LINE_MAX + 1, /* also without its newline */
                          "file:1: the line has more than 4352 bytes: write a shorter one");
 }
 
@@ -298,7 +298,7 @@ static void test_where_to_serve_is_chosen_at_the_highest_level(void **state)
     ax_options_fini(&options);
 }
 
-/* A mistake does not hide behind a level that goes before. */
+/* A mistake is reported even if a layer of higher priority overrides the setting. */
 static void test_every_level_is_checked(void **state)
 {
     (void)state;
@@ -319,7 +319,7 @@ static void test_variables_that_mean_nothing_are_mistakes(void **state)
     assert_load_refused(WORDS("--stdio"), WORDS("ACROSSD_=1"), "there is no setting ACROSSD_: acrossd --help");
     assert_load_refused(WORDS("--stdio"), WORDS("ACROSSD_ROLE=worker"), "there is no setting ACROSSD_ROLE");
     options = loaded(WORDS("--stdio"), WORDS("ACROSSD_CONFIG=/dev/null", "ACROSSD_VENV=", "ACROSS_D=1", "ACROSSD=1"));
-    assert_null(options.venv); /* an empty one says nothing */
+    assert_null(options.venv); /* an empty one counts as unset */
     ax_options_fini(&options);
 }
 
@@ -350,7 +350,7 @@ static void test_a_file_that_is_named_must_be_readable(void **state)
                         "the configuration file file cannot be read: No such file or directory");
     assert_load_refused(WORDS("--stdio"), WORDS("ACROSSD_CONFIG=file"), "No such file or directory");
     assert_load_refused(WORDS("--stdio", "--config", "."), NONE, "the configuration file . is no file");
-    assert_int_equal(mkfifo("file", 0600), 0); /* which nobody writes to: it must not wait */
+    assert_int_equal(mkfifo("file", 0600), 0); /* without a writer: opening it must not block */
     assert_load_refused(WORDS("--stdio", "--config", "file"), NONE, "the configuration file file is no file");
     assert_int_equal(unlink("file"), 0);
     memset(large, '\n', sizeof large);
@@ -378,7 +378,7 @@ static void test_a_file_without_permission_is_a_mistake(void **state)
     assert_int_equal(seteuid(user), 0);
 }
 
-/* As an ordinary user: root's is a file of the system, which a test leaves alone. */
+/* As an ordinary user: root's default file belongs to the system, which a test leaves alone. */
 static void test_a_file_that_is_looked_for_need_not_be_there(void **state)
 {
     uid_t user = geteuid();
@@ -447,7 +447,7 @@ static void test_sockets_of_a_service_manager_need_no_address(void **state)
     assert_load_refused(NONE, WORDS("ACROSSD_CONFIG=/dev/null"), "nowhere to listen");
 }
 
-/* What is read again after a change of the file is as new as what is read first. */
+/* A file that has changed is read anew. */
 static void test_loads_again(void **state)
 {
     struct ax_options options;
@@ -506,7 +506,7 @@ static void test_what_is_printed_can_be_read(void **state)
 
 /* ---- the program ---- */
 
-/* What it prints; its standard error is in program->log. */
+/* Runs it and returns its output; its standard error is in program->log. */
 static void run(struct program *program, char *output, size_t size, int status, const char *const *words)
 {
     size_t used = 0;
@@ -533,7 +533,7 @@ static void test_check_config_says_that_it_is_good(void **state)
     assert_int_equal(access("socket", F_OK), -1);
 }
 
-static void assert_check_fails(const char *line, const char *sentence)
+static void assert_check_fails(const char *line, const char *message)
 {
     struct program program;
     char output[4096];
@@ -541,7 +541,7 @@ static void assert_check_fails(const char *line, const char *sentence)
     write_file("file", line);
     run(&program, output, sizeof output, 2, WORDS("--check-config", "--listen=unix:x", "--config=file"));
     assert_string_equal(output, "");
-    assert_contains(program.log, sentence);
+    assert_contains(program.log, message);
 }
 
 static void test_check_config_says_what_is_wrong(void **state)

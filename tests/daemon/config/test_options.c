@@ -169,7 +169,7 @@ static void test_reads_sizes(void **state)
     assert_int_equal(size_of("3M"), 3 * 1024 * 1024);
     assert_true(size_of("2G") == (uint64_t)2 << 30);
     assert_true(size_of("110532G") == (uint64_t)110532 << 30);
-    assert_true(size_of("118682831290368") == (uint64_t)110532 << 30); /* the same, as it is told to a zygote */
+    assert_true(size_of("118682831290368") == (uint64_t)110532 << 30); /* the same, as a zygote gets it */
     assert_true(size_of("9223372036854775807") == INT64_MAX);
     assert_refused("--stdio --max-message 9223372036854775808", "is no size");
     assert_refused("--stdio --max-message 8589934592G", "is no size");
@@ -276,7 +276,7 @@ static void test_says_what_to_write_instead(void **state)
     assert_refused("--handshaketimeout 3", "did you mean --handshake-timeout?");
     assert_refused("--frobnicate", "acrossd --help");
     assert_refused("--this-is-no-option-and-longer-than-all-of-them", "acrossd --help");
-    assert_refused("--rol zygote", "acrossd --help"); /* hidden ones are not suggested */
+    assert_refused("--rol zygote", "acrossd --help"); /* internal ones are not suggested */
     assert_refused("-x", "acrossd --help");
     assert_refused("unix:/x", "write --listen unix:/x");
     assert_refused("--stdio=maybe", "--stdio takes no value but yes or no");
@@ -334,7 +334,7 @@ static void test_settings_survive_as_arguments(void **state)
     after = from_arguments(&arguments);
     assert_int_equal(after.role, AX_PROCESS_ZYGOTE);
     assert_int_equal(after.control_fd, 3);
-    assert_int_equal(after.listen.count, 0); /* not a worker's business */
+    assert_int_equal(after.listen.count, 0); /* workers do not need it */
     assert_null(after.config);
     assert_int_equal(after.isolation, AX_ISOLATION_SHARED);
     assert_int_equal(after.grace_ms, 3000);
@@ -419,7 +419,7 @@ static void test_each_level_has_its_own_names(void **state)
     assert_refused_at(AX_LEVEL_COMMAND_LINE, "grace", "1", "there is no option grace: did you mean --grace?");
 }
 
-static void test_sentences_use_the_names_of_their_level(void **state)
+static void test_messages_use_the_names_of_their_level(void **state)
 {
     (void)state;
     assert_refused_at(AX_LEVEL_FILE, "grace", "soon", "grace soon is no time");
@@ -478,7 +478,9 @@ static void test_a_file_says_a_setting_once_unless_it_is_repeatable(void **state
     ax_options_fini(&layer);
 }
 
-/* What is put on top of `listen = unix:a`, `preload = a`, `preload = b`, `venv = v`, `verbose = yes`. */
+/*
+ * The result of merging this setting over `listen = unix:a`, `preload = a`, `preload = b`, `venv = v`, `verbose = yes`.
+ */
 static struct ax_options on_top(enum ax_level level, const char *name, const char *value)
 {
     struct ax_options options;
@@ -544,7 +546,7 @@ static void test_where_to_serve_is_one_choice(void **state)
     assert_int_equal(options.listen.count, 0);
     assert_true(options.use_stdio);
     ax_options_fini(&options);
-    options = on_top(AX_LEVEL_COMMAND_LINE, "--stdio", "no"); /* chooses nothing */
+    options = on_top(AX_LEVEL_COMMAND_LINE, "--stdio", "no"); /* selects nothing */
     assert_int_equal(options.listen.count, 1);
     assert_false(options.use_stdio);
     ax_options_fini(&options);
@@ -577,7 +579,7 @@ static void test_sockets_that_are_there_need_no_address(void **state)
     ax_options_init(&options);
     assert_int_equal(ax_options_check(&options, true, error, sizeof error), 0);
     assert_int_equal(ax_options_check(&options, false, error, sizeof error), -1);
-    options.print_config = true; /* also of the settings so far */
+    options.print_config = true; /* even of the settings so far */
     assert_int_equal(ax_options_check(&options, false, error, sizeof error), 0);
     ax_options_fini(&options);
 }
@@ -666,7 +668,7 @@ int main(void)
         cmocka_unit_test(test_settings_survive_as_arguments),
         cmocka_unit_test(test_defaults_survive_as_arguments),
         cmocka_unit_test(test_each_level_has_its_own_names),
-        cmocka_unit_test(test_sentences_use_the_names_of_their_level),
+        cmocka_unit_test(test_messages_use_the_names_of_their_level),
         cmocka_unit_test(test_some_options_are_of_the_command_line_only),
         cmocka_unit_test(test_a_variable_holds_a_list_in_words),
         cmocka_unit_test(test_a_file_says_a_setting_once_unless_it_is_repeatable),

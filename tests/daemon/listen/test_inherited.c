@@ -20,7 +20,7 @@ static int set_up(void **state)
     unsetenv("LISTEN_FDNAMES");
     if (pipe(fds) < 0)
         return -1;
-    /* Whatever was there, as the test's own parents leave things open, is not needed. */
+    /* Descriptors that the test inherited are not needed. */
     for (int i = 0; i < OPEN; i++)
         if (dup2(fds[0], AX_INHERITED_FIRST_FD + i) < 0)
             return -1;
@@ -35,7 +35,7 @@ static int tear_down(void **state)
     ax_inherited_fini(&inherited);
     for (int i = 0; i < OPEN; i++)
         close(AX_INHERITED_FIRST_FD + i);
-    /* In every case: children must not find them. */
+    /* In every case: children must not inherit them. */
     return getenv("LISTEN_PID") == NULL && getenv("LISTEN_FDS") == NULL && getenv("LISTEN_FDNAMES") == NULL ? 0 : -1;
 }
 
@@ -74,7 +74,7 @@ static void test_lists_descriptors_with_their_names(void **state)
         assert_string_equal(inherited.items[i].name, names[i]);
         assert_true(is_close_on_exec(3 + i));
     }
-    assert_false(is_close_on_exec(3 + 3)); /* it is not one of them */
+    assert_false(is_close_on_exec(3 + 3)); /* it is not one of those passed */
 }
 
 static void test_names_may_be_missing(void **state)

@@ -14,9 +14,9 @@
 #include "daemon/base/error_format.h"
 #include "daemon/listen/listener.h"
 
-static int flock_error; /* what locking a file fails with here; 0: it does not */
+static int flock_error; /* the error of flock(); 0: none */
 
-/* In place of the C library's. */
+/* Replaces the C library's. */
 int flock(int fd, int operation)
 {
     if (flock_error == 0)
@@ -51,7 +51,7 @@ static void close_all(void)
         ax_listener_close(&listeners[--count]);
 }
 
-/* Whether a client gets through to the listener. */
+/* Whether a client can connect to the listener. */
 static bool is_reachable(const struct ax_listener *listener)
 {
     int client = socket(listener->bound.of.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -78,7 +78,7 @@ static int tear_down(void **state)
     int result = chdir("/");
     (void)state;
 
-    result |= rmdir(folder); /* fails when a test leaves something behind */
+    result |= rmdir(folder); /* fails if a test leaves a file behind */
     free(folder);
     return result;
 }
@@ -95,14 +95,14 @@ static void test_makes_a_socket_with_its_mode_and_removes_it(void **state)
     assert_true(is_reachable(&listeners[0]));
     assert_int_equal(stat("a.sock", &status), 0);
     assert_int_equal(status.st_mode & 07777, 0640);
-    assert_int_equal(umask(mask), 0); /* the process's mask is as it was */
+    assert_int_equal(umask(mask), 0); /* the process's umask is unchanged */
     ax_listener_format(text, &listeners[0]);
     assert_string_equal(text, "unix:a.sock");
     close_all();
     assert_int_equal(access("a.sock", F_OK), -1);
 }
 
-/* A group other than the process's own that it may give to files, or AX_LISTENER_OWN_GROUP. */
+/* A group other than the process's own that it may assign to files, or AX_LISTENER_OWN_GROUP. */
 static gid_t find_other_group(void)
 {
     gid_t groups[256];
@@ -132,7 +132,7 @@ static void test_gives_the_socket_to_a_group(void **state)
     group = AX_LISTENER_OWN_GROUP;
 }
 
-/* Only root may give files to any group, so the test stops to be root. */
+/* Only root may assign any group, so the test drops root. */
 static void test_a_group_that_is_not_allowed_is_an_error(void **state)
 {
     int status;
@@ -182,7 +182,7 @@ static void test_leaves_a_live_socket_alone(void **state)
     assert_int_equal(try_open("unix:a.sock", false), AX_LISTENER_FAILED);
     assert_string_equal(error, "unix:a.sock is in use by another server");
     assert_int_equal(count, 0);
-    /* The queue now holds the probe; the client comes after it. */
+    /* The backlog now holds the probe; the client is behind it. */
     close(accept(first.fd, NULL, NULL));
     assert_true(is_reachable(&first));
     ax_listener_close(&first);
@@ -231,7 +231,7 @@ static void test_does_not_remove_anothers_socket_at_the_end(void **state)
     assert_int_equal(unlink("a.sock"), 0); /* it is still there */
 }
 
-/* Several processes start at once on one stale socket: exactly one of them gets it. */
+/* Several processes start at once on one stale socket: exactly one gets it. */
 static void test_one_of_many_wins_a_stale_socket(void **state)
 {
     enum { MANY = 8 };
@@ -271,7 +271,7 @@ static void test_one_of_many_wins_a_stale_socket(void **state)
     close(start[0]), close(start[1]), close(done[0]), close(done[1]), close(stop[0]);
 }
 
-/* Whoever may read the folder could lock it for ever. */
+/* Anyone who may read the folder could lock it for ever. */
 static void test_a_lock_on_the_folder_is_no_obstacle(void **state)
 {
     int fd = open(".", O_RDONLY | O_CLOEXEC);
@@ -292,7 +292,7 @@ static void assert_opens_beside(const char *what)
         fail_msg("%s is gone", what);
 }
 
-/* The same with what others may have put where the lock's file should be. It stays. */
+/* The same with files that others may have created in place of the lock's. They stay. */
 static void test_a_lock_that_others_can_open_is_no_obstacle(void **state)
 {
     int fd = open("a.sock.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -326,7 +326,7 @@ static void test_a_file_system_without_locks_is_left_as_it_was(void **state)
     assert_int_equal(errno, ENOENT);
 }
 
-/* What a daemon that was killed while it started has left. */
+/* The leftover of a daemon that was killed while it started. */
 static void test_a_lock_that_nobody_holds_is_taken(void **state)
 {
     (void)state;
@@ -336,7 +336,7 @@ static void test_a_lock_that_nobody_holds_is_taken(void **state)
     close_all();
 }
 
-/* While it stops, a daemon waits for nobody. */
+/* A daemon that stops does not block. */
 static void test_closing_waits_for_no_lock(void **state)
 {
     int fd;
@@ -487,7 +487,7 @@ static void test_adopts_a_unix_socket_and_leaves_its_file(void **state)
     assert_int_equal(unlink("a.sock"), 0); /* it is still there */
 }
 
-/* A path may fill its field in the address, so that there is no room for a final NUL. */
+/* A path may fill its field in the address, without a final NUL. */
 static void test_adopts_a_unix_socket_with_the_longest_path(void **state)
 {
     char path[sizeof((struct sockaddr_un *)0)->sun_path + 1], wanted[AX_ADDRESS_TEXT];
@@ -530,7 +530,7 @@ static void test_adopts_tcp_sockets(void **state)
     close_all();
 }
 
-/* Takes the socket. */
+/* Takes ownership of the socket. */
 static void check_refused(int fd, const char *wanted)
 {
     struct ax_listener listener;
@@ -538,7 +538,7 @@ static void check_refused(int fd, const char *wanted)
 
     assert_int_equal(ax_listener_adopt(&listener, fd, false, false, error, sizeof error), AX_LISTENER_REFUSED);
     assert_contains(error, wanted);
-    assert_int_equal(fcntl(fd, F_GETFL), status); /* it is as it was */
+    assert_int_equal(fcntl(fd, F_GETFL), status); /* it is unchanged */
     assert_int_equal(fcntl(fd, F_GETFD), flags);
     close(fd);
 }

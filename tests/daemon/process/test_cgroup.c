@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The files of control groups, in an ordinary folder: what the kernel makes of them, tests/e2e/test_cgroups.py looks at. */
+/* The files of control groups, in an ordinary folder; tests/e2e/test_cgroups.py tests them with the kernel. */
 #include "testing.h"
 
 #include <errno.h>
@@ -101,7 +101,7 @@ static void test_groups_of_supervisors_that_run_are_left_alone(void **state)
     assert_int_equal(mkdir(path_of(gone, ""), 0700), 0);
     assert_int_equal(mkdir(path_of(running, ""), 0700), 0);
     assert_int_equal(mkdir(path_of("acrossd.worker-x", ""), 0700), 0);
-    ax_cgroup_sweep(&base, getpid());
+    ax_cgroup_remove_stale(&base, getpid());
     assert_int_equal(access(path_of(gone, ""), F_OK), -1);
     assert_int_equal(access(path_of(name, ""), F_OK), -1);
     assert_int_equal(access(path_of(running, ""), F_OK), 0);
@@ -112,9 +112,9 @@ static void test_a_group_without_processes_to_enter_by_is_not_left_behind(void *
 {
     (void)state;
     ax_cgroup_name(name, getpid(), 8);
-    assert_int_equal(ax_cgroup_make(&base, name), -ENOENT); /* this folder makes no cgroup.procs */
+    assert_int_equal(ax_cgroup_make(&base, name), -ENOENT); /* the kernel does not create cgroup.procs in this folder */
     assert_int_equal(access(path_of(name, ""), F_OK), -1);
-    assert_int_equal(ax_cgroup_remove(&base, name), 0); /* it is gone already */
+    assert_int_equal(ax_cgroup_remove(&base, name), 0); /* it has been removed already */
 }
 
 int main(void)

@@ -65,7 +65,7 @@ static void test_carries_a_descriptor(void **state)
     assert_int_equal(read(pipes[0], &byte, 1), 1);
     assert_int_equal(byte, 'x');
     ax_control_close(&got_fds);
-    assert_int_equal(read(pipes[0], &byte, 1), 0); /* nobody else holds it */
+    assert_int_equal(read(pipes[0], &byte, 1), 0); /* no other descriptor of it is open */
     close(pipes[0]);
     close_pair(fds);
 }
@@ -107,7 +107,7 @@ static void test_cuts_a_long_text(void **state)
 
 static void test_refuses_what_is_no_message(void **state)
 {
-    struct ax_control message = {.type = AX_CONTROL_STOP, .size = 7}; /* announces more than it brings */
+    struct ax_control message = {.type = AX_CONTROL_STOP, .size = 7}; /* claims more than it contains */
     char huge[sizeof message + 100] = {0};
     struct ax_control_fds got_fds;
     int fds[2];
@@ -134,13 +134,13 @@ static void test_tells_when_the_other_side_is_gone(void **state)
     make_pair(fds);
     assert_int_equal(ax_control_send(fds[0], &message, NULL), 0);
     close(fds[0]);
-    assert_int_equal(ax_control_receive(fds[1], &message, &got_fds), 1); /* what it said before still counts */
+    assert_int_equal(ax_control_receive(fds[1], &message, &got_fds), 1); /* what it sent before is still delivered */
     assert_int_equal(ax_control_receive(fds[1], &message, &got_fds), 0);
     assert_int_equal(ax_control_send(fds[1], &message, NULL), -EPIPE);
     close(fds[1]);
 }
 
-/* Descriptors on their way count against the limit of open files: it must not be reached before the buffer is full. */
+/* Queued descriptors count against the limit of open files: it must not be reached before the buffer is full. */
 static void test_a_busy_receiver_makes_it_wait_even_with_few_files(void **state)
 {
     struct ax_control message = {.type = AX_CONTROL_CONNECTION};

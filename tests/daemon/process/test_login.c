@@ -8,7 +8,7 @@
 #include "daemon/process/login.h"
 #include "embed/host.h"
 
-/* What the host was asked to set; these tests have none that would. */
+/* The variables passed to the host, which is a stub here. */
 static const char *first_variable;
 
 void ax_host_set_variables(const char *const *variables)

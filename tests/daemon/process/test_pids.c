@@ -31,7 +31,7 @@ static void test_an_id_has_its_newest_value(void **state)
     ax_pids_fini(&pids);
 }
 
-/* Ids that are next to each other, far apart, and such that fall on the same slot, in any order of removal. */
+/* Adjacent ids, distant ones, and ids that share a slot, in any order of removal. */
 static void test_all_are_found_whatever_is_removed(void **state)
 {
     (void)state;

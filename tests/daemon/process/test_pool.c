@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pool with a zygote that pretends: this program, started anew as one, plays all keepers and workers itself, so that
- * there are thousands without any process. A worker's connection ends when its client closes it.
+ * The pool with a fake zygote: this program, executed again in that role, plays all keepers and workers itself, so that
+ * there can be thousands without any processes. A worker's connection ends when its client closes it.
  */
 #include "testing.h"
 
@@ -22,7 +22,7 @@
 
 /* ---- the zygote ---- */
 
-#define FIRST_PID 100000000 /* beyond all that there are */
+#define FIRST_PID 100000000 /* beyond all existing ones */
 
 struct actor {
     int control_fd;
@@ -69,7 +69,7 @@ static void play_fork(struct ax_control_fds *fds)
 static void end_actor(struct actor *actor)
 {
     close(actor->control_fd);
-    if (actor->client_fd >= 0) { /* of which the supervisor has a copy, so that closing it does not end the watch */
+    if (actor->client_fd >= 0) { /* the supervisor has a duplicate, so that closing it does not remove it from epoll */
         epoll_ctl(poll_fd, EPOLL_CTL_DEL, actor->client_fd, NULL);
         close(actor->client_fd);
     }
@@ -249,7 +249,7 @@ static int tear_down(void **state)
     return uv_loop_close(&loop);
 }
 
-/* The client's end of a connection that a worker has. */
+/* The client's end of a connection that is being served. */
 static int connect_one(void)
 {
     struct ax_client *client = ax_client_new(&clients, "a test", 0);
@@ -272,14 +272,14 @@ static void await_ended(size_t wanted)
         uv_run(&loop, UV_RUN_ONCE);
 }
 
-/* Until every worker that was asked for has come, so that no connection has to wait for one. */
+/* Until every requested worker has started, so that no connection has to wait for one. */
 static void settle(void)
 {
     while (pool.lists[AX_POOL_ORDERED].count > 0 || pool.lists[AX_POOL_OPEN].count == 0)
         uv_run(&loop, UV_RUN_ONCE);
 }
 
-/* Items of lists that a hundred connections look at which come and go, one by one. */
+/* List items visited for a hundred connections that come and go one by one. */
 static uint64_t steps_of_a_hundred(void)
 {
     uint64_t before;
@@ -327,14 +327,14 @@ static void test_many_workers_cost_each_connection_nothing(void **state)
     assert_int_equal(pool.keepers.count, pool.count - pool.lists[AX_POOL_ORDERED].count);
 }
 
-/* As if all workers that are still to come had been asked for so long ago. */
+/* As if all workers that have not started yet had been requested this long ago. */
 static void have_waited(uint64_t ms)
 {
     for (struct ax_worker_handle *worker = pool.lists[AX_POOL_ORDERED].first; worker != NULL; worker = worker->next)
         worker->asked_at = uv_now(&loop) - ms;
 }
 
-/* A busy machine may take long for all workers that were asked for at once. */
+/* A busy machine may take long to start all requested workers. */
 static void test_a_zygote_that_still_forks_is_not_stuck(void **state)
 {
     pid_t zygote = pool.zygote->pid;
@@ -356,7 +356,7 @@ static void test_a_zygote_that_still_forks_is_not_stuck(void **state)
         uv_run(&loop, UV_RUN_ONCE);
 }
 
-/* What is counted agrees with what there is, whatever has come and gone. */
+/* The counts agree with the lists after any sequence of events. */
 static void test_a_worker_is_in_one_list_at_a_time(void **state)
 {
     size_t count = 0;

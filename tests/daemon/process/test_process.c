@@ -20,7 +20,8 @@ static void test_raises_the_limit_of_open_files_as_far_as_it_may(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_raises_the_limit_of_open_files_as_far_as_it_may), /* and for good: the last one */
+        /* lowers the limit for good: the last one */
+        cmocka_unit_test(test_raises_the_limit_of_open_files_as_far_as_it_may),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

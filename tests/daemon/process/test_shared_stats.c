@@ -49,7 +49,7 @@ static void test_what_another_process_writes_stays_when_it_is_gone(void **state)
     ax_shared_stats_free(stats, 20000);
 }
 
-/* Else a touch of it would kill the supervisor. */
+/* Otherwise an access would kill the supervisor. */
 static void test_nobody_can_make_it_smaller(void **state)
 {
     int fd;

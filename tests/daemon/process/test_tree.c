@@ -8,7 +8,7 @@
 
 #include "daemon/process/tree.h"
 
-/* A child that waits for its end; what it does before is done when this returns. */
+/* A child that waits to be killed; `first` has returned in it when this returns. */
 static pid_t start(void (*first)(void))
 {
     int done[2];
@@ -26,7 +26,7 @@ static pid_t start(void (*first)(void))
             pause();
     }
     close(done[1]);
-    assert_int_equal(read(done[0], &byte, 1), 0); /* all that have it have closed it */
+    assert_int_equal(read(done[0], &byte, 1), 0); /* all holders have closed it */
     close(done[0]);
     return pid;
 }
@@ -78,7 +78,7 @@ static void leave_a_daemon(void)
         _exit(0);
 }
 
-/* Doubly forked, in sessions of their own. */
+/* Double forks, in sessions of their own. */
 static void test_nothing_is_left_below_a_subreaper(void **state)
 {
     (void)state;

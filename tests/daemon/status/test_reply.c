@@ -28,7 +28,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* The end of a peer that is sent so many bytes. */
+/* The client's end of a reply of this many bytes. */
 static int answer(size_t size)
 {
     char *text = malloc(size);
@@ -87,11 +87,11 @@ static void test_those_who_do_not_read_keep_no_answer_from_others(void **state)
     assert_int_equal(replies.count, AX_REPLIES_MAX);
     fd = answer(100);
     assert_int_equal(read_all(fd), 100);
-    assert_int_equal(replies.count, AX_REPLIES_MAX); /* nobody had to go for it */
+    assert_int_equal(replies.count, AX_REPLIES_MAX); /* none was dropped for it */
     fd = answer(LARGE);
     assert_int_equal(replies.count, AX_REPLIES_MAX);
     assert_int_equal(read_all(fd), LARGE);
-    assert_true(read_all(idle[0]) < LARGE); /* the oldest has gone */
+    assert_true(read_all(idle[0]) < LARGE); /* the oldest was dropped */
     for (unsigned i = 1; i < AX_REPLIES_MAX; i++)
         assert_int_equal(read_all(idle[i]), LARGE);
 }

@@ -9,7 +9,7 @@
 static uv_loop_t loop;
 static struct ax_reporter reporter;
 static struct ax_replies replies;
-static int gathered; /* how often it was asked for the facts */
+static int gathered; /* how often the report's source was requested */
 
 /* A supervisor without anything. */
 static struct ax_options options;
@@ -53,7 +53,7 @@ static int ask(enum ax_status_format format)
     return pair[0];
 }
 
-/* The whole answer, which is the caller's. "" when there is none. */
+/* The whole answer, which is the caller's. "" if there is none. */
 static char *read_answer(int fd)
 {
     char *text = calloc(1, 65536);
@@ -71,7 +71,7 @@ static char *read_answer(int fd)
     return text;
 }
 
-/* The clock of the loop stands still as long as it does not run: so no time passes for them. */
+/* The loop's clock stands still while it does not run: no time passes between the requests. */
 static void test_who_asks_again_gets_the_same(void **state)
 {
     char *first = read_answer(ask(AX_STATUS_JSON));
@@ -80,7 +80,7 @@ static void test_who_asks_again_gets_the_same(void **state)
 
     assert_memory_equal(first, AX_STATUS_JSON_START, strlen(AX_STATUS_JSON_START));
     for (int i = 0; i < 10; i++) {
-        reporter.answers[AX_STATUS_JSON].made_at = uv_now(&loop); /* it is new, however slow this test is */
+        reporter.answers[AX_STATUS_JSON].made_at = uv_now(&loop); /* it counts as new, however slow this test is */
         int fd = ask(AX_STATUS_JSON);
         char *again = read_answer(fd);
 
@@ -104,7 +104,7 @@ static void test_an_old_answer_is_made_anew(void **state)
     assert_true(gathered > before);
 }
 
-/* Those who ask while it is being found out wait together. Of too many, some get nothing. */
+/* Requests during a reading wait for it together. Of too many, some get no answer. */
 static void test_many_at_once_are_answered_with_one_report(void **state)
 {
     int fds[AX_REPLIES_MAX + 4];

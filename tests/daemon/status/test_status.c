@@ -8,7 +8,7 @@
 #include "daemon/base/error_format.h"
 #include "daemon/status/status.h"
 
-/* ---- what is shown ---- */
+/* ---- contents ---- */
 
 static const char *const addresses[] = {"unix:/run/x.sock", "tcp:127.0.0.1:7000"};
 
@@ -158,7 +158,7 @@ static void test_the_text_is_one_line_for_each_peer(void **state)
 
 /* ---- JSON ---- */
 
-/* Runs a program of Python over this text as `status`; its exit status. */
+/* Runs a Python program with this text as `status`; returns its exit status. */
 static int judge(const char *text, const char *program)
 {
     char script[4096];
@@ -326,7 +326,7 @@ static void test_shows_a_thousand_workers(void **state)
     many_free(&status);
 }
 
-/* With peers that JSON writes with six bytes for each byte. */
+/* With peers whose every byte JSON escapes with six bytes. */
 static void test_more_rows_than_are_shown_are_counted(void **state)
 {
     static const char program[] = "assert len(status['workers']) == len(status['connections']) == 4096\n"
@@ -386,7 +386,7 @@ static void test_memory_grows_with_what_is_used(void **state)
     munmap(block, SIZE);
 }
 
-/* Half of a block belongs to the child that shares it. */
+/* Half of a block counts for the child that shares it. */
 static void test_memory_counts_shared_pages_in_parts(void **state)
 {
     enum { SIZE = 64 << 20 };
@@ -413,7 +413,7 @@ static void test_memory_counts_shared_pages_in_parts(void **state)
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     close(fds[0]);
     munmap(block, SIZE);
-    if (alone < SIZE) /* Pss is not to be had here */
+    if (alone < SIZE) /* PSS is not available here */
         skip();
     assert_true(shared < alone * 3 / 4);
     assert_true(shared > SIZE / 4);
@@ -429,7 +429,7 @@ static void test_the_memory_of_no_process_is_unknown(void **state)
     if (pid == 0)
         _exit(0);
     assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
-    assert_int_equal(ax_status_memory(pid), 0); /* dead, and not yet waited for */
+    assert_int_equal(ax_status_memory(pid), 0); /* dead, but not yet reaped */
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_int_equal(ax_status_memory(pid), 0);
 }

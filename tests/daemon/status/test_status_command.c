@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The command runs in a process of its own; the test is the server that it asks. */
+/* The command runs in a process of its own; the test is its server. */
 #include "testing.h"
 
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 static char *folder;
 static int listener;            /* on the unix socket */
 static struct sockaddr_un name; /* its own */
-static char address[128];       /* the same, as one writes it */
+static char address[128];       /* the same, as a command line argument */
 
 static int set_up(void **state)
 {
@@ -46,7 +46,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Accepts the command's connection, and reads what it asks. */
+/* Accepts the command's connection, and reads its request. */
 static int accept_request(int fd, enum ax_status_format *format)
 {
     unsigned char request[AX_SUPERBLOCK_SIZE];
@@ -86,9 +86,9 @@ static void serve(int fd, enum ax_status_format wanted, const char *answer)
 
 struct command {
     pid_t pid;
-    FILE *out; /* temporary files; NULL: no longer or never there */
+    FILE *out; /* temporary files; NULL: none, or closed */
     FILE *err;
-    char said[1024]; /* on standard error, once it has ended */
+    char said[1024]; /* its standard error, once it has ended */
 };
 
 /* Starts `acrossd status` with these words, the last one being NULL. out_fd -1: into a file. */
@@ -142,7 +142,7 @@ static void assert_printed(struct command *command, const char *wanted)
     fclose(command->out);
 }
 
-/* It ended with this status, printed nothing, and said one sentence that contains this. */
+/* It exited with this status, printed nothing, and wrote one message that contains this. */
 static void assert_failed(struct command *command, int status, const char *part)
 {
     int found = finish(command);
@@ -273,7 +273,7 @@ static void test_nobody_listens(void **state)
     START(&command, text);
     assert_failed(&command, 1, "nobody listens on unix:");
     close(listener);
-    START(&command, address); /* the file is there still */
+    START(&command, address); /* the file still exists */
     assert_failed(&command, 1, "nobody listens on unix:");
     listener = -1;
 }
@@ -287,7 +287,7 @@ static void test_nobody_listens_on_a_port(void **state)
     struct command command;
     (void)state;
 
-    assert_int_equal(bind(fd, (struct sockaddr *)&own, size), 0); /* and keeps others from it */
+    assert_int_equal(bind(fd, (struct sockaddr *)&own, size), 0); /* and no other process can take it */
     assert_int_equal(getsockname(fd, (struct sockaddr *)&own, &size), 0);
     snprintf(text, sizeof text, "tcp:127.0.0.1:%u", ntohs(own.sin_port));
     START(&command, text);
@@ -356,7 +356,7 @@ static void test_an_answer_that_never_comes_is_not_waited_for(void **state)
     assert_failed(&command, 1, "did not answer within 0.05 s"); /* the kernel has accepted for us */
 }
 
-/* Each byte comes in time, and the whole does not. */
+/* Each byte arrives in time, but the whole answer does not. */
 static void test_the_time_is_for_the_whole_answer(void **state)
 {
     enum ax_status_format format;
@@ -368,12 +368,12 @@ static void test_the_time_is_for_the_whole_answer(void **state)
     START(&command, address, "--timeout=0.2");
     accepted = gone.fd = accept_request(listener, &format);
     while (send(accepted, "acrossd ", 8, MSG_NOSIGNAL) > 0)
-        poll(&gone, 1, 1); /* at a slow pace, until the other side leaves */
+        poll(&gone, 1, 1); /* slowly, until the other side leaves */
     close(accepted);
     assert_failed(&command, 1, "did not answer within 0.2 s");
 }
 
-/* The queue of connections is full: connect() itself waits. */
+/* The backlog is full: connect() itself blocks. */
 static void test_a_full_queue_is_not_waited_for(void **state)
 {
     struct command command;

@@ -45,7 +45,7 @@ static void test_grows(void **state)
     ax_writer_fini(&writer);
 }
 
-/* One byte of the bound is for the NUL of a formatter. */
+/* One byte of the limit is for a formatter's NUL. */
 static void test_a_failure_latches(void **state)
 {
     struct ax_writer writer;
