@@ -150,7 +150,7 @@ static int become_user(struct worker *worker, const struct ax_control *message, 
     int code = -1;
 
     if (worker->has_user)
-        ax_error_format(reason, size, "This worker is somebody else's already");
+        ax_error_format(reason, size, "This worker already runs as another user");
     else
         code = ax_login_as_peer(worker->options, fd, reason, size);
     worker->has_user = true;

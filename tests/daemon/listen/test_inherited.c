@@ -132,7 +132,7 @@ static void test_what_makes_no_sense_is_an_error(void **state)
     check_error("2 ", NULL, "LISTEN_FDS=2  is no number of descriptors");
     check_error("99999999999", NULL, "LISTEN_FDS=99999999999 is no number of descriptors");
     check_error("65", NULL, "LISTEN_FDS=65 is too many: acrossd takes over at most 64 sockets");
-    check_error("5", NULL, "LISTEN_FDS=5 tells of descriptor 7, which cannot be used: Bad file descriptor");
+    check_error("5", NULL, "LISTEN_FDS=5 names descriptor 7, which cannot be used: Bad file descriptor");
     check_error("2", "one", "LISTEN_FDNAMES=one has 1 names for 2 descriptors");
     check_error("2", "one:two:three", "LISTEN_FDNAMES=one:two:three has 3 names for 2 descriptors");
 }
