@@ -35,7 +35,7 @@
 #include "daemon/process/interpreter.h"
 #include "daemon/process/pool.h"
 #include "daemon/process/process.h"
-#include "daemon/reload.h"
+#include "daemon/loader.h"
 #include "daemon/status/reply.h"
 #include "daemon/status/reporter.h"
 #include "daemon/status/status.h"
@@ -78,7 +78,7 @@ struct supervisor {
     struct ax_relays relays;
     struct ax_replies replies;
     struct ax_reporter reporter;
-    struct ax_reload reload;
+    struct ax_loader reload;
     struct ax_groups groups;
     struct ax_pool pool;
     uv_timer_t waiting_timer;  /* for the first client that waits */
@@ -552,7 +552,7 @@ static void close_handles(struct supervisor *supervisor)
     ax_handshakes_fini(&supervisor->handshakes);
     ax_hangups_close(&supervisor->hangups);
     ax_reporter_close(&supervisor->reporter);
-    ax_reload_close(&supervisor->reload);
+    ax_loader_close(&supervisor->reload);
     ax_replies_end(&supervisor->replies);
     ax_relays_hurry(&supervisor->relays);
     ax_pool_close(&supervisor->pool);
@@ -593,7 +593,7 @@ static void on_reloaded(struct ax_pool *pool, bool done)
     if (done) {
         if (supervisor->reloading->secret_file == NULL) { /* others are in use already: see take_secret() */
             set_secret(supervisor, NULL);
-            ax_reload_forget_secret(&supervisor->reload);
+            ax_loader_forget_secret(&supervisor->reload);
         }
         free_options(supervisor->reloaded);
         supervisor->options = supervisor->reloaded = supervisor->reloading;
@@ -608,7 +608,7 @@ static void on_reloaded(struct ax_pool *pool, bool done)
 }
 
 /* New connections see what the files hold now. Those whose handshake goes on end it with what they began with. */
-static void take_identity(struct supervisor *supervisor, struct ax_reloaded *loaded)
+static void take_identity(struct supervisor *supervisor, struct ax_loaded *loaded)
 {
     if (loaded->identity == NULL) {
         if (loaded->identity_error[0] != '\0')
@@ -624,7 +624,7 @@ static void take_identity(struct supervisor *supervisor, struct ax_reloaded *loa
  * A new secret counts from now on, whatever becomes of the rest. That none is demanded any more, or that the one in
  * use cannot be read, is another matter: then the old one stays, in the first case until the new settings are in use.
  */
-static void take_secret(struct supervisor *supervisor, struct ax_reloaded *loaded)
+static void take_secret(struct supervisor *supervisor, struct ax_loaded *loaded)
 {
     const struct ax_secret *old = supervisor->secret;
     const struct ax_secret *new = loaded->secret;
@@ -640,7 +640,7 @@ static void take_secret(struct supervisor *supervisor, struct ax_reloaded *loade
     loaded->secret = NULL;
 }
 
-static void on_read(void *owner, struct ax_reloaded *loaded)
+static void on_read(void *owner, struct ax_loaded *loaded)
 {
     struct supervisor *supervisor = owner;
 
@@ -650,7 +650,7 @@ static void on_read(void *owner, struct ax_reloaded *loaded)
     take_identity(supervisor, loaded);
 }
 
-static void on_loaded(void *owner, struct ax_reloaded *loaded)
+static void on_loaded(void *owner, struct ax_loaded *loaded)
 {
     struct supervisor *supervisor = owner;
 
@@ -672,7 +672,7 @@ static void reload(struct supervisor *supervisor)
     int code;
 
     ax_notify_reloading();
-    code = ax_reload_begin(&supervisor->reload);
+    code = ax_loader_begin(&supervisor->reload);
     if (code == 0)
         return;
     ax_log(AX_LOG_ERROR, "cannot reload: %s",
@@ -797,7 +797,7 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         .reloaded = on_reloaded,
         .empty = on_empty,
     };
-    static const struct ax_reload_events reload_events = {.read = on_read, .loaded = on_loaded};
+    static const struct ax_loader_events reload_events = {.read = on_read, .loaded = on_loaded};
     const struct ax_options *options = supervisor->options;
     struct ax_fd_budget room = ax_fd_budget_find(options, supervisor->identity != NULL, ax_process_raise_file_limit());
     int code = uv_loop_init(&supervisor->loop);
@@ -806,7 +806,7 @@ static int init(struct supervisor *supervisor, struct ax_listener *listeners, si
         return code;
     supervisor->started_at = uv_now(&supervisor->loop);
     supervisor->replies.loop = &supervisor->loop;
-    code = ax_reload_init(&supervisor->reload, &supervisor->loop, supervisor->argc, supervisor->argv, options,
+    code = ax_loader_init(&supervisor->reload, &supervisor->loop, supervisor->argc, supervisor->argv, options,
                           supervisor->identity != NULL, &reload_events, supervisor);
     if (code < 0)
         return code;
@@ -852,7 +852,7 @@ static void fini(struct supervisor *supervisor)
     ax_identity_free(supervisor->identity);
     ax_relays_free_memory(&supervisor->relays);
     ax_reporter_free_memory(&supervisor->reporter);
-    ax_reload_free_memory(&supervisor->reload);
+    ax_loader_free_memory(&supervisor->reload);
     free_options(supervisor->reloaded);
     free_options(supervisor->reloading);
     ax_secret_free(supervisor->secret);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/reload.h"
+#include "daemon/loader.h"
 
 static atomic_bool is_open; /* the name service answers */
 static atomic_uint lookups, answered;
@@ -31,12 +31,12 @@ int getpwnam_r(const char *name, struct passwd *user, char *texts, size_t size, 
 
 static uv_loop_t loop;
 static uv_idle_t idle; /* a reload does not keep the loop alive */
-static struct ax_reload reload;
+static struct ax_loader loader;
 static unsigned read_count, loaded_count;
 static char secret[100]; /* of the one that was read last; "" for none */
 static char error[AX_ERROR_TEXT_SIZE];
 
-static void on_read(void *owner, struct ax_reloaded *loaded)
+static void on_read(void *owner, struct ax_loaded *loaded)
 {
     (void)owner;
     read_count++;
@@ -45,7 +45,7 @@ static void on_read(void *owner, struct ax_reloaded *loaded)
         memcpy(secret, loaded->secret->bytes, loaded->secret->size + 1);
 }
 
-static void on_loaded(void *owner, struct ax_reloaded *loaded)
+static void on_loaded(void *owner, struct ax_loaded *loaded)
 {
     (void)owner;
     loaded_count++;
@@ -77,7 +77,7 @@ static void on_idle(uv_idle_t *handle)
 
 static int set_up(void **state)
 {
-    static const struct ax_reload_events events = {.read = on_read, .loaded = on_loaded};
+    static const struct ax_loader_events events = {.read = on_read, .loaded = on_loaded};
     struct ax_options options = {0};
     (void)state;
 
@@ -90,16 +90,16 @@ static int set_up(void **state)
     assert_int_equal(uv_loop_init(&loop), 0);
     uv_idle_init(&loop, &idle);
     uv_idle_start(&idle, on_idle);
-    return ax_reload_init(&reload, &loop, 4, argv, &options, false, &events, NULL);
+    return ax_loader_init(&loader, &loop, 4, argv, &options, false, &events, NULL);
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    ax_reload_close(&reload);
+    ax_loader_close(&loader);
     uv_close((uv_handle_t *)&idle, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);
-    ax_reload_free_memory(&reload);
+    ax_loader_free_memory(&loader);
     return uv_loop_close(&loop);
 }
 
@@ -124,7 +124,7 @@ static void test_a_secret_is_told_before_the_rest_is_checked(void **state)
 {
     (void)state;
     atomic_store(&is_open, false);
-    assert_int_equal(ax_reload_begin(&reload), 0);
+    assert_int_equal(ax_loader_begin(&loader), 0);
     run_until(&read_count, 1);
     assert_string_equal(secret, "the first secret of all");
     assert_int_equal(loaded_count, 0);
@@ -136,17 +136,17 @@ static void test_a_secret_is_told_before_the_rest_is_checked(void **state)
 static void test_a_configuration_with_a_mistake_leaves_the_names_of_the_files(void **state)
 {
     (void)state;
-    assert_int_equal(ax_reload_begin(&reload), 0);
+    assert_int_equal(ax_loader_begin(&loader), 0);
     run_until(&loaded_count, 1);
     write_file("conf", "no-such-setting = 1\n");
     write_file("secret", "the second secret of all");
-    assert_int_equal(ax_reload_begin(&reload), 0);
+    assert_int_equal(ax_loader_begin(&loader), 0);
     run_until(&loaded_count, 2);
     assert_string_equal(secret, "the second secret of all");
     assert_contains(error, "no-such-setting");
 
-    ax_reload_forget_secret(&reload);
-    assert_int_equal(ax_reload_begin(&reload), 0);
+    ax_loader_forget_secret(&loader);
+    assert_int_equal(ax_loader_begin(&loader), 0);
     run_until(&loaded_count, 3);
     assert_string_equal(secret, "");
 }
@@ -158,20 +158,20 @@ static void test_threads_that_are_stuck_are_few(void **state)
 
     assert_int_equal(before, atomic_load(&answered));
     atomic_store(&is_open, false);
-    for (unsigned i = 1; i <= AX_RELOAD_THREADS; i++) {
-        assert_int_equal(ax_reload_begin(&reload), 0);
+    for (unsigned i = 1; i <= AX_LOADER_THREADS; i++) {
+        assert_int_equal(ax_loader_begin(&loader), 0);
         await_lookups(before + i);
-        assert_int_equal(ax_reload_begin(&reload), 0); /* it is due afterwards */
-        reload.begun_at -= AX_RELOAD_STUCK_MS;
+        assert_int_equal(ax_loader_begin(&loader), 0); /* it is due afterwards */
+        loader.begun_at -= AX_LOADER_STUCK_MS;
     }
     for (int i = 0; i < 3; i++)
-        assert_int_equal(ax_reload_begin(&reload), -EBUSY);
-    assert_int_equal(atomic_load(&lookups), before + AX_RELOAD_THREADS);
+        assert_int_equal(ax_loader_begin(&loader), -EBUSY);
+    assert_int_equal(atomic_load(&lookups), before + AX_LOADER_THREADS);
     assert_int_equal(loaded_count, 0);
 
     atomic_store(&is_open, true);
     run_until(&loaded_count, 1); /* a single one for all requests meanwhile */
-    assert_int_equal(atomic_load(&lookups), before + AX_RELOAD_THREADS + 1);
+    assert_int_equal(atomic_load(&lookups), before + AX_LOADER_THREADS + 1);
 }
 
 static int remove_folder(void **state)

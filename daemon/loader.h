@@ -9,12 +9,12 @@
  * the name service.
  *
  * Asked again meanwhile, it begins anew afterwards, for the files may have changed since it looked; or at once, if it
- * has been stuck for AX_RELOAD_STUCK_MS. A thread that is stuck is left alone, up to AX_RELOAD_THREADS of them.
+ * has been stuck for AX_LOADER_STUCK_MS. A thread that is stuck is left alone, up to AX_LOADER_THREADS of them.
  *
  * Used in the loop's thread.
  */
-#ifndef AX_DAEMON_RELOAD_H
-#define AX_DAEMON_RELOAD_H
+#ifndef AX_DAEMON_LOADER_H
+#define AX_DAEMON_LOADER_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,13 +27,13 @@
 #include "daemon/base/error_format.h"
 #include "daemon/config/options.h"
 
-#define AX_RELOAD_STUCK_MS 10000u
+#define AX_LOADER_STUCK_MS 10000u
 
 /* at a time, of which all but one are stuck: each holds a stack, and a copy of the settings */
-#define AX_RELOAD_THREADS 4u
+#define AX_LOADER_THREADS 4u
 
 /* What was read. Owned; who takes something out of it puts NULL in its place. */
-struct ax_reloaded {
+struct ax_loaded {
     struct ax_options *options; /* NULL: there was a mistake, of which `error` tells */
     char error[AX_ERROR_TEXT_SIZE];
     struct ax_secret *secret;              /* NULL: none was named, or see `secret_error` */
@@ -42,21 +42,21 @@ struct ax_reloaded {
     char identity_error[AX_ERROR_TEXT_SIZE]; /* why there is no identity, or "" when none was wanted */
 };
 
-struct ax_reload_events {
+struct ax_loader_events {
     /*
      * The first step: secret and identity have been read, as far as that was possible. `options` and `error` do not
      * count yet.
      */
-    void (*read)(void *owner, struct ax_reloaded *loaded);
+    void (*read)(void *owner, struct ax_loaded *loaded);
     /* The second one, after it. */
-    void (*loaded)(void *owner, struct ax_reloaded *loaded);
+    void (*loaded)(void *owner, struct ax_loaded *loaded);
 };
 
-struct ax_reload {
+struct ax_loader {
     uv_loop_t *loop; /* borrowed */
     int argc;
     char *const *argv;
-    const struct ax_reload_events *events; /* borrowed */
+    const struct ax_loader_events *events; /* borrowed */
     void *owner;
     struct ax_background background;
     /*
@@ -69,22 +69,22 @@ struct ax_reload {
 };
 
 /*
- * Events are told for each ax_reload_begin(), but `loaded` of several at a time only for the last one. 0, or a
+ * Events are told for each ax_loader_begin(), but `loaded` of several at a time only for the last one. 0, or a
  * negative errno.
  */
-int ax_reload_init(struct ax_reload *reload, uv_loop_t *loop, int argc, char *const *argv,
-                   const struct ax_options *options, bool wants_identity, const struct ax_reload_events *events,
+int ax_loader_init(struct ax_loader *loader, uv_loop_t *loop, int argc, char *const *argv,
+                   const struct ax_options *options, bool wants_identity, const struct ax_loader_events *events,
                    void *owner);
 
 /* 0, or a negative errno; -EBUSY: too many threads are stuck, and it begins anew when the last one is not. */
-int ax_reload_begin(struct ax_reload *reload);
+int ax_loader_begin(struct ax_loader *loader);
 
 /* No secret is demanded any more: its file is not read again if a later configuration has a mistake. */
-void ax_reload_forget_secret(struct ax_reload *reload);
+void ax_loader_forget_secret(struct ax_loader *loader);
 
 /* Closes the handle: the loop has to run until that is done. */
-void ax_reload_close(struct ax_reload *reload);
+void ax_loader_close(struct ax_loader *loader);
 
-void ax_reload_free_memory(struct ax_reload *reload);
+void ax_loader_free_memory(struct ax_loader *loader);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/reload.h"
+#include "daemon/loader.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -16,14 +16,14 @@ static atomic_uint threads;
 
 /* What the thread works with: nothing of it belongs to the supervisor but the command line, which nobody changes. */
 struct task {
-    struct ax_reload *reload; /* for the loop's thread */
+    struct ax_loader *loader; /* for the loop's thread */
     int argc;
     char *const *argv;
     /* of those in use: what does not change, and the names of the files of secret and identity */
     struct ax_options present;
     bool wants_identity;
     struct ax_options *options; /* what was read, but not checked; NULL: it could not be read */
-    struct ax_reloaded loaded;
+    struct ax_loaded loaded;
 };
 
 static void free_options(struct ax_options *options)
@@ -54,7 +54,7 @@ static struct ax_options *read_options(const struct task *task, char *error, siz
     return options;
 }
 
-static void load_identity(struct ax_reloaded *loaded, const struct ax_options *options)
+static void load_identity(struct ax_loaded *loaded, const struct ax_options *options)
 {
     char reason[AX_ERROR_TEXT_SIZE];
 
@@ -71,7 +71,7 @@ static void load_identity(struct ax_reloaded *loaded, const struct ax_options *o
 static void read_all(void *arg)
 {
     struct task *task = arg;
-    struct ax_reloaded *loaded = &task->loaded;
+    struct ax_loaded *loaded = &task->loaded;
     const struct ax_options *options;
 
     task->options = read_options(task, loaded->error, sizeof loaded->error);
@@ -98,7 +98,7 @@ static int check(const struct ax_options *options, const char *secret_error, cha
 static void check_all(void *arg)
 {
     struct task *task = arg;
-    struct ax_reloaded *loaded = &task->loaded;
+    struct ax_loaded *loaded = &task->loaded;
 
     if (task->options == NULL || check(task->options, loaded->secret_error, loaded->error, sizeof loaded->error) < 0)
         return;
@@ -121,24 +121,24 @@ static void drop(void *arg)
 
 /* ---- in the loop ---- */
 
-static int begin(struct ax_reload *reload);
+static int begin(struct ax_loader *loader);
 
 /* What is due is done anew instead; if that is not possible, what was read is better than nothing. */
-static bool begins_anew(struct ax_reload *reload)
+static bool begins_anew(struct ax_loader *loader)
 {
-    bool is_due = reload->is_due;
+    bool is_due = loader->is_due;
 
-    reload->is_due = false;
-    return is_due && begin(reload) == 0;
+    loader->is_due = false;
+    return is_due && begin(loader) == 0;
 }
 
 static void done(void *arg)
 {
     struct task *task = arg;
-    struct ax_reload *reload = task->reload;
+    struct ax_loader *loader = task->loader;
 
-    if (!begins_anew(reload))
-        reload->events->loaded(reload->owner, &task->loaded);
+    if (!begins_anew(loader))
+        loader->events->loaded(loader->owner, &task->loaded);
     drop(task);
 }
 
@@ -164,40 +164,40 @@ static bool copy_known(struct ax_options *copy, const struct ax_options *options
  * From now on these are the files to read again. Without memory the old ones stay. A secret stays in use until the
  * reload is done.
  */
-static void remember(struct ax_reload *reload, const struct ax_options *options)
+static void remember(struct ax_loader *loader, const struct ax_options *options)
 {
     struct ax_options known = {0};
 
     if (!copy_known(&known, options) ||
-        (known.secret_file == NULL && !copy_text(&known.secret_file, reload->known.secret_file))) {
+        (known.secret_file == NULL && !copy_text(&known.secret_file, loader->known.secret_file))) {
         ax_options_fini(&known);
         return;
     }
-    ax_options_fini(&reload->known);
-    reload->known = known;
+    ax_options_fini(&loader->known);
+    loader->known = known;
 }
 
 static void done_reading(void *arg)
 {
     struct task *task = arg;
-    struct ax_reload *reload = task->reload;
+    struct ax_loader *loader = task->loader;
     int code;
 
     if (task->options != NULL && task->loaded.secret_error[0] == '\0')
-        remember(reload, task->options);
-    reload->events->read(reload->owner, &task->loaded);
-    if (begins_anew(reload)) {
+        remember(loader, task->options);
+    loader->events->read(loader->owner, &task->loaded);
+    if (begins_anew(loader)) {
         drop(task);
         return;
     }
-    code = ax_background_run(&reload->background, check_all, done, drop, task);
+    code = ax_background_run(&loader->background, check_all, done, drop, task);
     if (code == 0)
         return;
     ax_error_format(task->loaded.error, sizeof task->loaded.error, "%s", strerror(-code));
     done(task);
 }
 
-static int begin(struct ax_reload *reload)
+static int begin(struct ax_loader *loader)
 {
     struct task *task = calloc(1, sizeof *task);
     int code = -ENOMEM;
@@ -205,56 +205,56 @@ static int begin(struct ax_reload *reload)
     if (task == NULL)
         return code;
     atomic_fetch_add(&threads, 1);
-    task->reload = reload;
-    task->argc = reload->argc;
-    task->argv = reload->argv;
-    task->wants_identity = reload->wants_identity;
-    reload->begun_at = uv_now(reload->loop);
-    if (copy_known(&task->present, &reload->known))
-        code = ax_background_run(&reload->background, read_all, done_reading, drop, task);
+    task->loader = loader;
+    task->argc = loader->argc;
+    task->argv = loader->argv;
+    task->wants_identity = loader->wants_identity;
+    loader->begun_at = uv_now(loader->loop);
+    if (copy_known(&task->present, &loader->known))
+        code = ax_background_run(&loader->background, read_all, done_reading, drop, task);
     if (code < 0)
         drop(task);
     return code;
 }
 
-int ax_reload_begin(struct ax_reload *reload)
+int ax_loader_begin(struct ax_loader *loader)
 {
-    if (ax_background_is_busy(&reload->background)) {
-        bool is_stuck = uv_now(reload->loop) - reload->begun_at >= AX_RELOAD_STUCK_MS;
+    if (ax_background_is_busy(&loader->background)) {
+        bool is_stuck = uv_now(loader->loop) - loader->begun_at >= AX_LOADER_STUCK_MS;
 
-        if (!is_stuck || atomic_load(&threads) >= AX_RELOAD_THREADS) {
-            reload->is_due = true;
+        if (!is_stuck || atomic_load(&threads) >= AX_LOADER_THREADS) {
+            loader->is_due = true;
             return is_stuck ? -EBUSY : 0;
         }
-        ax_background_abandon(&reload->background);
+        ax_background_abandon(&loader->background);
     }
-    reload->is_due = false;
-    return begin(reload);
+    loader->is_due = false;
+    return begin(loader);
 }
 
-int ax_reload_init(struct ax_reload *reload, uv_loop_t *loop, int argc, char *const *argv,
-                   const struct ax_options *options, bool wants_identity, const struct ax_reload_events *events,
+int ax_loader_init(struct ax_loader *loader, uv_loop_t *loop, int argc, char *const *argv,
+                   const struct ax_options *options, bool wants_identity, const struct ax_loader_events *events,
                    void *owner)
 {
-    *reload = (struct ax_reload){
+    *loader = (struct ax_loader){
         .loop = loop, .argc = argc, .argv = argv, .events = events, .owner = owner, .wants_identity = wants_identity};
-    if (!copy_known(&reload->known, options))
+    if (!copy_known(&loader->known, options))
         return -ENOMEM;
-    return ax_background_init(&reload->background, loop);
+    return ax_background_init(&loader->background, loop);
 }
 
-void ax_reload_close(struct ax_reload *reload)
+void ax_loader_close(struct ax_loader *loader)
 {
-    ax_background_close(&reload->background);
+    ax_background_close(&loader->background);
 }
 
-void ax_reload_forget_secret(struct ax_reload *reload)
+void ax_loader_forget_secret(struct ax_loader *loader)
 {
-    free(reload->known.secret_file);
-    reload->known.secret_file = NULL;
+    free(loader->known.secret_file);
+    loader->known.secret_file = NULL;
 }
 
-void ax_reload_free_memory(struct ax_reload *reload)
+void ax_loader_free_memory(struct ax_loader *loader)
 {
-    ax_options_fini(&reload->known);
+    ax_options_fini(&loader->known);
 }
