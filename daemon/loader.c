@@ -11,15 +11,15 @@
 #include "daemon/config/config.h"
 #include "daemon/process/interpreter.h"
 
-/* Threads that have begun and not ended, stuck ones that nobody waits for any more included. */
+/* Threads that have not ended, including stuck ones that were abandoned. */
 static atomic_uint threads;
 
-/* What the thread works with: nothing of it belongs to the supervisor but the command line, which nobody changes. */
+/* What the thread works on: it shares only the command line with other threads, and that never changes. */
 struct task {
     struct ax_loader *loader; /* for the loop's thread */
     int argc;
     char *const *argv;
-    /* of those in use: what does not change, and the names of the files of secret and identity */
+    /* of the options in use: those that a reload cannot change, and the files of secret and identity */
     struct ax_options present;
     bool wants_identity;
     struct ax_options *options; /* what was read, but not checked; NULL: it could not be read */
@@ -35,7 +35,7 @@ static void free_options(struct ax_options *options)
 
 /* ---- in the thread: the first step ---- */
 
-/* What is told now, but for what only a start can change. NULL with the error. */
+/* The present configuration, except for options that only a restart can change. NULL with the error. */
 static struct ax_options *read_options(const struct task *task, char *error, size_t size)
 {
     struct ax_options *options = calloc(1, sizeof *options);
@@ -123,7 +123,7 @@ static void drop(void *arg)
 
 static int begin(struct ax_loader *loader);
 
-/* What is due is done anew instead; if that is not possible, what was read is better than nothing. */
+/* Starts the load that is due, if any. When that fails, what has been read is used after all. */
 static bool begins_anew(struct ax_loader *loader)
 {
     bool is_due = loader->is_due;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads again what a supervisor was started with: the configuration, the secret, and the certificates of TLS.
+ * Loads the settings again for a reload: the configuration, the secret, and the TLS files.
  *
- * That may have to wait for a disk or the name service, so it is done in a thread beside the loop, in two steps. The
- * first one reads the configuration and the files that it names, and its result is told at once, whatever becomes of
- * the rest: a secret or a key that is replaced because somebody else knows it must not be good any longer. Where the
- * configuration has a mistake, the files are those that are in use. The second step checks the rest, which may need
- * the name service.
+ * This may wait for a disk or the name service, so it is done in a background thread, in two steps. The first reads the
+ * configuration and the files that it names, and reports them at once, whatever the second step finds: a secret or a
+ * key that is replaced because somebody else knows it must stop being valid. If the configuration has an error, the
+ * files already in use are read again. The second step checks everything else, which may need the name service.
  *
- * Asked again meanwhile, it begins anew afterwards, for the files may have changed since it looked; or at once, if it
- * has been stuck for AX_LOADER_STUCK_MS. A thread that is stuck is left alone, up to AX_LOADER_THREADS of them.
+ * A request during a load starts another load afterwards, since the files may have changed after they were read; or at
+ * once, if the present one has been stuck for AX_LOADER_STUCK_MS. A stuck thread is abandoned; there are at most
+ * AX_LOADER_THREADS at a time.
  *
  * Used in the loop's thread.
  */

@@ -2,8 +2,9 @@
 /*
  * The supervisor: the process of a listening acrossd that holds its sockets and its workers, and no Python.
  *
- * It accepts connections, reads their superblocks, hands them to workers, keeps the workers running, and stops
- * everything in order. One thread, one loop.
+ * It joins the admission, which accepts connections and prepares them, and the pool, which keeps workers running: hands
+ * clients over, reports the status and to the service manager, obeys signals, and stops everything in order. One
+ * thread, one loop.
  */
 #ifndef AX_DAEMON_SUPERVISOR_H
 #define AX_DAEMON_SUPERVISOR_H

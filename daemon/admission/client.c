@@ -12,11 +12,11 @@
 
 #define FIRST_BUCKETS 64
 
-/* Lines about connections that are refused: when many come at once, each has its own, but not when that goes on and on. */
+/* The log's lines about refused connections: a burst is logged in full, a lasting flood is not. */
 #define REFUSALS_AT_ONCE 2000
 #define REFUSALS_EVERY_MS 100
 
-/* The same for connections that break while they are served: whoever may connect could do that without end. */
+/* The same for connections that break while they are served, which any client can cause as often as it likes. */
 #define BREAKS_AT_ONCE 2000
 #define BREAKS_EVERY_MS 100
 
@@ -87,7 +87,7 @@ static void index_remove(struct ax_clients *all, const struct ax_client *client)
     *link = client->next_in_bucket;
 }
 
-/* Without memory for more buckets their chains just get longer. */
+/* Without memory for more buckets, their chains grow instead. */
 static void index_grow(struct ax_clients *all)
 {
     size_t count = all->bucket_count * 2;
@@ -170,7 +170,7 @@ int ax_client_come_from(struct ax_clients *all, struct ax_client *client, const 
     return client->source != NULL && client->process != NULL ? 0 : -1;
 }
 
-/* It is not one of its sources' any more. */
+/* Gives its references to sources back, and its place among their connections. */
 static void leave_sources(struct ax_clients *all, struct ax_client *client)
 {
     if (client->source != NULL && client->state != AX_CLIENT_HANDSHAKE)
@@ -179,7 +179,7 @@ static void leave_sources(struct ax_clients *all, struct ax_client *client)
     ax_origins_put(&all->sources, client->process);
 }
 
-/* ---- who is next ---- */
+/* ---- choosing the next to serve ---- */
 
 static bool is_before(const struct ax_client *left, const struct ax_client *right)
 {
@@ -213,7 +213,7 @@ static void take_turn(struct ax_clients *all, struct ax_client *client)
 
 /* ---- states ---- */
 
-/* `what` became of it. */
+/* `what` happened to the connection: "broke", "was refused". */
 static void log_failure(struct ax_rate_limit *rate_limit, const struct ax_client *client, const char *what,
                         const char *reason)
 {

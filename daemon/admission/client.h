@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the supervisor knows of each client's connection, and the one function that moves it from state to state.
+ * The record of each client's connection, and the one function that moves it from state to state.
  *
  *   HANDSHAKE  its superblock is being read          (the descriptor belongs to the handshake)
- *   WAITING    for a worker that can take it         (the descriptor is the record's)
- *   SERVED     a worker has it                       (the record keeps its copy of the descriptor)
- *   ENDED      it is gone, and the record with it
+ *   WAITING    for a worker that can take it         (the record owns the descriptor)
+ *   SERVED     by a worker                           (the record keeps its copy of the descriptor)
+ *   ENDED      the connection is closed, and the record freed
  *
- * Each of them may go to ENDED. Otherwise forward only, but for one way back: from SERVED to WAITING, when a worker has
- * died before it had begun. The supervisor's one thread uses all of this.
+ * Every state can change to ENDED. The only way back is from SERVED to WAITING, when a worker has died before it
+ * touched the stream. The table belongs to admission.h. What concerns the worker of a SERVED client is set and used by
+ * process/ alone; it is kept here so that handing a client over allocates nothing. Used in the loop's thread.
  */
 #ifndef AX_DAEMON_ADMISSION_CLIENT_H
 #define AX_DAEMON_ADMISSION_CLIENT_H
@@ -37,12 +38,12 @@ struct ax_client {
     uint64_t id; /* counts from 1, never used again */
     enum ax_client_state state;
     char peer[AX_PEER_TEXT];
-    bool has_certificate;      /* it came over TLS, and `fd` leads to its relay */
-    bool is_admitted;          /* ... with a name that may come in */
+    bool has_certificate;      /* it came over TLS, and `fd` is its relay's */
+    bool is_admitted;          /* ... with a name that may connect */
     int fd;                    /* WAITING and SERVED: owned; else -1 */
-    bool is_watched;           /* WAITING: it is noticed when its peer hangs up */
-    struct ax_origin *source;  /* a reference; NULL: none was set */
-    struct ax_origin *process; /* the same, of its process where that is known, or else of the same source */
+    bool is_watched;           /* WAITING: hangup.h watches `fd` */
+    struct ax_origin *source;  /* a reference; NULL: not set yet */
+    struct ax_origin *process; /* the same, of its process if that is known, else of its source */
     uint64_t since;            /* on the loop's clock: when it was accepted */
     uint64_t deadline;         /* the same: when its handshake has to be done; UINT64_MAX: at any time */
     unsigned char received[AX_SUPERBLOCK_SIZE]; /* from WAITING on: what was read from it */
@@ -52,7 +53,7 @@ struct ax_client {
     /* SERVED: in the list of its worker's clients, the newest last. */
     struct ax_client *next_of_worker;
     struct ax_client *previous_of_worker;
-    /* In the list of its state, those first who came into it first. */
+    /* In the list of its state, the oldest entry first. */
     struct ax_client *next;
     struct ax_client *previous;
     struct ax_client *next_in_bucket;
@@ -63,14 +64,14 @@ struct ax_clients {
     struct ax_client *first[AX_CLIENT_STATES];
     struct ax_client *last[AX_CLIENT_STATES];
     size_t count[AX_CLIENT_STATES]; /* of ENDED: since the start */
-    uint64_t refused;               /* those that ended before they were served, for a reason */
-    struct ax_rate_limit refusals;  /* how many of these have a line in the log */
+    uint64_t refused;               /* those that ended before they were served, with a reason */
+    struct ax_rate_limit refusals;  /* limits their lines in the log */
     struct ax_rate_limit breaks;    /* the same for those that broke while they were served */
     struct ax_client **buckets;     /* by id modulo their number, a power of two */
     size_t bucket_count;
     uint64_t last_id;
     struct ax_origins sources;
-    uint64_t turns; /* how often one was chosen to be served */
+    uint64_t turns; /* how many times a client was handed to a worker */
 };
 
 /* 0, or -1 when there is no memory. */
@@ -82,25 +83,25 @@ void ax_clients_fini(struct ax_clients *all);
 /* A new record, in HANDSHAKE. The table owns it; NULL when there is no memory. */
 struct ax_client *ax_client_new(struct ax_clients *all, const char *peer, uint64_t now);
 
-/* Counts it for these sources from now on. 0, or -1 when there is no memory. In HANDSHAKE, once. */
+/* Sets the sources that it counts for. Once, in HANDSHAKE. 0, or -1 when there is no memory. */
 int ax_client_come_from(struct ax_clients *all, struct ax_client *client, const struct ax_origin_key *source,
                         const struct ax_origin_key *process);
 
 /*
- * Who of those in WAITING is to be served next; NULL: there is none. By turns the one that has waited longest, and one of
- * the source, and of that of the process, whose turn was longest ago: so a source that has many connections, or a process
- * of a user, does not keep others waiting, nor can those who are always new. Takes a time that grows with how many wait.
+ * The client in WAITING to serve next; NULL: there is none. Alternates between the one that has waited longest, and one
+ * of the source, and there of the process, that was served least recently: so neither a source or process with many
+ * connections nor ever new sources can starve others. Takes time linear in the number of clients in WAITING.
  */
 struct ax_client *ax_clients_choose(const struct ax_clients *all);
 
 /*
  * Moves a client to a later state; `reason` is for the log and may be NULL. A refused or broken connection has a
- * reason; a connection that comes and goes in order is logged at debug level. Of many that are refused not each has its
- * line, nor of those that break: whoever reaches a socket could fill a disk. In ENDED its descriptor is closed and the record is freed.
+ * reason; other moves are logged at debug level. The lines for refused and for broken connections are rate-limited:
+ * otherwise anybody who reaches a socket could fill a disk. ENDED closes the descriptor and frees the record.
  */
 void ax_client_move(struct ax_clients *all, struct ax_client *client, enum ax_client_state state, const char *reason);
 
-/* A SERVED client whose stream its worker has not touched waits for another one, before all who wait already. */
+/* From SERVED back to WAITING, ahead of all others there: its worker has not touched the stream. */
 void ax_client_return(struct ax_clients *all, struct ax_client *client);
 
 /* NULL: there is none (any more). */
