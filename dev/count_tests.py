@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """
-Adds up JUnit reports and prints one line, below the names of tests that failed; the exit status is 1 when a test failed or
-none ran.
+Adds up JUnit reports and prints one line, below the names of tests that failed; the exit status is 1 when a test
+failed or none ran.
 
 `--at-least-failed N`: so many commands failed. One may have ended before it wrote which of its tests did.
 """
@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import xml.etree.ElementTree as ElementTree
-from typing import Iterator
+from collections.abc import Iterator
 
 NAMES = 20  # so many tests are named
 

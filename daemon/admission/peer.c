@@ -153,8 +153,7 @@ int ax_peer_check(const struct ax_peer_rules *rules, int fd, char *reason, size_
     if (!ax_peer_rules_are_set(rules) && !is_abstract(fd))
         return 0;
     if (!is_unix(fd))
-        return ax_error_format(reason, reason_size,
-                               "Only certain users may connect, and a TCP connection has no user");
+        return ax_error_format(reason, reason_size, "Only certain users may connect, and a TCP connection has no user");
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid == (uid_t)-1)
         return ax_error_format(reason, reason_size, "Only certain users may connect, and the peer's user is unknown");
     if (!ax_peer_rules_are_set(rules) ? peer.uid == geteuid() || peer.uid == 0

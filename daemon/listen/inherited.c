@@ -37,8 +37,8 @@ static int take_fds(struct ax_inherited *inherited, const char *fds, char *error
         int fd = AX_INHERITED_FIRST_FD + (int)i;
 
         if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-            return ax_error_format(error, size, "LISTEN_FDS=%s names descriptor %d, which cannot be used: %s", fds,
-                                   fd, strerror(errno));
+            return ax_error_format(error, size, "LISTEN_FDS=%s names descriptor %d, which cannot be used: %s", fds, fd,
+                                   strerror(errno));
         inherited->items[i].fd = fd;
         inherited->items[i].name = "unknown";
     }

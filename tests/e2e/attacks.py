@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What hostile peers cost honest clients, and the daemon: latency, failures and memory while an attack goes on.
 
-`python -m e2e.attacks [--seconds S] [--rate N] [WORD...]` is what `dev/attacks` runs: those attacks whose names have one of
-the words. test_attacks.py has a short form. An honest client connects, makes one call and closes the connection, again
-and again: first without an attack (quiet), then while it goes on. Attackers are processes of their own. Those that are
-not admitted make as many connections a second as they were told to, and hold on to the newest of them.
+`python -m e2e.attacks [--seconds S] [--rate N] [WORD...]` is what `dev/attacks` runs: those attacks whose names have
+one of the words. test_attacks.py has a short form. An honest client connects, makes one call and closes the
+connection, again and again: first without an attack (quiet), then while it goes on. Attackers are processes of their
+own. Those that are not admitted make as many connections a second as they were told to, and hold on to the newest of
+them.
 """
 
 import argparse

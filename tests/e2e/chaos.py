@@ -129,6 +129,10 @@ class Chaos:
             if name.startswith(prefix):
                 yield from read(os.path.join(self._folder, name))
 
+    def has_disconnected(self):
+        """Whether some call has ended with its connection."""
+        return any(how == DISCONNECTED for _, how in self._read_all('ended-'))
+
     def judge(self):
         """Compare what ran with how it ended."""
         ended, ran, callbacks = Table(), Table(), Table()

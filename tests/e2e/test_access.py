@@ -5,8 +5,8 @@ import concurrent.futures
 import os
 import platform
 import pwd
-import resource
 import re
+import resource
 import signal
 import socket
 import subprocess

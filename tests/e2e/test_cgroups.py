@@ -135,7 +135,7 @@ def test_what_a_killed_supervisor_has_left_is_removed(group, make_daemon):
     os.mkdir(running)
     second = make_daemon(command=start_in(group))
     second.expect(used(group))
-    assert not left & set(workers_of(group))
+    wait_until(lambda: not left & set(workers_of(group)), 'the removal of groups whose processes were killed')
     assert os.path.exists(running)
     second.stop(check=False)
 

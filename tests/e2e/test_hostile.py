@@ -215,9 +215,10 @@ def crowd(daemon, hello):
     with raised_file_limit() as files, contextlib.ExitStack() as stack:
         if files < 4 * CROWD:
             pytest.skip('not enough open files for {} peers'.format(CROWD))
-        peers = [stack.enter_context(Raw.to(daemon)) for _ in range(CROWD)]
-        for peer in peers:
-            peer.send(hello)
+        peers = []
+        for _ in range(CROWD):  # those that say nothing for long enough may have to go
+            peers.append(stack.enter_context(Raw.to(daemon)))
+            peers[-1].send(hello)
         yield peers
 
 

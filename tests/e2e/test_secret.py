@@ -523,9 +523,7 @@ def test_a_new_secret_counts_while_a_reload_is_slow(make_daemon, tmp_path, secre
     os.mkfifo(gate)
     (tmp_path / 'slow.py').write_text('open({!r}).close()\n'.format(str(gate)))
     path = write_secret(tmp_path / 'conf', 'secret-file = {}\n'.format(secret_file))
-    daemon = make_daemon(
-        '--config', path, listen=['tcp:127.0.0.1:0'], warm=False, env=environment(str(tmp_path))
-    )
+    daemon = make_daemon('--config', path, listen=['tcp:127.0.0.1:0'], warm=False, env=environment(str(tmp_path)))
     write_secret(path, 'secret-file = {}\npreload = slow\n'.format(another_file))
     daemon.send_signal(signal.SIGHUP)
     daemon.expect(CHANGED)

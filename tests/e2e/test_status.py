@@ -149,7 +149,14 @@ def test_a_peer_that_is_in_its_handshake(make_daemon, isolation):
 
 def test_what_has_no_room_in_the_answer_is_counted(make_daemon):
     many = 4200
-    limits = ['--max-handshakes', str(many + 1), '--max-handshakes-per-source', str(many + 1), '--max-connections', '10']
+    limits = [
+        '--max-handshakes',
+        str(many + 1),
+        '--max-handshakes-per-source',
+        str(many + 1),
+        '--max-connections',
+        '10',
+    ]
     daemon = make_daemon(*limits, isolation='shared')
     if ask_json(daemon.addresses[0])['limits']['handshakes'] <= many:
         pytest.skip('not enough open files for so many handshakes')

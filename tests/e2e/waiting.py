@@ -9,6 +9,7 @@ import socket
 import time
 
 PRELOADED = os.environ.get('LD_PRELOAD', '')  # a sanitizer's runtime, perhaps
+IS_TSAN = 'tsan' in PRELOADED
 LIMIT = 60  # seconds; only a test that fails waits that long, however busy the machine is
 SLACK = 16 if 'asan' in PRELOADED else 1  # so many times the memory is fine
 GONE = (FileNotFoundError, ProcessLookupError)  # what reading about a process raises when it has ended

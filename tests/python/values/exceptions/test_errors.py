@@ -542,7 +542,7 @@ def test_a_group_that_holds_itself_can_be_printed():
 # ---- what a peer's text does to a log ----
 
 
-@pytest.mark.parametrize('char', '\x1b \x9b \u202e \u2066 \u200e \ufeff \ud800'.split(' ') + ['\x85', '\u2028', '\u2029'])
+@pytest.mark.parametrize('char', [*'\x1b \x9b \u202e \u2066 \u200e \ufeff �'.split(' '), '\x85', '\u2028', '\u2029'])
 def test_descriptions_escape_what_terminals_obey(char):
     text = _errors.describe_error(ValueError('a{}b ü 漢'.format(char)))
     assert text.isprintable() and text.startswith('ValueError: a') and text.endswith('b ü 漢')
