@@ -13,7 +13,7 @@ from . import remote_tasks as tasks
 from .daemon import LOG
 from .test_bad_input import HELLO, superblock
 from .test_limits import call_once, connect_socket, expect_refusal, make_room_for_lines
-from .test_status import ask_json
+from .test_status import ask_json, ask_once
 from .test_supervision import stopped
 from .waiting import SLACK, children, wait_until
 
@@ -149,7 +149,7 @@ def test_the_status_is_told_while_all_places_are_taken(make_daemon):
         conn.call(os.getpid)
         for _ in range(20):
             stack.enter_context(connect_socket(daemon.addresses[0]))
-            assert ask_json(daemon.addresses[0])['connection_counts']['open'] >= 1
+            assert ask_once(daemon.addresses[0])['connection_counts']['open'] >= 1
 
 
 # ---- the rows of attacks.py, in short ----
