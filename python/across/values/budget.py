@@ -4,7 +4,7 @@
 Reading one code of a pickle, and making the object that it stands for, costs no more than a fixed amount for each byte,
 and is not charged. What can cost more than the bytes that ask for it is: copies, keys of dicts and sets, arithmetic,
 arguments of calls, names, classes, texts of exceptions, and depth. docs/trust.md states the bound that follows from the
-constants here, and tests/python/trust_costs.py measures it.
+constants here, and tests/python/values/trust_costs.py measures it.
 
 A unit of work is something that takes about 0.1 µs; memory is counted in bytes.
 """
