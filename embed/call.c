@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "embed/crossing.h"
+#include "embed/marshal.h"
 #include "embed/failure.h"
 #include "embed/serve.h"
 

@@ -35,7 +35,7 @@
 #include "embed/objects.h"
 #include "embed/spin.h"
 #include "embed/stream.h"
-#include "embed/tally.h"
+#include "embed/call_stats.h"
 #include "embed/waiter.h"
 #include "protocol/session.h"
 
@@ -95,10 +95,11 @@ struct ax_connection_ops {
     /* The descriptors are closed and no message will come. Once. The object table is cleared after it, through drop. */
     void (*finished)(struct ax_connection *connection);
     /*
-     * A receive buffer for a large body that will become an object, of wish->size bytes; false when there is none.
+     * A receive buffer for a large body that will become an object, of buffer_request->size bytes; false when there is none.
      * NULL: never.
      */
-    bool (*allocate)(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *buffer);
+    bool (*allocate)(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
+                     struct ax_buffer *buffer);
     /* Follows when allocate() has succeeded: what had come before is in that buffer now, or it was not needed. */
     void (*copied)(void *owner);
     /* The last reference has gone. In any thread, perhaps under a lock of its caller: frees `above`, no more. */
@@ -109,8 +110,8 @@ struct ax_connection_ops {
 struct ax_arrivals {
     struct ax_job_queue jobs; /* requests, for the executor */
     unsigned handed;          /* results, and requests within calls: how many went to threads that wait for them */
-    bool needs_buffer;        /* whoever reads is to provide a receive buffer for `wish` */
-    struct ax_wish wish;
+    bool needs_buffer;        /* whoever reads is to provide a receive buffer for `buffer_request` */
+    struct ax_buffer_request buffer_request;
 };
 
 /* Who reads from a connection; reader.h. */
@@ -132,8 +133,8 @@ struct ax_reader {
     struct ax_spin spin_request; /* in one for the next request */
 
     /* connection->lock: into what memory */
-    struct ax_job buffer_job; /* makes the receive buffer for `wish` */
-    struct ax_wish wish;
+    struct ax_job buffer_job; /* makes the receive buffer for `buffer_request` */
+    struct ax_buffer_request buffer_request;
     bool buffer_submitted;
     bool paused; /* nobody reads before the job has given the buffer, or paused_until has passed (ms) */
     uint64_t paused_until;

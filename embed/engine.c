@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "embed/deadline.h"
-#include "embed/tally.h"
+#include "embed/call_stats.h"
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER; /* guards the four below; taken before any other lock */
 static struct ax_engine *engine_of_process;

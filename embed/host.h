@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "embed/tally.h"
+#include "embed/call_stats.h"
 
 struct ax_host_config {
     const char *python;            /* the interpreter whose prefix and packages are used: its executable, or a venv's */

@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "embed/call.h"
-#include "embed/crossing.h"
+#include "embed/marshal.h"
 #include "embed/engine.h"
 #include "embed/failure.h"
-#include "embed/landing.h"
+#include "embed/receive_buffer.h"
 #include "embed/reader.h"
 #include "embed/serve.h"
 
@@ -66,8 +66,8 @@ const struct ax_connection_ops ax_link_ops = {
     .serve = ax_serve,
     .drop = drop,
     .finished = finished,
-    .allocate = ax_landing_place,
-    .copied = ax_landing_placed,
+    .allocate = ax_receive_buffer_offer,
+    .copied = ax_receive_buffer_is_offered,
     .freed = ax_binding_free,
 };
 

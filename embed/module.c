@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The module across._across: docs/engine.md says what it offers. */
 #include "embed/binding.h"
-#include "embed/crossing.h"
+#include "embed/marshal.h"
 #include "embed/engine.h"
 #include "embed/failure.h"
 #include "embed/link.h"

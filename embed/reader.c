@@ -81,7 +81,7 @@ static void take_in_locked(struct ax_connection *connection, const struct receiv
         take_bytes_locked(connection, received, arrivals);
     else if (received->size != -EAGAIN)
         take_end_locked(connection, received->size, arrivals);
-    if (ax_reader_request_buffer_locked(connection, &arrivals->wish))
+    if (ax_reader_request_buffer_locked(connection, &arrivals->buffer_request))
         arrivals->needs_buffer = true;
     ax_connection_settle_locked(connection);
 }
@@ -116,7 +116,7 @@ bool ax_reader_read_locked(struct ax_connection *connection, unsigned char *scra
 void ax_reader_settle_buffer(struct ax_connection *connection, struct ax_arrivals *arrivals)
 {
     if (arrivals->needs_buffer)
-        ax_reader_provide_buffer(connection, &arrivals->wish);
+        ax_reader_provide_buffer(connection, &arrivals->buffer_request);
     arrivals->needs_buffer = false;
 }
 

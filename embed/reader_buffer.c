@@ -4,9 +4,9 @@
 
 #include "embed/reader_private.h"
 
-static bool becomes_object(const struct ax_wish *wish)
+static bool becomes_object(const struct ax_buffer_request *buffer_request)
 {
-    return wish->kind == AX_BUFFER_BYTES || wish->kind == AX_BUFFER_BYTEARRAY;
+    return buffer_request->kind == AX_BUFFER_BYTES || buffer_request->kind == AX_BUFFER_BYTEARRAY;
 }
 
 /* Nobody reads on for a moment. Whoever does so outside the loop leaves it to the loop, which has a timer. */
@@ -18,33 +18,33 @@ static void pause_locked(struct ax_reader *reader)
         reader->wanted = true;
 }
 
-bool ax_reader_request_buffer_locked(struct ax_connection *connection, struct ax_wish *wish)
+bool ax_reader_request_buffer_locked(struct ax_connection *connection, struct ax_buffer_request *buffer_request)
 {
     struct ax_reader *reader = &connection->reader;
-    if (!ax_session_wants_place(&connection->session, wish))
+    if (!ax_session_wants_buffer(&connection->session, buffer_request))
         return false;
-    if (!becomes_object(wish)) {
+    if (!becomes_object(buffer_request)) {
         reader->copying = true;
         return true;
     }
-    reader->wish = *wish;
+    reader->buffer_request = *buffer_request;
     if (reader->buffer_submitted || connection->ops->allocate == NULL)
         return false;
     reader->buffer_submitted = true;
     ax_connection_ref(connection);
-    if (wish->size >= AX_READER_PAUSE_MIN)
+    if (buffer_request->size >= AX_READER_PAUSE_MIN)
         pause_locked(reader);
     ax_executor_submit_service(&connection->engine->executor, &reader->buffer_job);
     return false;
 }
 
-void ax_reader_provide_buffer(struct ax_connection *connection, const struct ax_wish *wish)
+void ax_reader_provide_buffer(struct ax_connection *connection, const struct ax_buffer_request *buffer_request)
 {
     struct ax_buffer block;
-    if (ax_blocks_take(&connection->engine->blocks, wish->size, &block)) {
+    if (ax_blocks_take(&connection->engine->blocks, buffer_request->size, &block)) {
         unsigned char *begin = block.data;
         ax_connection_lock(connection);
-        int error = ax_session_place(&connection->session, wish->body, &block);
+        int error = ax_session_give_buffer(&connection->session, buffer_request->body, &block);
         ax_connection_unlock(connection);
         if (error == 0)
             memcpy(begin, block.data, block.size); /* what has come is in `block` now */
@@ -56,10 +56,11 @@ void ax_reader_provide_buffer(struct ax_connection *connection, const struct ax_
 }
 
 /* The buffer has been given, or will not be: reading goes on. */
-static int end_pause(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *buffer)
+static int end_pause(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
+                     struct ax_buffer *buffer)
 {
     ax_connection_lock(connection);
-    int error = buffer != NULL ? ax_session_place(&connection->session, wish->body, buffer) : AX_ESTATE;
+    int error = buffer != NULL ? ax_session_give_buffer(&connection->session, buffer_request->body, buffer) : AX_ESTATE;
     bool was_paused = connection->reader.paused;
     connection->reader.paused = false;
     ax_connection_unlock(connection);
@@ -74,18 +75,18 @@ void ax_reader_run_buffer(struct ax_job *job)
         (struct ax_connection *)((char *)job - offsetof(struct ax_connection, reader.buffer_job));
     struct ax_buffer buffer;
     ax_connection_lock(connection);
-    struct ax_wish wish = connection->reader.wish;
+    struct ax_buffer_request buffer_request = connection->reader.buffer_request;
     connection->reader.buffer_submitted = false;
     ax_connection_unlock(connection);
-    if (connection->ops->allocate(connection, &wish, &buffer)) {
+    if (connection->ops->allocate(connection, &buffer_request, &buffer)) {
         unsigned char *begin = buffer.data;
         void *owner = buffer.owner;
-        if (end_pause(connection, &wish, &buffer) == 0)
+        if (end_pause(connection, &buffer_request, &buffer) == 0)
             memcpy(begin, buffer.data, buffer.size); /* while more comes behind it */
         ax_buffer_fini(&buffer);
         connection->ops->copied(owner);
     } else {
-        end_pause(connection, &wish, NULL);
+        end_pause(connection, &buffer_request, NULL);
     }
     ax_connection_unref(connection);
 }

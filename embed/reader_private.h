@@ -26,10 +26,10 @@ static inline bool ax_reader_is_paused_locked(const struct ax_connection *connec
  * Has a service make the receive buffer that the session asks for, if it does. To be called after a read. True: whoever
  * reads is to call ax_reader_provide_buffer() when it has given the lock back; nobody reads before.
  */
-bool ax_reader_request_buffer_locked(struct ax_connection *connection, struct ax_wish *wish);
+bool ax_reader_request_buffer_locked(struct ax_connection *connection, struct ax_buffer_request *buffer_request);
 
 /* Has a body go on in a block, and copies what has come of it. Without the lock. */
-void ax_reader_provide_buffer(struct ax_connection *connection, const struct ax_wish *wish);
+void ax_reader_provide_buffer(struct ax_connection *connection, const struct ax_buffer_request *buffer_request);
 
 /* connection->reader.buffer_job runs this. */
 void ax_reader_run_buffer(struct ax_job *job);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "embed/serve.h"
 
-#include "embed/crossing.h"
+#include "embed/marshal.h"
 #include "embed/engine.h"
 #include "embed/failure.h"
 

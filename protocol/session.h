@@ -56,7 +56,7 @@
 #define AX_BODY_FIRST_STEP (64u * 1024u)
 /* A body of which at least this much is missing asks for its bytes directly (ax_session_space). */
 #define AX_BODY_DIRECT_MIN 4096u
-/* A body of at least this size may be given memory of another's making (ax_session_wants_place). */
+/* A body of at least this size may be given memory of another's making (ax_session_wants_buffer). */
 #define AX_PLACE_MIN (1024u * 1024u)
 /* It is wished for when a 16th of the body has come, or this much: who gives it may give all at once without much trust. */
 #define AX_PLACE_AFTER (4u * 1024u * 1024u)
@@ -131,7 +131,7 @@ struct ax_event {
 };
 
 /* Memory that a body which is being received would rather be in. */
-struct ax_wish {
+struct ax_buffer_request {
     uint64_t body; /* which one */
     uint64_t size; /* bytes it takes */
     uint64_t kind; /* enum ax_buffer_kind */
@@ -144,7 +144,7 @@ struct ax_lane {
     uint64_t size;              /* bytes that its frames have announced */
     uint32_t frames;            /* how many frames of it have begun: 0 between messages, 1 in its head */
     uint64_t body;              /* the number of the last of them, among all that have come in this session */
-    bool place_wished;          /* for that one */
+    bool place_requested;       /* for that one */
 };
 
 struct ax_session {
@@ -224,14 +224,14 @@ void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, st
  * Whether it would help to have other memory for the body that is being received: where its bytes are to stay in the end,
  * or memory that is quicker to fill. True once for a body, when enough of it has come that its length may be believed.
  */
-bool ax_session_wants_place(struct ax_session *session, struct ax_wish *wish);
+bool ax_session_wants_buffer(struct ax_session *session, struct ax_buffer_request *buffer_request);
 
 /*
  * Gives the memory that was wished for: an empty buffer with room for all of the body, which goes on there. On success
  * the memory is taken, and `place` is what has come until now, for the caller to copy to the beginning of it: perhaps
  * without whatever lock guards the session, but before anybody looks at the body. AX_ESTATE: the body has come.
  */
-int ax_session_place(struct ax_session *session, uint64_t body, struct ax_buffer *place);
+int ax_session_give_buffer(struct ax_session *session, uint64_t body, struct ax_buffer *place);
 
 /*
  * Takes bytes, up to and including the one that completes an event. Returns how many it used: less than size only when

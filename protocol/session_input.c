@@ -75,7 +75,7 @@ static void begin_frame(struct ax_session *session, struct ax_lane *lane)
 {
     lane->frames++;
     lane->body = ++session->bodies;
-    lane->place_wished = false;
+    lane->place_requested = false;
     if (!check_frame(session, lane) || in_chunk(session, lane))
         return;
     if (in_head(lane))
@@ -276,22 +276,22 @@ static bool is_time_for_place(struct ax_lane *lane)
     return current_body(lane)->size >= enough;
 }
 
-bool ax_session_wants_place(struct ax_session *session, struct ax_wish *wish)
+bool ax_session_wants_buffer(struct ax_session *session, struct ax_buffer_request *buffer_request)
 {
     struct ax_lane *lanes[] = {&session->bulk, &session->lane};
 
     for (size_t i = 0; i < 2 && !ax_session_ended(session); i++) {
         struct ax_lane *lane = lanes[i];
-        if (lane->place_wished || !has_large_body(session, lane) || !is_time_for_place(lane))
+        if (lane->place_requested || !has_large_body(session, lane) || !is_time_for_place(lane))
             continue;
-        lane->place_wished = true;
-        *wish = (struct ax_wish){lane->body, lane->frame.length, current_kind(session, lane)};
+        lane->place_requested = true;
+        *buffer_request = (struct ax_buffer_request){lane->body, lane->frame.length, current_kind(session, lane)};
         return true;
     }
     return false;
 }
 
-int ax_session_place(struct ax_session *session, uint64_t body_number, struct ax_buffer *place)
+int ax_session_give_buffer(struct ax_session *session, uint64_t body_number, struct ax_buffer *place)
 {
     struct ax_lane *lane = session->bulk.body == body_number ? &session->bulk : &session->lane;
 

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "embed/tally.h"
+#include "embed/call_stats.h"
 
 struct ax_shared_stats {
     struct ax_call_stats calls;

@@ -9,13 +9,13 @@
 cmake_minimum_required(VERSION 3.22)
 set(allowed_protocol "^protocol/")
 set(allowed_embed "^(embed|protocol)/")
-set(allowed_daemon "^(daemon/|protocol/|embed/(host|tally)\\.h$)")
+set(allowed_daemon "^(daemon/|protocol/|embed/(host|call_stats)\\.h$)")
 set(allowed_daemon/base "^(daemon/base|protocol)/")
 set(allowed_daemon/config "^(daemon/(base|config)|protocol)/")
 set(allowed_daemon/listen "^(daemon/(base|config|listen)|protocol)/")
 set(allowed_daemon/admission "^(daemon/(base|config|listen|admission)|protocol)/")
-set(allowed_daemon/process "^(daemon/(base|config|listen|admission|process)/|protocol/|embed/(host|tally)\\.h$)")
-set(allowed_daemon/worker "^(daemon/(base|config|listen|admission|process|worker)/|protocol/|embed/(host|tally)\\.h$)")
+set(allowed_daemon/process "^(daemon/(base|config|listen|admission|process)/|protocol/|embed/(host|call_stats)\\.h$)")
+set(allowed_daemon/worker "^(daemon/(base|config|listen|admission|process|worker)/|protocol/|embed/(host|call_stats)\\.h$)")
 set(allowed_daemon/status "^(daemon/(base|config|listen|admission|process|status)|protocol)/")
 
 # A new folder needs a place in the order.

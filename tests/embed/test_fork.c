@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "embed/tally.h"
+#include "embed/call_stats.h"
 
 static struct ax_call_stats calls;
 static ax_wire_state wire;

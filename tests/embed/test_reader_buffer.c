@@ -44,7 +44,8 @@ static void drop_share(void *owner)
     sem_post(&place_ended);
 }
 
-static bool give_place(struct ax_connection *connection, const struct ax_wish *wish, struct ax_buffer *memory)
+static bool give_place(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
+                       struct ax_buffer *memory)
 {
     (void)connection;
     if (atomic_load(&refuses))
@@ -53,7 +54,7 @@ static bool give_place(struct ax_connection *connection, const struct ax_wish *w
         wait_for(&body_has_come, 1);
     struct place *place = malloc(sizeof *place);
     assert_non_null(place);
-    place->data = malloc(wish->size);
+    place->data = malloc(buffer_request->size);
     assert_non_null(place->data);
     sem_init(&place->placed, 0, 0);
     atomic_init(&place->shares, 2);

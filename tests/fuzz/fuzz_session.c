@@ -602,15 +602,15 @@ static void consume(struct fuzz *fuzz)
 /* Provides memory for the body that is being received, if the session wants it. */
 static void give_place(struct fuzz *fuzz)
 {
-    struct ax_wish wish;
+    struct ax_buffer_request buffer_request;
 
-    if (!ax_session_wants_place(&fuzz->session, &wish))
+    if (!ax_session_wants_buffer(&fuzz->session, &buffer_request))
         return;
-    CHECK(wish.size >= AX_PLACE_MIN && wish.size <= fuzz->session.config.limits.max_message);
-    CHECK(wish.size <= 16 * (fuzz->fed + 1));
-    struct ax_buffer place = {.data = malloc(wish.size), .capacity = wish.size};
+    CHECK(buffer_request.size >= AX_PLACE_MIN && buffer_request.size <= fuzz->session.config.limits.max_message);
+    CHECK(buffer_request.size <= 16 * (fuzz->fed + 1));
+    struct ax_buffer place = {.data = malloc(buffer_request.size), .capacity = buffer_request.size};
     unsigned char *memory = place.data;
-    CHECK(memory && ax_session_place(&fuzz->session, wish.body, &place) == 0);
+    CHECK(memory && ax_session_give_buffer(&fuzz->session, buffer_request.body, &place) == 0);
     CHECK(place.data != memory && place.size <= fuzz->fed);
     memcpy(memory, place.data, place.size);
     ax_buffer_fini(&place);

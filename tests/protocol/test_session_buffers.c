@@ -247,7 +247,7 @@ static void move(uint64_t body, struct ax_buffer *place)
 {
     unsigned char *data = place->data;
 
-    assert_int_equal(ax_session_place(&acceptor.session, body, place), 0);
+    assert_int_equal(ax_session_give_buffer(&acceptor.session, body, place), 0);
     memcpy(data, place->data, place->size);
     ax_buffer_fini(place);
 }
@@ -269,15 +269,15 @@ static void a_body_goes_on_where_it_is_placed(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT_OF(splits); i++) {
-        struct ax_wish wish;
+        struct ax_buffer_request buffer_request;
         begin_call(BODY, AX_BUFFER_BYTES);
         assert_int_equal(feed_body(0, splits[i]).type, AX_EVENT_NONE);
-        assert_true(ax_session_wants_place(&acceptor.session, &wish));
-        assert_int_equal(wish.size, BODY);
-        assert_int_equal(wish.kind, AX_BUFFER_BYTES);
+        assert_true(ax_session_wants_buffer(&acceptor.session, &buffer_request));
+        assert_int_equal(buffer_request.size, BODY);
+        assert_int_equal(buffer_request.kind, AX_BUFFER_BYTES);
         struct ax_buffer place = make_place(BODY);
         unsigned char *where = place.data;
-        move(wish.body, &place);
+        move(buffer_request.body, &place);
         struct ax_event event = feed_body(splits[i], BODY);
         check_body(&event, where);
     }
@@ -285,18 +285,18 @@ static void a_body_goes_on_where_it_is_placed(void **state)
 
 static void bytes_that_are_read_directly_go_there_too(void **state)
 {
-    struct ax_wish wish;
+    struct ax_buffer_request buffer_request;
     struct ax_event event;
     void *memory;
 
     (void)state;
     begin_call(BODY, AX_BUFFER_BYTEARRAY);
     feed_body(0, BODY / 2);
-    assert_true(ax_session_wants_place(&acceptor.session, &wish));
-    assert_int_equal(wish.kind, AX_BUFFER_BYTEARRAY);
+    assert_true(ax_session_wants_buffer(&acceptor.session, &buffer_request));
+    assert_int_equal(buffer_request.kind, AX_BUFFER_BYTEARRAY);
     struct ax_buffer place = make_place(BODY);
     unsigned char *where = place.data;
-    move(wish.body, &place);
+    move(buffer_request.body, &place);
     assert_int_equal(ax_session_space(&acceptor.session, &memory), BODY - BODY / 2);
     assert_ptr_equal(memory, where + BODY / 2);
     for (size_t i = BODY / 2; i < BODY; i++)
@@ -307,44 +307,44 @@ static void bytes_that_are_read_directly_go_there_too(void **state)
 
 static void a_wish_comes_once_and_not_before_its_time(void **state)
 {
-    struct ax_wish wish;
+    struct ax_buffer_request buffer_request;
 
     (void)state;
     begin_call(BODY, 77);
     feed_body(0, BODY / 16 - 1);
-    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
     feed_body(BODY / 16 - 1, BODY / 16);
-    assert_true(ax_session_wants_place(&acceptor.session, &wish));
-    assert_int_equal(wish.kind, 77);
-    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    assert_true(ax_session_wants_buffer(&acceptor.session, &buffer_request));
+    assert_int_equal(buffer_request.kind, 77);
+    assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
     struct ax_event event = feed_body(BODY / 16, BODY);
     check_body(&event, NULL);
-    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
 }
 
 static void a_length_alone_gets_no_place(void **state)
 {
-    struct ax_wish wish;
+    struct ax_buffer_request buffer_request;
 
     (void)state;
     alloc_reset_largest();
     begin_call((size_t)512 << 20, AX_BUFFER_BYTES);
-    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
     feed_body(0, AX_PLACE_MIN);
-    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
     assert_true(alloc_largest() <= 2 * AX_PLACE_MIN);
     ax_session_fail(&acceptor.session, AX_EPROTOCOL, "enough");
-    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
 }
 
 static void small_bodies_stay_where_they_are(void **state)
 {
-    struct ax_wish wish;
+    struct ax_buffer_request buffer_request;
 
     (void)state;
     begin_call(AX_PLACE_MIN - 1, AX_BUFFER_BYTES);
     feed_body(0, AX_PLACE_MIN - 2);
-    assert_false(ax_session_wants_place(&acceptor.session, &wish));
+    assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
     struct ax_event event = feed_body(AX_PLACE_MIN - 2, AX_PLACE_MIN - 1);
     assert_int_equal(event.type, AX_EVENT_CALL);
     ax_message_free(event.message);
@@ -352,35 +352,35 @@ static void small_bodies_stay_where_they_are(void **state)
 
 static void a_place_that_comes_too_late_is_not_taken(void **state)
 {
-    struct ax_wish first, second;
+    struct ax_buffer_request first, second;
     struct ax_buffer place = make_place(BODY);
 
     (void)state;
     begin_call(BODY, AX_BUFFER_BYTES);
     feed_body(0, BODY / 2);
-    assert_true(ax_session_wants_place(&acceptor.session, &first));
+    assert_true(ax_session_wants_buffer(&acceptor.session, &first));
     struct ax_event event = feed_body(BODY / 2, BODY);
     check_body(&event, NULL);
-    assert_int_equal(ax_session_place(&acceptor.session, first.body, &place), AX_ESTATE);
+    assert_int_equal(ax_session_give_buffer(&acceptor.session, first.body, &place), AX_ESTATE);
     begin_call(BODY, AX_BUFFER_BYTES);
     feed_body(0, BODY / 2);
-    assert_true(ax_session_wants_place(&acceptor.session, &second));
-    assert_int_equal(ax_session_place(&acceptor.session, first.body, &place), AX_ESTATE);
+    assert_true(ax_session_wants_buffer(&acceptor.session, &second));
+    assert_int_equal(ax_session_give_buffer(&acceptor.session, first.body, &place), AX_ESTATE);
     move(second.body, &place);
     ax_session_fail(&acceptor.session, AX_EPROTOCOL, "enough"); /* tear_down() frees the half of it that has come */
 }
 
 static void what_a_plain_peer_sends_has_no_kind(void **state)
 {
-    struct ax_wish wish;
+    struct ax_buffer_request buffer_request;
 
     (void)state;
     tear_down(NULL);
     peer_connect(&opener, &acceptor, 0, NULL);
     begin_call(BODY, AX_BUFFER_BYTES);
     feed_body(0, BODY / 2);
-    assert_true(ax_session_wants_place(&acceptor.session, &wish));
-    assert_int_equal(wish.kind, AX_BUFFER_MEMORY);
+    assert_true(ax_session_wants_buffer(&acceptor.session, &buffer_request));
+    assert_int_equal(buffer_request.kind, AX_BUFFER_MEMORY);
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)

@@ -14,8 +14,8 @@
 #include "daemon/admission/crypto.h"
 #include "daemon/base/error_format.h"
 
-static const struct wish server_wish = {.name = "server", .usage = "serverAuth", .lasts = 1};
-static const struct wish client_wish = {.name = "alice", .usage = "clientAuth", .lasts = 1};
+static const struct buffer_request server_buffer_request = {.name = "server", .usage = "serverAuth", .lasts = 1};
+static const struct buffer_request client_buffer_request = {.name = "alice", .usage = "clientAuth", .lasts = 1};
 
 static const struct ax_crypto *crypto;
 static struct holder authority, other_authority, server, client;
@@ -31,8 +31,8 @@ static int make_all(void **state)
     assert_non_null(crypto);
     holder_make_authority(&authority, "authority");
     holder_make_authority(&other_authority, "other authority");
-    holder_issue(&server, &authority, &server_wish);
-    holder_issue(&client, &authority, &client_wish);
+    holder_issue(&server, &authority, &server_buffer_request);
+    holder_issue(&client, &authority, &client_buffer_request);
     write_certificate(certificate, &server);
     write_key(key, &server, NULL);
     write_certificate(client_ca, &authority);
@@ -147,11 +147,11 @@ static void check_refused(const struct holder *holder, int newest, const char *r
     close_pair(&pair);
 }
 
-static void check_holder_refused(const struct holder *issuer, struct wish wish, const char *reason)
+static void check_holder_refused(const struct holder *issuer, struct buffer_request buffer_request, const char *reason)
 {
     struct holder holder;
 
-    holder_issue(&holder, issuer, &wish);
+    holder_issue(&holder, issuer, &buffer_request);
     check_refused(&holder, 0, reason);
     holder_fini(&holder);
 }
@@ -166,8 +166,9 @@ static void test_knows_whom_to_let_in(void **state)
     check_refused(NULL, 0, "TLS failed: peer did not return a certificate");
     check_refused(&server, 0, "The certificate will not do: ");
     check_refused(&client, TLS1_2_VERSION, "TLS failed: unsupported protocol");
-    check_holder_refused(&other_authority, client_wish, "The certificate will not do: unable to get local issuer");
-    check_holder_refused(&authority, (struct wish){.name = "late", .lasts = 0},
+    check_holder_refused(&other_authority, client_buffer_request,
+                         "The certificate will not do: unable to get local issuer");
+    check_holder_refused(&authority, (struct buffer_request){.name = "late", .lasts = 0},
                          "The certificate will not do: certificate has expired");
 }
 
@@ -179,7 +180,7 @@ static void test_a_list_of_revoked_certificates_counts(void **state)
     (void)state;
 
     memcpy(before, client_ca, PEM_MAX);
-    holder_issue(&revoked, &authority, &client_wish);
+    holder_issue(&revoked, &authority, &client_buffer_request);
     write_revocation(client_ca + strlen(client_ca), &authority, &revoked);
     check_refused(&revoked, 0, "The certificate will not do: certificate revoked");
     open_secured(&pair, &client);
@@ -426,14 +427,14 @@ static void add_name(void *arg, enum ax_tls_name_kind kind, const char *name)
     snprintf(text + strlen(text), 200 - strlen(text), "%c=%s ", "DUEC"[kind], name);
 }
 
-static void check_names(struct wish wish, const char *expected)
+static void check_names(struct buffer_request buffer_request, const char *expected)
 {
     struct holder holder;
     struct pair pair;
     char names[200] = "";
 
-    wish.lasts = 1;
-    holder_issue(&holder, &authority, &wish);
+    buffer_request.lasts = 1;
+    holder_issue(&holder, &authority, &buffer_request);
     open_secured(&pair, &holder);
     pair.server->methods->tell_names(pair.server, add_name, names);
     assert_string_equal(names, expected);
@@ -444,31 +445,34 @@ static void check_names(struct wish wish, const char *expected)
 static void test_tells_names(void **state)
 {
     (void)state;
-    check_names((struct wish){.name = "alice"}, "C=alice ");
-    check_names((struct wish){.name = "ålice"}, "C=ålice ");
-    check_names((struct wish){.name = "alice", .alternatives = "DNS:a.example,email:b@example,URI:spiffe://c,DNS:d"},
-                "D=a.example E=b@example U=spiffe://c D=d ");
-    check_names((struct wish){.name = "alice", .alternatives = "IP:127.0.0.1"}, "");
-    check_names((struct wish){.name = "alice", .hidden = "root!.example"}, "");
-    check_names((struct wish){.name = "line\nbreak"}, "");
-    check_names((struct wish){.name = "clear\xc2\x9b[J"}, ""); /* C1, a single byte in Latin-1 */
-    check_names((struct wish){.name = "next\xc2\x85line"}, "");
-    check_names((struct wish){.name = "separated\xe2\x80\xa8line"}, "");
-    check_names((struct wish){.name = "root\xe2\x80\xae.example"}, ""); /* changes direction */
-    check_names((struct wish){.name = "ali\xe2\x80\x8b"
-                                      "ce"},
+    check_names((struct buffer_request){.name = "alice"}, "C=alice ");
+    check_names((struct buffer_request){.name = "ålice"}, "C=ålice ");
+    check_names(
+        (struct buffer_request){.name = "alice", .alternatives = "DNS:a.example,email:b@example,URI:spiffe://c,DNS:d"},
+        "D=a.example E=b@example U=spiffe://c D=d ");
+    check_names((struct buffer_request){.name = "alice", .alternatives = "IP:127.0.0.1"}, "");
+    check_names((struct buffer_request){.name = "alice", .hidden = "root!.example"}, "");
+    check_names((struct buffer_request){.name = "line\nbreak"}, "");
+    check_names((struct buffer_request){.name = "clear\xc2\x9b[J"}, ""); /* C1, a single byte in Latin-1 */
+    check_names((struct buffer_request){.name = "next\xc2\x85line"}, "");
+    check_names((struct buffer_request){.name = "separated\xe2\x80\xa8line"}, "");
+    check_names((struct buffer_request){.name = "root\xe2\x80\xae.example"}, ""); /* changes direction */
+    check_names((struct buffer_request){.name = "ali\xe2\x80\x8b"
+                                                "ce"},
                 ""); /* invisible */
-    check_names((struct wish){.name = NULL}, "");
+    check_names((struct buffer_request){.name = NULL}, "");
 }
 
 /* Internationalized host names are reported as in the certificate, and names in different scripts stay different. */
 static void test_tells_international_names(void **state)
 {
     (void)state;
-    check_names((struct wish){.name = "x", .alternatives = "DNS:xn--bcher-kva.example"}, "D=xn--bcher-kva.example ");
-    check_names((struct wish){.name = "x", .alternatives = "DNS:XN--BCHER-KVA.example"}, "D=XN--BCHER-KVA.example ");
-    check_names((struct wish){.name = "bücher.example"}, "C=bücher.example ");
-    check_names((struct wish){.name = "\xd0\xb0lice"}, "C=\xd0\xb0lice "); /* a Cyrillic a */
+    check_names((struct buffer_request){.name = "x", .alternatives = "DNS:xn--bcher-kva.example"},
+                "D=xn--bcher-kva.example ");
+    check_names((struct buffer_request){.name = "x", .alternatives = "DNS:XN--BCHER-KVA.example"},
+                "D=XN--BCHER-KVA.example ");
+    check_names((struct buffer_request){.name = "bücher.example"}, "C=bücher.example ");
+    check_names((struct buffer_request){.name = "\xd0\xb0lice"}, "C=\xd0\xb0lice "); /* a Cyrillic a */
 }
 
 /* ---- contexts ---- */

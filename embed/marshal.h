@@ -2,8 +2,8 @@
 /*
  * Pickling and unpickling with a connection in scope: where values leave and enter the interpreter. With the GIL.
  */
-#ifndef AX_EMBED_CROSSING_H
-#define AX_EMBED_CROSSING_H
+#ifndef AX_EMBED_MARSHAL_H
+#define AX_EMBED_MARSHAL_H
 
 #include "embed/binding.h"
 #include "embed/scope.h"

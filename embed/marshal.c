@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "embed/crossing.h"
+#include "embed/marshal.h"
 
 #include <stdlib.h>
 
 #include "embed/engine.h"
 #include "embed/failure.h"
-#include "embed/landing.h"
+#include "embed/receive_buffer.h"
 #include "embed/pickler.h"
 
 /* ---- out ---- */
@@ -153,7 +153,7 @@ void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
 /* What a pickle finds in the place of a buffer that stands beside it. */
 static PyObject *open_buffer(struct ax_module *module, struct ax_buffer *buffer, uint64_t kind)
 {
-    PyObject *landed = ax_landing_take(buffer);
+    PyObject *landed = ax_receive_buffer_take(buffer);
     if (landed != NULL)
         return landed;
     switch (kind) {

@@ -5,8 +5,8 @@
  * The engine writes, anybody reads. It all may lie in memory that is shared with another process, which then can tell
  * what goes on while every thread here is stuck, and after this process is gone. So there are no pointers and no locks.
  */
-#ifndef AX_EMBED_TALLY_H
-#define AX_EMBED_TALLY_H
+#ifndef AX_EMBED_CALL_STATS_H
+#define AX_EMBED_CALL_STATS_H
 
 #include <stdatomic.h>
 #include <stdint.h>
