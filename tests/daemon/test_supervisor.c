@@ -983,7 +983,8 @@ static void test_what_process_1_adopts_is_spared(void **state)
     program_prepare = become_process_1;
     START("--spare-workers=0", NULL);
     program_await(&program, "listening on ");
-    process_1 = (pid_t)worker_of(program.pid, "acrossd-init");
+    while ((process_1 = (pid_t)find_worker(program.pid, "acrossd-init")) < 0) /* it may take its name later */
+        sched_yield();
     leave_behind_in(process_1);
     close(alive[1]);
     have_an_orphan_killed((pid_t)worker_of(process_1, "acrossd_echo"));
