@@ -6,7 +6,7 @@ cd "$root"
 
 deps="$root/.deps" # what setup installs for tests and checks; safe to delete
 jobs=$(getconf _NPROCESSORS_ONLN)
-test_jobs=$((2 * jobs)) # tests wait more than they compute
+test_jobs=$((jobs + 1)) # tests wait more than they compute
 
 say()
 {
