@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the kernel needs to move the bytes that a call moves, between two processes, with nothing else around: the limit.
+ * What the kernel needs to move the bytes that a call moves, between two processes, with nothing else around: the
+ * limit.
  *
  *   limits TRANSPORT pingpong CORES N    64 bytes there and back, N times
  *   limits TRANSPORT stream CORES N      64 MiB there, and a byte back, N times
- *   limits TRANSPORT fresh CORES N       the same; the receiver reads into memory that it gets from the kernel each time, in pieces of 256 KiB
+ *   limits TRANSPORT fresh CORES N       the same; the receiver reads into memory that it gets from the kernel each
+ *                                        time, in pieces of 256 KiB
  *
- * TRANSPORT: unix, tcp (loopback) or stdio (a pair of pipes). CORES: one or two, which the processes are bound to, or free.
- * Prints one time a line, in microseconds.
+ * TRANSPORT: unix, tcp (loopback) or stdio (a pair of pipes). CORES: one or two, which the processes are bound to, or
+ * free. Prints one time a line, in microseconds.
  */
 #define _GNU_SOURCE
 #include <netinet/in.h>

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether large data would be quicker in a sealed memfd, passed over a unix socket and mapped, than in the socket itself.
+ * Whether large data would be quicker in a sealed memfd, passed over a unix socket and mapped, than in the socket
+ * itself.
  *
  *   memfd socket BYTES N   write(), and read() into memory that is new, in large pages
  *   memfd warm BYTES N     the same, into memory that was used before
  *   memfd memfd BYTES N    a new memfd each time: write() into it, seals, SCM_RIGHTS, mmap()
  *   memfd reused BYTES N   one memfd that is written again and again, not sealed: what a pool of them could do at best
  *
- * BYTES go to another process, which reads a byte of each page and answers with one byte. Prints one time a line, in microseconds.
+ * BYTES go to another process, which reads a byte of each page and answers with one byte. Prints one time a line, in
+ * microseconds.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

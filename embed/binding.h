@@ -101,8 +101,10 @@ struct ax_link *ax_binding_link(struct ax_connection *connection);
 extern PyType_Spec ax_handle_spec;
 PyObject *ax_handle_new(struct ax_module *module, struct ax_link *link, uint64_t id);
 
-/* The Payload type: bytes that came in, as a buffer that pickle reads from, or that a value is built upon, without a copy. Takes the
- * memory over. */
+/*
+ * The Payload type: bytes that came in, as a buffer that pickle reads from, or that a value is built upon, without a
+ * copy. Takes the memory over.
+ */
 extern PyType_Spec ax_payload_spec;
 PyObject *ax_payload_new(struct ax_module *module, struct ax_buffer *buffer, bool readonly);
 

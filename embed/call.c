@@ -23,9 +23,10 @@ int ax_wait_phase(struct ax_connection *connection, enum ax_phase phase)
 /* ---- calls of ours ---- */
 
 /*
- * OperationError for what is set. But a call within a call that finds no stack left raises what any function would, so that the
- * outermost caller sees that and not an error of one of the connection's operations in between. And what fails because the
- * connection ends meanwhile, as a result does that mentions objects which are gone, is the end of the connection.
+ * OperationError for what is set. But a call within a call that finds no stack left raises what any function would, so
+ * that the outermost caller sees that and not an error of one of the connection's operations in between. And what fails
+ * because the connection ends meanwhile, as a result does that mentions objects which are gone, is the end of the
+ * connection.
  */
 static void raise_failed(struct ax_module *module, struct ax_connection *connection, const char *what)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What we ask of the peer, from pickling to the result. All functions need the GIL, which they give back while they wait.
+ * What we ask of the peer, from pickling to the result. All functions need the GIL, which they give back while they
+ * wait.
  */
 #ifndef AX_EMBED_CALL_H
 #define AX_EMBED_CALL_H

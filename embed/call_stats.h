@@ -18,8 +18,8 @@ struct ax_call_stats {
 };
 
 /*
- * What may still be said to a peer whose process has gone in the middle of things. A stream is BUSY as long as a message
- * may be on it in part: more bytes would be taken for the rest of it.
+ * What may still be said to a peer whose process has gone in the middle of things. A stream is BUSY as long as a
+ * message may be on it in part: more bytes would be taken for the rest of it.
  */
 enum ax_wire {
     AX_WIRE_BUSY,      /* nothing may be sent; also before the handshake is done */

@@ -95,8 +95,8 @@ struct ax_connection_ops {
     /* The descriptors are closed and no message will come. Once. The object table is cleared after it, through drop. */
     void (*finished)(struct ax_connection *connection);
     /*
-     * A receive buffer for a large body that will become an object, of buffer_request->size bytes; false when there is none.
-     * NULL: never.
+     * A receive buffer for a large body that will become an object, of buffer_request->size bytes; false when there is
+     * none. NULL: never.
      */
     bool (*allocate)(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
                      struct ax_buffer *buffer);

@@ -64,7 +64,9 @@ int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hoo
     pthread_sigmask(SIG_SETMASK, NULL, &executor->blocked);
     pthread_mutex_init(&executor->lock, NULL);
     ax_deadline_cond_init(&executor->ended);
-    /* One thread from the start, which never ends: a service always finds somebody, whatever the machine is short of. */
+    /*
+     * One thread from the start, which never ends: a service always finds somebody, whatever the machine is short of.
+     */
     pthread_mutex_lock(&executor->lock);
     bool started = start_thread(executor, NULL) != NULL;
     pthread_mutex_unlock(&executor->lock);
@@ -82,7 +84,9 @@ static void forget_idle(struct ax_executor *executor, struct ax_executor_thread 
     thread->idle = false;
 }
 
-/* Waits until the thread is given a job; false when it has been idle for too long, or all are to stop. With the lock. */
+/*
+ * Waits until the thread is given a job; false when it has been idle for too long, or all are to stop. With the lock.
+ */
 static bool wait_for_job(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     struct timespec deadline = ax_deadline_after(AX_EXECUTOR_IDLE_MS);
@@ -295,8 +299,8 @@ static struct ax_executor_thread *start_thread(struct ax_executor *executor, str
 }
 
 /*
- * The idle thread that suits a job best: one that has worked for its owner, or for nobody, or that was busy before all others.
- * Of several equal ones, the one that was busy last. NULL: there is none. With the lock.
+ * The idle thread that suits a job best: one that has worked for its owner, or for nobody, or that was busy before all
+ * others. Of several equal ones, the one that was busy last. NULL: there is none. With the lock.
  */
 static struct ax_executor_thread *find_idle(struct ax_executor *executor, uint64_t owner)
 {
@@ -337,8 +341,10 @@ static void wake_up(struct ax_executor_thread *thread)
         pthread_cond_signal(&thread->given);
 }
 
-/* Whether no queued call would come to run without the help of a peer: all calls wait for one, and there is no other thread
- * that may take a call, be it idle or busy with a service. With the lock. */
+/*
+ * Whether no queued call would come to run without the help of a peer: all calls wait for one, and there is no other
+ * thread that may take a call, be it idle or busy with a service. With the lock.
+ */
 static bool is_stuck(const struct ax_executor *executor)
 {
     bool another =

@@ -2,21 +2,22 @@
 /*
  * The threads that run user code.
  *
- * Every call runs on a thread of its own, so that one which blocks delays no other. Threads are cached, the one that was
- * busy last first, and end after a while without work. There are three kinds of job:
+ * Every call runs on a thread of its own, so that one which blocks delays no other. Threads are cached, the one that
+ * was busy last first, and end after a while without work. There are three kinds of job:
  *   calls     up to max_threads at once; then they queue, and beyond max_queued they are refused.
  *   services  short jobs of the engine (dropping released objects), which must get through when every thread is stuck
  *             in a call: they have a queue and a few threads of their own.
- *   endings   of connections. They must get through as well, but may block, for a channel or a program that does not end:
- *             they take no thread away from calls and services, and delay each other only when there are very many.
+ *   endings   of connections. They must get through as well, but may block, for a channel or a program that does not
+ *             end: they take no thread away from calls and services, and delay each other only when there are very
+ *             many.
  *   background work that our own side asked for and that may block, like a call, but is never refused.
- * Waking a thread costs more than a short call. So a call may first wait *behind* one that has just begun, whose thread takes it
- * next; if that one turns out not to be short, whoever has submitted the other finds it a thread of its own soon.
- * A call that waits for the peer may wait for a call of the peer to us. When all threads wait like that, a queued call might
- * never start: then the queue is refused, instead of a deadlock.
+ * Waking a thread costs more than a short call. So a call may first wait *behind* one that has just begun, whose thread
+ * takes it next; if that one turns out not to be short, whoever has submitted the other finds it a thread of its own
+ * soon. A call that waits for the peer may wait for a call of the peer to us. When all threads wait like that, a queued
+ * call might never start: then the queue is refused, instead of a deadlock.
  *
- * Jobs have owners, the connections. What one of them leaves in a thread (threading.local) is nothing for another one: a thread
- * is given to the owner that it worked for before, if possible, and is else *renewed*.
+ * Jobs have owners, the connections. What one of them leaves in a thread (threading.local) is nothing for another one:
+ * a thread is given to the owner that it worked for before, if possible, and is else *renewed*.
  *
  * Thread-safe. Knows no Python: the hooks attach a thread to the interpreter.
  */
@@ -41,7 +42,10 @@
 
 enum ax_job_kind { AX_JOB_CALL, AX_JOB_SERVICE, AX_JOB_BACKGROUND, AX_JOB_ENDING };
 
-/* Work for a thread. Embedded in what it is about; owned by the executor from submit to run or refuse, and in one queue at most. */
+/*
+ * Work for a thread. Embedded in what it is about; owned by the executor from submit to run or refuse, and in one queue
+ * at most.
+ */
 struct ax_job {
     void (*run)(struct ax_job *job);    /* in a thread of the executor, without any lock; a child that it forks ends */
     void (*refuse)(struct ax_job *job); /* instead of run, in any thread, without the executor's lock; calls only */
@@ -91,7 +95,10 @@ struct ax_executor_hooks {
 
 struct ax_executor_thread;
 
-/* All fields but hooks, blocked and limits are guarded by lock, which is a leaf: nothing else is locked or called under it. */
+/*
+ * All fields but hooks, blocked and limits are guarded by lock, which is a leaf: nothing else is locked or called under
+ * it.
+ */
 struct ax_executor {
     struct ax_executor_hooks hooks;
     unsigned generation; /* of the process that it was started in (fork.h) */
@@ -117,8 +124,10 @@ struct ax_executor {
     pthread_cond_t ended; /* while stopping: a thread has ended, or begun a job */
 };
 
-/* Starts the first thread; the others come as they are needed. `max_threads` 0 takes the default. 0, or -EAGAIN when there
- * can be no thread. */
+/*
+ * Starts the first thread; the others come as they are needed. `max_threads` 0 takes the default. 0, or -EAGAIN when
+ * there can be no thread.
+ */
 int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hooks *hooks, uint32_t max_threads);
 
 /* Runs a call, or refuses it before or after this returns. Not under a lock that refuse() takes. */
@@ -134,8 +143,8 @@ bool ax_executor_submit_behind(struct ax_executor *executor, struct ax_job *job)
 bool ax_executor_spread(struct ax_executor *executor);
 
 /*
- * Around a wait of a thread that runs a call's job, and has nothing to do at the moment: nobody is to wait behind it. False: a
- * call waits for a thread, so that this one should rather return from its job.
+ * Around a wait of a thread that runs a call's job, and has nothing to do at the moment: nobody is to wait behind it.
+ * False: a call waits for a thread, so that this one should rather return from its job.
  */
 bool ax_executor_rest_begin(struct ax_executor *executor);
 void ax_executor_rest_end(void);
@@ -150,8 +159,8 @@ void ax_executor_submit_ending(struct ax_executor *executor, struct ax_job *job)
 void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *job);
 
 /*
- * This owner has ended. Threads that have run its jobs, and may have kept something for it, are renewed before they run others, and
- * soon. A job of its that runs later calls this again before it returns. Any thread.
+ * This owner has ended. Threads that have run its jobs, and may have kept something for it, are renewed before they run
+ * others, and soon. A job of its that runs later calls this again before it returns. Any thread.
  */
 void ax_executor_disown(struct ax_executor *executor, uint64_t owner);
 
@@ -160,8 +169,9 @@ void ax_executor_wait_begin(struct ax_executor *executor);
 void ax_executor_wait_end(struct ax_executor *executor);
 
 /*
- * Lets every thread end that has no work; those that begin or end a job after this do so, too. Waits until only threads are left
- * that are in the middle of a job; with wait_for_jobs, until those have ended as well; at most timeout_ms. Returns how many are left.
+ * Lets every thread end that has no work; those that begin or end a job after this do so, too. Waits until only threads
+ * are left that are in the middle of a job; with wait_for_jobs, until those have ended as well; at most timeout_ms.
+ * Returns how many are left.
  */
 uint32_t ax_executor_stop(struct ax_executor *executor, bool wait_for_jobs, uint32_t timeout_ms);
 

@@ -14,8 +14,8 @@
 #include "embed/reader.h"
 
 /*
- * What the interpreter runs first. The module across._across is part of this program: it is put where the package finds it.
- * Nothing that the package makes is garbage; not looking for it saves one twelfth of the time until the first call.
+ * What the interpreter runs first. The module across._across is part of this program: it is put where the package finds
+ * it. Nothing that the package makes is garbage; not looking for it saves one twelfth of the time until the first call.
  */
 static const char start_source[] =
     "import gc, importlib.machinery, importlib.util, sys\n"
@@ -97,8 +97,9 @@ static int run_start_source(const struct ax_host_config *config)
 }
 
 /*
- * Workers are forked without the threads that preloaded modules have left in this process, but with the locks that these hold.
- * Libraries that are prepared for forks, as OpenBLAS, end their threads in one: so the first fork is for nothing else.
+ * Workers are forked without the threads that preloaded modules have left in this process, but with the locks that
+ * these hold. Libraries that are prepared for forks, as OpenBLAS, end their threads in one: so the first fork is for
+ * nothing else.
  */
 static void look_for_threads(void (*warn)(const char *sentence))
 {

@@ -4,7 +4,8 @@
  *
  * A process starts the interpreter once (ax_host_init, in its main thread, while it has no other), may fork while it is
  * still single-threaded (ax_host_fork: this is what a zygote does), and then adds connections. Adding, counting and
- * stopping never wait for the GIL: they work while every call is stuck. Thread-safe from ax_host_init on, except where noted.
+ * stopping never wait for the GIL: they work while every call is stuck. Thread-safe from ax_host_init on, except where
+ * noted.
  */
 #ifndef AX_EMBED_HOST_H
 #define AX_EMBED_HOST_H
@@ -34,8 +35,8 @@ struct ax_host_config {
 };
 
 /*
- * Starts the interpreter and imports across and the preload modules. Main thread, no other threads. On return the calling
- * thread does not hold the GIL. 0, or -1 after printing what went wrong, with a traceback, on standard error.
+ * Starts the interpreter and imports across and the preload modules. Main thread, no other threads. On return the
+ * calling thread does not hold the GIL. 0, or -1 after printing what went wrong, with a traceback, on standard error.
  */
 int ax_host_init(const struct ax_host_config *config);
 
@@ -46,8 +47,8 @@ int ax_host_init(const struct ax_host_config *config);
 pid_t ax_host_fork(void (*first)(pid_t parent));
 
 /*
- * This descriptor, which is open as long as the process lives, is closed in what user code forks (fork.h). For a few. Main
- * thread, before the first connection.
+ * This descriptor, which is open as long as the process lives, is closed in what user code forks (fork.h). For a few.
+ * Main thread, before the first connection.
  */
 void ax_host_keep_private(int fd);
 
@@ -55,20 +56,22 @@ void ax_host_keep_private(int fd);
 void ax_host_set_stats(struct ax_call_stats *calls);
 
 /*
- * Does ahead of time what the first connection and its first call would have to wait for: starts the engine's threads, and
- * touches the memory that a fork shares and a call writes to. Main thread, after the last fork. 0; or -1 with errno when
- * there can be no threads.
+ * Does ahead of time what the first connection and its first call would have to wait for: starts the engine's threads,
+ * and touches the memory that a fork shares and a call writes to. Main thread, after the last fork. 0; or -1 with errno
+ * when there can be no threads.
  */
 int ax_host_warm_up(void);
 
 /*
- * Sets these variables of the environment, for Python and for C: names and values by turns, and NULL. Main thread, before the
- * first connection: waits for the GIL, which nobody holds for long then. What goes wrong is printed.
+ * Sets these variables of the environment, for Python and for C: names and values by turns, and NULL. Main thread,
+ * before the first connection: waits for the GIL, which nobody holds for long then. What goes wrong is printed.
  */
 void ax_host_set_variables(const char *const *variables);
 
-/* How a connection ended. Called once, in a thread of the engine that holds no lock and not the GIL. `reason` is borrowed and
- * empty for an orderly end. */
+/*
+ * How a connection ended. Called once, in a thread of the engine that holds no lock and not the GIL. `reason` is
+ * borrowed and empty for an orderly end.
+ */
 typedef void ax_host_ended_fn(void *arg, const char *reason);
 
 /* A connection to serve. */
@@ -83,7 +86,9 @@ struct ax_host_offer {
     void *arg;
 };
 
-/* Serves it. The session is an acceptor: it answers the peer's superblock in the same version. 0, or a negative errno. */
+/*
+ * Serves it. The session is an acceptor: it answers the peer's superblock in the same version. 0, or a negative errno.
+ */
 int ax_host_add(const struct ax_host_offer *offer);
 
 struct ax_host_counts {
@@ -95,20 +100,22 @@ struct ax_host_counts {
 void ax_host_count(struct ax_host_counts *counts);
 
 /*
- * Blocks until every connection that was added has ended, calls that still run for them have finished too, or `timeout_ms` have passed
- * (UINT32_MAX: no limit). Returns whether all is quiet. Must not hold the GIL.
+ * Blocks until every connection that was added has ended, calls that still run for them have finished too, or
+ * `timeout_ms` have passed (UINT32_MAX: no limit). Returns whether all is quiet. Must not hold the GIL.
  */
 bool ax_host_wait_idle(uint32_t timeout_ms);
 
-/* Closes every connection in an orderly way, with a reason for the peers that understand one. Calls go on; their results
- * go nowhere. Returns at once. */
+/*
+ * Closes every connection in an orderly way, with a reason for the peers that understand one. Calls go on; their
+ * results go nowhere. Returns at once.
+ */
 void ax_host_close_all(const char *reason);
 
 /*
- * Ends Python as far as a program can tell: waits for its threads, runs atexit functions, flushes its files. The objects stay
- * in memory, for the kernel to free: a worker shares most of them with others, and would copy them to take them apart. The
- * process has to exit after it. Main thread, after ax_host_wait_idle() said yes; a call that still runs would be cut off in the
- * middle, so a caller in a hurry uses _exit() instead.
+ * Ends Python as far as a program can tell: waits for its threads, runs atexit functions, flushes its files. The
+ * objects stay in memory, for the kernel to free: a worker shares most of them with others, and would copy them to take
+ * them apart. The process has to exit after it. Main thread, after ax_host_wait_idle() said yes; a call that still runs
+ * would be cut off in the middle, so a caller in a hurry uses _exit() instead.
  */
 void ax_host_fini(void);
 

@@ -206,8 +206,8 @@ static PyObject *load_error(struct ax_module *module, PyObject *record)
 }
 
 /*
- * Makes the exception of a record that could not be loaded, as far as that is possible, out of the same bytes. What is set, an
- * Exception, says why; it stays when this fails, too.
+ * Makes the exception of a record that could not be loaded, as far as that is possible, out of the same bytes. What is
+ * set, an Exception, says why; it stays when this fails, too.
  */
 static PyObject *rescue_error(struct ax_module *module, PyObject *payload, PyObject *buffers)
 {

@@ -20,8 +20,9 @@ struct ax_pickled {
 };
 
 /*
- * Pickles a value: 0; or -1 with pickle's own exception set, and then nothing is left to undo. Large objects in it are not copied but
- * sent from their memory. `waits`: the caller goes on when the peer has got it all, so that bytearrays may be locked until then.
+ * Pickles a value: 0; or -1 with pickle's own exception set, and then nothing is left to undo. Large objects in it are
+ * not copied but sent from their memory. `waits`: the caller goes on when the peer has got it all, so that bytearrays
+ * may be locked until then.
  */
 int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, bool waits,
               struct ax_pickled *pickled);
@@ -29,20 +30,26 @@ int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObje
 /* A cargo for the session, once; `pickled` must live until the session has taken its buffers. 0 or AX_ENOMEM. */
 int ax_pickled_cargo(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_cargo *cargo);
 
-/* Frees what was pickled, and buffers that nobody took. Unless it was sent, the references leave the object table again. */
+/*
+ * Frees what was pickled, and buffers that nobody took. Unless it was sent, the references leave the object table
+ * again.
+ */
 void ax_pickled_fini(struct ax_pickled *pickled, bool sent);
 
 /*
  * Makes the value of a message from its buffers, which it takes: an exception where it is a record, a proxy where it
- * describes an object of the peer. References that do not become handles are released, whether it succeeds or not. A new
- * reference; or NULL with the exception set that unpickling raised.
+ * describes an object of the peer. References that do not become handles are released, whether it succeeds or not. A
+ * new reference; or NULL with the exception set that unpickling raised.
  */
 PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection, struct ax_message *message);
 
 /* Enters an object into our table. 0; or -1 with an exception set. */
 int ax_register(struct ax_module *module, struct ax_connection *connection, PyObject *object, uint64_t *id);
 
-/* The object with this id: a new reference; or NULL with KeyError set, or DisconnectError when the connection has ended. */
+/*
+ * The object with this id: a new reference; or NULL with KeyError set, or DisconnectError when the connection has
+ * ended.
+ */
 PyObject *ax_look_up(struct ax_module *module, struct ax_connection *connection, uint64_t id);
 
 /* Takes an object out again that the peer will never hear of. */

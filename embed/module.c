@@ -15,7 +15,10 @@ struct ax_module *ax_module_state(PyObject *module)
 
 /* ---- threads of the engine and the interpreter ---- */
 
-/* An engine's thread keeps its thread state from its first job to its last, so that threading.local works as users expect. */
+/*
+ * An engine's thread keeps its thread state from its first job to its last, so that threading.local works as users
+ * expect.
+ */
 static _Thread_local PyGILState_STATE attached;
 static _Thread_local PyThreadState *detached;
 

@@ -2,12 +2,13 @@
 /*
  * The object table of a connection: what its peer may refer to, by id.
  *
- * An object is entered while a message that mentions it is pickled (the caller holds the GIL), and doomed when the peer releases it
- * (the loop, without the GIL). A doomed object can still be looked up until it is taken out: messages that came before the
- * release may mention it. Taking out, too, is done by a thread that holds the GIL, since dropping a value runs its destructor.
+ * An object is entered while a message that mentions it is pickled (the caller holds the GIL), and doomed when the peer
+ * releases it (the loop, without the GIL). A doomed object can still be looked up until it is taken out: messages that
+ * came before the release may mention it. Taking out, too, is done by a thread that holds the GIL, since dropping a
+ * value runs its destructor.
  *
- * Knows no Python: values are pointers that the table does not touch. A pointer that ax_objects_get() returns stays valid while
- * the caller holds the GIL. The lock inside is a leaf, held for a few instructions.
+ * Knows no Python: values are pointers that the table does not touch. A pointer that ax_objects_get() returns stays
+ * valid while the caller holds the GIL. The lock inside is a leaf, held for a few instructions.
  */
 #ifndef AX_EMBED_OBJECTS_H
 #define AX_EMBED_OBJECTS_H
@@ -45,14 +46,19 @@ void *ax_objects_get(struct ax_objects *objects, uint64_t id);
 /* The peer gave the object up: it is added to the list. AX_ERANGE: there is no such object (any more). */
 int ax_objects_doom(struct ax_objects *objects, uint64_t id, struct ax_object **list);
 
-/* Takes the objects of a list out of the table, those that are still in it. The list is then the caller's: values to drop, nodes to free(). */
+/*
+ * Takes the objects of a list out of the table, those that are still in it. The list is then the caller's: values to
+ * drop, nodes to free().
+ */
 void ax_objects_take(struct ax_objects *objects, struct ax_object *list);
 
 /* Takes one object out by id, doomed or not; NULL when there is none. The caller's, to drop and free(). */
 struct ax_object *ax_objects_take_id(struct ax_objects *objects, uint64_t id);
 
-/* Takes any object out that is not doomed, and forgets those that are, which belong to the list that they are in. NULL when
- * the table is empty. */
+/*
+ * Takes any object out that is not doomed, and forgets those that are, which belong to the list that they are in. NULL
+ * when the table is empty.
+ */
 struct ax_object *ax_objects_take_any(struct ax_objects *objects);
 
 size_t ax_objects_count(struct ax_objects *objects);

@@ -2,8 +2,9 @@
 /*
  * What a thread is doing for which connection: running a call, pickling or unpickling.
  *
- * Pickles name functions of the package (across._get_obj, across._make_proxy); those find their connection here. Scopes nest, since a
- * pickle may run anything, a call of another connection included. They live on the stack, one thread each, under the GIL.
+ * Pickles name functions of the package (across._get_obj, across._make_proxy); those find their connection here. Scopes
+ * nest, since a pickle may run anything, a call of another connection included. They live on the stack, one thread
+ * each, under the GIL.
  */
 #ifndef AX_EMBED_SCOPE_H
 #define AX_EMBED_SCOPE_H
@@ -36,7 +37,10 @@ void ax_scope_fini(struct ax_scope *scope);
 /* The innermost scope of this thread, or NULL. */
 struct ax_scope *ax_scope_current(void);
 
-/* What to say as struct ax_operation.within: the id of the call that this thread serves for the connection, plus one; or 0. */
+/*
+ * What to say as struct ax_operation.within: the id of the call that this thread serves for the connection, plus one;
+ * or 0.
+ */
 uint64_t ax_scope_within(const struct ax_connection *connection);
 
 /* Notes an id. 0 or AX_ENOMEM. */

@@ -94,7 +94,9 @@ static bool is_call(PyObject *subject)
            PyDict_Check(PyTuple_GET_ITEM(subject, 2));
 }
 
-/* Calls the function through one of the package's, so that functions which look at the frame of their caller find one. */
+/*
+ * Calls the function through one of the package's, so that functions which look at the frame of their caller find one.
+ */
 static PyObject *run(struct ax_module *module, struct ax_request *request, PyObject *subject)
 {
     uint64_t type = request->message->type;
@@ -115,9 +117,9 @@ static PyObject *run(struct ax_module *module, struct ax_request *request, PyObj
 /* ---- answering ---- */
 
 /*
- * Sends an answer, unless `error`, from its preparation, says that memory was short: then the peer hears that. Without it a
- * result that comes too late goes nowhere. 0: the cargo's buffers were taken; AX_ETOOLARGE: nothing was sent, and the peer
- * is to hear why; or another code of ax_request_result().
+ * Sends an answer, unless `error`, from its preparation, says that memory was short: then the peer hears that. Without
+ * it a result that comes too late goes nowhere. 0: the cargo's buffers were taken; AX_ETOOLARGE: nothing was sent, and
+ * the peer is to hear why; or another code of ax_request_result().
  */
 static int send_answer(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo, int error)
 {
@@ -140,7 +142,10 @@ static int explain_unsent(struct ax_module *module, struct ax_request *request, 
     return -1;
 }
 
-/* Pickles an answer and sends it. 0; or -1 with OperationError set when it can't be pickled, or is too large for the peer. */
+/*
+ * Pickles an answer and sends it. 0; or -1 with OperationError set when it can't be pickled, or is too large for the
+ * peer.
+ */
 static int answer(struct ax_module *module, struct ax_request *request, enum ax_result_kind kind, PyObject *value)
 {
     struct ax_pickled pickled;
@@ -270,8 +275,8 @@ static enum shape shape_of(struct ax_module *module, struct ax_request *request,
 }
 
 /*
- * Answers with a value that could not be pickled, which the exception that is set says, and whose iterators and views stay
- * here. 0; or -1 with the same exception set when that does not help.
+ * Answers with a value that could not be pickled, which the exception that is set says, and whose iterators and views
+ * stay here. 0; or -1 with the same exception set when that does not help.
  */
 static int answer_lent(struct ax_module *module, struct ax_request *request, PyObject *value)
 {
@@ -344,8 +349,8 @@ static void serve(struct ax_module *module, struct ax_request *request)
 }
 
 /*
- * The same in a context of its own: what the call sets of context variables, the one of the module decimal included, ends
- * with it, whichever thread runs it.
+ * The same in a context of its own: what the call sets of context variables, the one of the module decimal included,
+ * ends with it, whichever thread runs it.
  */
 static void serve_apart(struct ax_module *module, struct ax_request *request)
 {

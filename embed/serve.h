@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the peer asks of us, from unpickling to the answer: here a message becomes a function call, and its value becomes a
- * message again. Each call has a contextvars.Context of its own, which is empty at first.
+ * What the peer asks of us, from unpickling to the answer: here a message becomes a function call, and its value
+ * becomes a message again. Each call has a contextvars.Context of its own, which is empty at first.
  */
 #ifndef AX_EMBED_SERVE_H
 #define AX_EMBED_SERVE_H

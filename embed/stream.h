@@ -2,7 +2,8 @@
 /*
  * The byte stream of a connection: one socket, or a pair of pipes. Non-blocking reads and writes, nothing else.
  *
- * Not thread-safe; the connection's lock guards it. The functions are thin over the system calls and return a negative errno.
+ * Not thread-safe; the connection's lock guards it. The functions are thin over the system calls and return a negative
+ * errno.
  */
 #ifndef AX_EMBED_STREAM_H
 #define AX_EMBED_STREAM_H
@@ -15,8 +16,9 @@
 #include "protocol/output.h"
 
 /*
- * What the kernel is asked to hold of a large message on its way: with its defaults, sender and receiver would wait for each
- * other every 200 KiB, on pipes every 64. Not for TCP, which sees to this itself. An administrator's limit may be lower.
+ * What the kernel is asked to hold of a large message on its way: with its defaults, sender and receiver would wait for
+ * each other every 200 KiB, on pipes every 64. Not for TCP, which sees to this itself. An administrator's limit may be
+ * lower.
  */
 #define AX_STREAM_ROOM (512u * 1024u)
 #define AX_STREAM_LARGE (128u * 1024u) /* what asks for it: bytes of one write */
@@ -35,7 +37,10 @@ int ax_stream_init(struct ax_stream *stream, int in_fd, int out_fd);
 /* Bytes read, 0 at the end of the stream, -EAGAIN when there is nothing to read. */
 ssize_t ax_stream_read(struct ax_stream *stream, struct iovec *to, int count);
 
-/* Bytes written, -EAGAIN when there is no room. The first large message gets AX_STREAM_ROOM. Raises no SIGPIPE on sockets; for pipes the process ignores it. */
+/*
+ * Bytes written, -EAGAIN when there is no room. The first large message gets AX_STREAM_ROOM. Raises no SIGPIPE on
+ * sockets; for pipes the process ignores it.
+ */
 ssize_t ax_stream_write(struct ax_stream *stream, const struct ax_slice *slices, size_t count);
 
 /* Ends the stream for the peer, whoever else has a copy of the descriptors. Pipes end when the last copy is closed. */

@@ -2,8 +2,9 @@
 /*
  * One thread that waits for one thing, until another thread says that it has happened.
  *
- * Lives on the waiting thread's stack. It is waited for through ax_loop_wait(), the one place where the engine blocks for
- * progress of its loop. A signal handler that ran in the waiting thread ends the wait early: that is how Ctrl-C gets in.
+ * Lives on the waiting thread's stack. It is waited for through ax_loop_wait(), the one place where the engine blocks
+ * for progress of its loop. A signal handler that ran in the waiting thread ends the wait early: that is how Ctrl-C
+ * gets in.
  */
 #ifndef AX_EMBED_WAITER_H
 #define AX_EMBED_WAITER_H
@@ -35,7 +36,10 @@ int ax_waiter_wait(struct ax_waiter *waiter);
 /* Takes the post, if there has been one. */
 bool ax_waiter_try(struct ax_waiter *waiter);
 
-/* For threads that wait by other means: milliseconds after which they have to look for signals; -1 in all but the main one. */
+/*
+ * For threads that wait by other means: milliseconds after which they have to look for signals; -1 in all but the main
+ * one.
+ */
 int ax_waiter_slice(void);
 
 void ax_waiter_fini(struct ax_waiter *waiter);

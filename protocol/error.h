@@ -3,8 +3,8 @@
  * Error codes of the protocol core, and the texts that go with them.
  *
  * Functions return 0 or one of these codes, which are negative. A code says whose fault it is: the peer's
- * (AX_EPROTOCOL, AX_EEOF, AX_ETIMEDOUT), the machine's (AX_ENOMEM), a bound's (AX_EFULL, AX_ETOOLARGE) or our own caller's
- * (AX_ESTATE, AX_ERANGE). What the peer did wrong in detail is text: see ax_session_reason().
+ * (AX_EPROTOCOL, AX_EEOF, AX_ETIMEDOUT), the machine's (AX_ENOMEM), a bound's (AX_EFULL, AX_ETOOLARGE) or our own
+ * caller's (AX_ESTATE, AX_ERANGE). What the peer did wrong in detail is text: see ax_session_reason().
  */
 #ifndef AX_PROTOCOL_ERROR_H
 #define AX_PROTOCOL_ERROR_H

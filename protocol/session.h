@@ -24,10 +24,11 @@
  *   ax_session_filled(s, n, now, &event)      n bytes are at `memory`; at most one event
  *   while (size) used = ax_session_feed(s, data, size, now, &event) ...   the rest; at most one event a call
  *
- * Between peers that announce AX_FEATURE_FLOW there are two *lanes*. A message whose buffers are large goes into the second
- * one, which is a stream of frames like the first, but cut into CHUNK messages between which others pass: a small call does
- * not wait for a large one. What must not overtake (DEL_OBJS, GOODBYE) goes the same way while there is something in it.
- * And there is a *window*: large requests that the peer has not begun to read; a call beyond it is held back.
+ * Between peers that announce AX_FEATURE_FLOW there are two *lanes*. A message whose buffers are large goes into the
+ * second one, which is a stream of frames like the first, but cut into CHUNK messages between which others pass: a
+ * small call does not wait for a large one. What must not overtake (DEL_OBJS, GOODBYE) goes the same way while there is
+ * something in it. And there is a *window*: large requests that the peer has not begun to read; a call beyond it is
+ * held back.
  *
  * Sources: the superblock, frames and messages are those of across 0.1 and 0.2; docs/protocol.md describes them.
  */
@@ -58,7 +59,10 @@
 #define AX_BODY_DIRECT_MIN 4096u
 /* A body of at least this size may be given memory of another's making (ax_session_wants_buffer). */
 #define AX_PLACE_MIN (1024u * 1024u)
-/* It is wished for when a 16th of the body has come, or this much: who gives it may give all at once without much trust. */
+/*
+ * It is wished for when a 16th of the body has come, or this much: who gives it may give all at once without much
+ * trust.
+ */
 #define AX_PLACE_AFTER (4u * 1024u * 1024u)
 
 /* A message of more than this goes into the second lane. */
@@ -67,7 +71,9 @@
 #define AX_CHUNK_SIZE (256u * 1024u)
 /* Requests of at least this size count against the window. Smaller ones are bounded by their number. */
 #define AX_COUNTED_MIN (64u * 1024u)
-/* A message of at least this size that nobody wants may be kept for its owner to free: that takes the kernel some time. */
+/*
+ * A message of at least this size that nobody wants may be kept for its owner to free: that takes the kernel some time.
+ */
 #define AX_DISCARDED_MIN (64u * 1024u)
 
 enum ax_role { AX_OPENER, AX_ACCEPTOR };
@@ -221,8 +227,9 @@ size_t ax_session_space(struct ax_session *session, void **memory);
 void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, struct ax_event *event);
 
 /*
- * Whether it would help to have other memory for the body that is being received: where its bytes are to stay in the end,
- * or memory that is quicker to fill. True once for a body, when enough of it has come that its length may be believed.
+ * Whether it would help to have other memory for the body that is being received: where its bytes are to stay in the
+ * end, or memory that is quicker to fill. True once for a body, when enough of it has come that its length may be
+ * believed.
  */
 bool ax_session_wants_buffer(struct ax_session *session, struct ax_buffer_request *buffer_request);
 
@@ -243,8 +250,9 @@ size_t ax_session_feed(struct ax_session *session, const void *data, size_t size
 void ax_session_feed_eof(struct ax_session *session, struct ax_event *event);
 
 /*
- * With config.keeps_discarded: the large messages, complete or not, that were dropped since the last call; the caller owns
- * the list, or NULL. Freeing them may take long: the owner of the session does it without the lock that guards this.
+ * With config.keeps_discarded: the large messages, complete or not, that were dropped since the last call; the caller
+ * owns the list, or NULL. Freeing them may take long: the owner of the session does it without the lock that guards
+ * this.
  */
 struct ax_message *ax_session_take_discarded(struct ax_session *session);
 
@@ -257,8 +265,8 @@ struct ax_message *ax_session_take_discarded(struct ax_session *session);
  * wants_read: bytes, or their end, can still make a difference. False in CLOSED and FAILED: there the end of the stream
  * is not news, and polling would report it again and again.
  *
- * wants_write: something has to be sent before the stream may be closed. False in FAILED, where the owner sends what the
- * stream takes at once and does not wait for more.
+ * wants_write: something has to be sent before the stream may be closed. False in FAILED, where the owner sends what
+ * the stream takes at once and does not wait for more.
  */
 bool ax_session_wants_read(const struct ax_session *session);
 bool ax_session_wants_write(const struct ax_session *session);
@@ -297,8 +305,8 @@ void ax_session_expire(struct ax_session *session, uint64_t now, struct ax_event
  * does not understand it. `waiter` is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and
  * not NULL. AX_ESTATE: not READY, or an operation that the peer does not know. AX_EFULL: max_queued bytes wait already
  * in its lane or before it (never when none does), or the peer holds us back: try again when `relieved`. A request
- * within a call is never held back, for the peer waits for it. AX_ETOOLARGE: the peer would end the connection for a message
- * of this size; ax_session_explain_too_large() says more. AX_ENOMEM: nothing was queued.
+ * within a call is never held back, for the peer waits for it. AX_ETOOLARGE: the peer would end the connection for a
+ * message of this size; ax_session_explain_too_large() says more. AX_ENOMEM: nothing was queued.
  */
 int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_cargo *cargo,
                     void *waiter, uint64_t now, uint64_t *id);
@@ -306,8 +314,8 @@ int ax_session_call(struct ax_session *session, const struct ax_operation *opera
 #define AX_TOO_LARGE_SIZE 256 /* bytes of the longest of these sentences, with its final NUL */
 
 /*
- * Why a request (or with NULL for the operation, a result) with this cargo is AX_ETOOLARGE, and what helps, as a sentence. From
- * READY on, what it reads does not change.
+ * Why a request (or with NULL for the operation, a result) with this cargo is AX_ETOOLARGE, and what helps, as a
+ * sentence. From READY on, what it reads does not change.
  */
 void ax_session_explain_too_large(const struct ax_session *session, const struct ax_operation *operation,
                                   const struct ax_cargo *cargo, char text[AX_TOO_LARGE_SIZE]);
@@ -325,8 +333,8 @@ void ax_session_forget(struct ax_session *session, uint64_t id);
 void *ax_session_next_waiter(struct ax_session *session);
 
 /*
- * A large request of the peer has been read, or never will be: it counts no more, and the peer may be told. `counted` is
- * what the message had as that, 0 included. AX_ENOMEM: the peer is not told, and the session has failed.
+ * A large request of the peer has been read, or never will be: it counts no more, and the peer may be told. `counted`
+ * is what the message had as that, 0 included. AX_ENOMEM: the peer is not told, and the session has failed.
  */
 int ax_session_consumed(struct ax_session *session, uint64_t counted, uint64_t now);
 

@@ -60,7 +60,9 @@ static uint32_t decode(const unsigned char *text, size_t size)
     return point;
 }
 
-/* Characters that are not to reach a terminal or a log: control characters, separators of lines, and format characters. */
+/*
+ * Characters that are not to reach a terminal or a log: control characters, separators of lines, and format characters.
+ */
 static const struct {
     uint32_t first, last;
 } unsafe[] = {

@@ -13,7 +13,10 @@ int __real_execv(const char *path, char *const *arguments);
 _Noreturn void __wrap__exit(int status);
 int __wrap_execv(const char *path, char *const *arguments);
 
-/* That something cannot be written shall not show in the daemon's log, where tests expect nothing. Its last line is out. */
+/*
+ * That something cannot be written shall not show in the daemon's log, where tests expect nothing. Its last line is
+ * out.
+ */
 __attribute__((destructor)) static void be_quiet(void)
 {
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);

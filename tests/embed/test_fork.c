@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls that fork: what a child does that comes back from one, and what it may do with the connections of its parent. */
+/*
+ * Calls that fork: what a child does that comes back from one, and what it may do with the connections of its parent.
+ */
 #include "tests/embed/pair.h"
 
 #include <fcntl.h>

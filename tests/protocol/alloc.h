@@ -3,7 +3,8 @@
  * An allocator that can fail on purpose and counts what is not freed.
  *
  * The linker puts it in the place of malloc() and its kin (--wrap) in every test program of protocol/, and of the fuzz
- * targets that drive sessions. What test helpers need for themselves they take with plain_realloc() and plain_free(), which neither fail nor count.
+ * targets that drive sessions. What test helpers need for themselves they take with plain_realloc() and plain_free(),
+ * which neither fail nor count.
  */
 #ifndef AX_TESTS_PROTOCOL_ALLOC_H
 #define AX_TESTS_PROTOCOL_ALLOC_H

@@ -65,8 +65,8 @@ void peer_forget_sent(struct peer *peer);
 void peer_exchange(struct peer *a, struct peer *b);
 
 /*
- * Starts two peers that announce these features and brings them to READY; their logs and sent are empty. `limits` are the
- * acceptor's; NULL: the default ones.
+ * Starts two peers that announce these features and brings them to READY; their logs and sent are empty. `limits` are
+ * the acceptor's; NULL: the default ones.
  */
 void peer_connect(struct peer *opener, struct peer *acceptor, uint32_t features, const struct ax_limits *limits);
 

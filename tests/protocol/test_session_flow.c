@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Large messages go in chunks between which others pass, and what the peer has not read yet holds back what comes next. */
+/*
+ * Large messages go in chunks between which others pass, and what the peer has not read yet holds back what comes next.
+ */
 #include "testing.h"
 
 #include "alloc.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The functions that can be made to fail, each with the errors that a running system may give: X(name, kind, errors...).
- * The driver reads this list, too: a function's number is its place in it.
+ * The functions that can be made to fail, each with the errors that a running system may give: X(name, kind,
+ * errors...). The driver reads this list, too: a function's number is its place in it.
  */
 #define TORTURE_FUNCTIONS(X)                                                                                           \
     X(malloc, memory, ENOMEM)                                                                                          \

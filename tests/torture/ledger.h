@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the processes of one run have in common: a file that each of them maps, and that the driver reads and writes, too
- * (ledger.py has the same layout). In it stands which call is to fail, what was called from where and how often, and what the
- * processes had left when they ended.
+ * What the processes of one run have in common: a file that each of them maps, and that the driver reads and writes,
+ * too (ledger.py has the same layout). In it stands which call is to fail, what was called from where and how often,
+ * and what the processes had left when they ended.
  *
- * A *site* is one place of our own code in one role of process: the function that is called there, and the functions of ours
- * that led to it. A *point* is the n-th call at a site, failing with one of the function's errors.
+ * A *site* is one place of our own code in one role of process: the function that is called there, and the functions of
+ * ours that led to it. A *point* is the n-th call at a site, failing with one of the function's errors.
  */
 #ifndef AX_TESTS_TORTURE_LEDGER_H
 #define AX_TESTS_TORTURE_LEDGER_H

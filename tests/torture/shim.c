@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Preloaded into every process of a scenario: counts what our code asks of the C library and the kernel, and makes one of these
- * calls fail. docs/reliability.md tells what comes of it.
+ * Preloaded into every process of a scenario: counts what our code asks of the C library and the kernel, and makes one
+ * of these calls fail. docs/reliability.md tells what comes of it.
  *
- * Not everything that could fail does. libuv ends the process, by abort(), where it could not go on: those of its calls never
- * fail here (see libuv_survives()). A write to an eventfd that does not block, and a lock, cannot fail.
+ * Not everything that could fail does. libuv ends the process, by abort(), where it could not go on: those of its calls
+ * never fail here (see libuv_survives()). A write to an eventfd that does not block, and a lock, cannot fail.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -106,8 +106,8 @@ static uint32_t all_of(enum function_number number)
 }
 
 /*
- * libuv has no error to return when it wakes a loop or is told of a signal: it aborts, and takes EAGAIN for a pipe that is full
- * and thus wakes the loop in any case.
+ * libuv has no error to return when it wakes a loop or is told of a signal: it aborts, and takes EAGAIN for a pipe that
+ * is full and thus wakes the loop in any case.
  */
 static uint32_t libuv_survives(enum function_number number)
 {
@@ -386,7 +386,9 @@ SHIM int epoll_pwait(int fd, struct epoll_event *events, int count, int timeout,
     return fails(F_epoll_pwait, CALLER) ? -1 : REAL(epoll_pwait)(fd, events, count, timeout, mask);
 }
 
-/* Only libuv calls it, and only where it checks a descriptor (uv_poll_init) it tells what went wrong, and has no data. */
+/*
+ * Only libuv calls it, and only where it checks a descriptor (uv_poll_init) it tells what went wrong, and has no data.
+ */
 SHIM int epoll_ctl(int fd, int operation, int other, struct epoll_event *event)
 {
     bool is_check = operation == EPOLL_CTL_ADD && event->data.fd == -1;
@@ -561,7 +563,10 @@ SHIM int prctl(int operation, ...)
     return REAL(prctl)(operation, values[0], values[1], values[2], values[3]);
 }
 
-/* By its command line. The folders of a path may have any name: a client's Python may be somewhere below one named acrossd. */
+/*
+ * By its command line. The folders of a path may have any name: a client's Python may be somewhere below one named
+ * acrossd.
+ */
 static enum role find_role(int argc, char **argv)
 {
     enum role role = ROLE_SUPERVISOR;
