@@ -26,13 +26,6 @@ struct task {
     struct ax_loaded loaded;
 };
 
-static void free_options(struct ax_options *options)
-{
-    if (options != NULL)
-        ax_options_fini(options);
-    free(options);
-}
-
 /* ---- in the thread: the first step ---- */
 
 /* The present configuration, except for options that only a restart can change. NULL with the error. */
@@ -45,7 +38,7 @@ static struct ax_options *read_options(const struct task *task, char *error, siz
         return NULL;
     }
     if (ax_config_load(options, task->argc, task->argv, environ, true, error, size) < 0) {
-        free_options(options);
+        ax_options_free(options);
         return NULL;
     }
     options->isolation = task->present.isolation;
@@ -83,7 +76,7 @@ static void read_all(void *arg)
 
 /* ---- in the thread: the second step ---- */
 
-/* 0, or -1 with a sentence. */
+/* 0, or -1 with the error. */
 static int check(const struct ax_options *options, const char *secret_error, char *error, size_t size)
 {
     struct ax_interpreter interpreter;
@@ -110,8 +103,8 @@ static void drop(void *arg)
 {
     struct task *task = arg;
 
-    free_options(task->options);
-    free_options(task->loaded.options);
+    ax_options_free(task->options);
+    ax_options_free(task->loaded.options);
     ax_secret_free(task->loaded.secret);
     ax_identity_free(task->loaded.identity);
     ax_options_fini(&task->present);

@@ -2,19 +2,10 @@
 #include "daemon/reload.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/base/log.h"
 #include "daemon/notify.h"
-
-static void free_options(struct ax_options *options)
-{
-    if (options == NULL)
-        return;
-    ax_options_fini(options);
-    free(options);
-}
 
 /* ---- what the loader has read ---- */
 
@@ -71,7 +62,7 @@ static void on_loaded(void *owner, struct ax_loaded *loaded)
         ax_notify_ready(NULL);
         return;
     }
-    free_options(reload->reloading); /* of a reload that is not done yet, and is replaced */
+    ax_options_free(reload->reloading); /* of a reload that is not done yet, and is replaced */
     reload->reloading = loaded->options;
     loaded->options = NULL;
     ax_pool_reload(reload->pool, reload->reloading);
@@ -100,7 +91,7 @@ static void use_reloading(struct ax_reload *reload)
         ax_admission_set_secret(reload->admission, NULL);
         ax_loader_forget_secret(&reload->loader);
     }
-    free_options(reload->reloaded);
+    ax_options_free(reload->reloaded);
     reload->options = reload->reloaded = reload->reloading;
     ax_admission_set_timeout(reload->admission, reload->options->handshake_timeout_ms);
     ax_log(AX_LOG_INFO, "reloaded: new connections get new workers");
@@ -111,7 +102,7 @@ void ax_reload_finish(struct ax_reload *reload, bool done)
     if (done) {
         use_reloading(reload);
     } else {
-        free_options(reload->reloading);
+        ax_options_free(reload->reloading);
         ax_log(AX_LOG_ERROR, "the reload failed: new connections get workers as before");
     }
     reload->reloading = NULL;
@@ -142,6 +133,6 @@ void ax_reload_close(struct ax_reload *reload)
 void ax_reload_free_memory(struct ax_reload *reload)
 {
     ax_loader_free_memory(&reload->loader);
-    free_options(reload->reloaded);
-    free_options(reload->reloading);
+    ax_options_free(reload->reloaded);
+    ax_options_free(reload->reloading);
 }

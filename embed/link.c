@@ -66,8 +66,8 @@ const struct ax_connection_ops ax_link_ops = {
     .serve = ax_serve,
     .drop = drop,
     .finished = finished,
-    .allocate = ax_receive_buffer_offer,
-    .copied = ax_receive_buffer_is_offered,
+    .allocate = ax_receive_buffer_allocate,
+    .copied = ax_receive_buffer_copied,
     .freed = ax_binding_free,
 };
 

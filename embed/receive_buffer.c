@@ -58,8 +58,8 @@ static PyObject *make_object(const struct ax_buffer_request *buffer_request, uns
     return object;
 }
 
-bool ax_receive_buffer_offer(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
-                             struct ax_buffer *memory)
+bool ax_receive_buffer_allocate(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
+                                struct ax_buffer *memory)
 {
     struct receive_buffer *receive_buffer =
         buffer_request->size <= PY_SSIZE_T_MAX / 2 ? calloc(1, sizeof *receive_buffer) : NULL;
@@ -81,7 +81,7 @@ bool ax_receive_buffer_offer(struct ax_connection *connection, const struct ax_b
     return true;
 }
 
-void ax_receive_buffer_is_offered(void *owner)
+void ax_receive_buffer_copied(void *owner)
 {
     struct receive_buffer *receive_buffer = owner;
     sem_post(&receive_buffer->placed);

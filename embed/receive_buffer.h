@@ -11,9 +11,9 @@
 #include "embed/binding.h"
 
 /* Operations of connections: struct ax_connection_ops. The first takes the GIL. */
-bool ax_receive_buffer_offer(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
-                             struct ax_buffer *memory);
-void ax_receive_buffer_is_offered(void *owner);
+bool ax_receive_buffer_allocate(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
+                                struct ax_buffer *memory);
+void ax_receive_buffer_copied(void *owner);
 
 /*
  * The object that this buffer, which is complete, was received into: a new reference, and the buffer is empty then.

@@ -51,20 +51,22 @@ static void watch_deadline(struct ax_admission *admission)
                        0);
 }
 
+static void watch_for_hangup(struct ax_admission *admission, struct ax_client *client)
+{
+    ax_hangups_add(&admission->hangups, client->fd, client->id);
+    client->is_watched = true;
+}
+
 /* Clients not watched yet are at the end of the list, or at its beginning if they have come back from a worker. */
 static void watch_for_hangups(struct ax_admission *admission)
 {
     struct ax_clients *all = &admission->clients;
     struct ax_client *client;
 
-    for (client = all->last[AX_CLIENT_WAITING]; client != NULL && !client->is_watched; client = client->previous) {
-        ax_hangups_add(&admission->hangups, client->fd, client->id);
-        client->is_watched = true;
-    }
-    for (client = all->first[AX_CLIENT_WAITING]; client != NULL && !client->is_watched; client = client->next) {
-        ax_hangups_add(&admission->hangups, client->fd, client->id);
-        client->is_watched = true;
-    }
+    for (client = all->last[AX_CLIENT_WAITING]; client != NULL && !client->is_watched; client = client->previous)
+        watch_for_hangup(admission, client);
+    for (client = all->first[AX_CLIENT_WAITING]; client != NULL && !client->is_watched; client = client->next)
+        watch_for_hangup(admission, client);
 }
 
 static void report_demand(struct ax_admission *admission)

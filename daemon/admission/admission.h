@@ -77,7 +77,7 @@ struct ax_admission {
 /*
  * Reads the access rules, the secret and the TLS identity that the options name, into an `admission` that is all zero.
  * Before the loop runs and before any address is listened on: it may wait for a disk or the name service. 0, or -1 with
- * a sentence; ax_admission_unload() releases what was read in both cases. With an identity, other processes of the same
+ * the error; ax_admission_unload() releases what was read in both cases. With an identity, other processes of the same
  * user cannot read this one's memory any more.
  */
 int ax_admission_load(struct ax_admission *admission, const struct ax_options *options, char *error, size_t error_size);

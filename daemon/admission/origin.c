@@ -47,7 +47,6 @@ static void set_ipv6(struct ax_origin_key *key, const struct in6_addr *address)
 void ax_origin_find_key(struct ax_origin_key *key, struct ax_origin_key *process, int fd, uint32_t lane)
 {
     struct ax_sockaddr peer = {.size = sizeof peer.of};
-    bool has_process = false;
 
     memset(key, 0, sizeof *key);
     key->lane = lane;
@@ -60,9 +59,8 @@ void ax_origin_find_key(struct ax_origin_key *key, struct ax_origin_key *process
             set_address(key, AF_INET, &peer.of.in.sin_addr, sizeof peer.of.in.sin_addr);
         else if (peer.of.any.sa_family == AF_INET6)
             set_ipv6(key, &peer.of.in6.sin6_addr);
-        has_process = process != NULL && process->family == AX_ORIGIN_PROCESS;
     }
-    if (process != NULL && !has_process)
+    if (process != NULL && process->family != AX_ORIGIN_PROCESS)
         *process = *key;
 }
 

@@ -137,6 +137,13 @@ void ax_options_fini(struct ax_options *options)
     memset(options, 0, sizeof *options);
 }
 
+void ax_options_free(struct ax_options *options)
+{
+    if (options != NULL)
+        ax_options_fini(options);
+    free(options);
+}
+
 /* ---- names ---- */
 
 /* Formats the name as written in this source. "" if it cannot be set there. */

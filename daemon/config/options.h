@@ -88,6 +88,9 @@ struct ax_options {
 void ax_options_init(struct ax_options *options);
 void ax_options_fini(struct ax_options *options);
 
+/* Frees options from malloc() with all that they own; NULL: nothing. */
+void ax_options_free(struct ax_options *options);
+
 /* Sets the defaults that depend on other settings, after all layers have been merged. */
 void ax_options_settle(struct ax_options *options);
 
