@@ -72,10 +72,11 @@ def test_one_that_connects_here_is_described_as_well():
     assert 'HTTP' in _advice.advise('Invalid magic: 0x47455420', b'GET / HTTP/1.1\r\n', False)
 
 
-def test_an_end_without_goodbye(make_pair):
+def test_an_end_without_goodbye():
     mine, yours = socket.socketpair()
     conn, other = across.Connection.from_socket(mine), across.Connection.from_socket(yours)
     with conn:
+        assert conn.call(echo, 5) == 5
         yours.shutdown(socket.SHUT_RDWR)
         conn.wait()
         with pytest.raises(
@@ -84,7 +85,7 @@ def test_an_end_without_goodbye(make_pair):
             conn.call(os.getpid)
         with pytest.raises((EOFError, OSError)):
             conn.close()
-    other.cancel()
+    other.wait()
     with pytest.raises((EOFError, OSError)):
         other.close()
 
