@@ -229,13 +229,13 @@ static void on_accepted(void *arg, const struct ax_listener *listener, int fd)
 }
 
 /* The server's side of TLS, with the certificate in use now. */
-static struct ax_tls *make_tls(struct ax_handshakes *set, void *arg, int fd)
+static struct ax_tls *make_tls(struct ax_handshakes *set, void *arg, int fd, const void *first, size_t first_size)
 {
     const struct ax_admission *admission = set->data;
     const struct ax_identity *identity = admission->identity;
 
     (void)arg;
-    return identity->crypto->tls_new(identity->context, fd);
+    return identity->crypto->tls_new(identity->context, fd, first, first_size);
 }
 
 /* Appends the name in its certificate to what the log calls the peer. */

@@ -45,8 +45,11 @@ struct ax_crypto {
     /* When the certificate expires, in seconds since 1970. */
     int64_t (*context_expiry)(const struct ax_tls_context *context);
 
-    /* The server's side of a connection over this socket. NULL: out of memory. */
-    struct ax_tls *(*tls_new)(struct ax_tls_context *context, int fd);
+    /*
+     * The server's side of a connection over this socket, from which these first bytes were read, possibly none. They
+     * are copied. NULL: out of memory.
+     */
+    struct ax_tls *(*tls_new)(struct ax_tls_context *context, int fd, const void *first, size_t first_size);
 };
 
 /* Returns the table; the library is loaded on the first call and never unloaded. NULL with an error message. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/admission/exchange.h"
+#include "daemon/admission/first_record.h"
 #include "daemon/admission/goodbye.h"
 #include "daemon/admission/status_request.h"
 #include "daemon/base/error_format.h"
@@ -36,6 +37,7 @@ struct ax_handshake {
     enum ax_handshake_stage stage;
     int fd;             /* owned */
     bool needs_tls;     /* its TLS handshake is not done */
+    struct ax_first_record first_record; /* what has arrived of it; empty once there is a TLS object */
     struct ax_tls *tls; /* owned; NULL: not created yet, or handed over */
     int wanted;         /* poll events that it waits for */
     void *arg;
@@ -280,6 +282,7 @@ static void end_failed(struct ax_handshake *handshake, const char *reason)
     }
     if (handshake->fd >= 0)
         close(handshake->fd);
+    ax_first_record_fini(&handshake->first_record);
     free(handshake);
     set->failed(set, arg, reason);
 }
@@ -440,26 +443,26 @@ static bool move_on(struct ax_handshake *handshake)
     return code == 0;
 }
 
-/* Creates the TLS object once there is something to read. Returns whether the handshake continues. */
+/* Creates the TLS object once the first record is complete. Returns whether the handshake continues. */
 static bool begin_tls(struct ax_handshake *handshake)
 {
     struct ax_handshakes *set = handshake->set;
-    unsigned char byte;
-    ssize_t there = recv(handshake->fd, &byte, 1, MSG_PEEK);
+    struct ax_first_record *first = &handshake->first_record;
+    enum ax_first_record_result result = ax_first_record_read(first, handshake->fd);
 
-    if (there < 0 && (errno == EAGAIN || errno == EINTR))
+    if (result == AX_FIRST_RECORD_NOTHING || result == AX_FIRST_RECORD_FAILED) {
+        end_failed(handshake, result == AX_FIRST_RECORD_FAILED ? strerror(errno) : NULL);
+        return false;
+    }
+    if (first->size > 0 || result == AX_FIRST_RECORD_READY)
+        reach(handshake, AX_STAGE_BEGUN);
+    if (result == AX_FIRST_RECORD_WANTS_READ)
         return true;
-    if (there <= 0) {
-        end_failed(handshake, there == 0 ? NULL : strerror(errno));
-        return false;
-    }
-    handshake->tls = set->make_tls(set, handshake->arg, handshake->fd);
-    if (handshake->tls == NULL) {
+    handshake->tls = set->make_tls(set, handshake->arg, handshake->fd, first->bytes, first->size);
+    ax_first_record_fini(first);
+    if (handshake->tls == NULL)
         end_failed(handshake, strerror(ENOMEM));
-        return false;
-    }
-    reach(handshake, AX_STAGE_BEGUN);
-    return true;
+    return handshake->tls != NULL;
 }
 
 /* Waits until the socket is ready for this event. */

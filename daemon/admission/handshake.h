@@ -4,7 +4,8 @@
  * is required; and reading the superblock. Peers that no worker could serve are refused.
  *
  * All handshakes of a process share one time limit, one limit of their number, and one timer. A peer that is silent, or
- * sends a byte a minute, costs a descriptor and some hundred bytes until it times out. A new handshake is always
+ * sends a byte a minute, costs a descriptor and some hundred bytes until it times out; over TLS, in addition, what it
+ * has sent of its first record (first_record.h). A new handshake is always
  * accepted; when there are too many, of one source or in total, another one is evicted. A client that opens many
  * connections therefore displaces idle handshakes, not those that make progress:
  *
@@ -49,8 +50,12 @@ typedef void ax_handshake_done_fn(struct ax_handshakes *set, void *arg, int fd, 
  */
 typedef void ax_handshake_failed_fn(struct ax_handshakes *set, void *arg, const char *reason);
 
-/* Creates the server's side of TLS on a socket that has become readable. NULL: out of memory. */
-typedef struct ax_tls *ax_handshake_tls_fn(struct ax_handshakes *set, void *arg, int fd);
+/*
+ * Creates the server's side of TLS on a socket from which these first bytes were read, possibly none. They are copied.
+ * NULL: out of memory.
+ */
+typedef struct ax_tls *ax_handshake_tls_fn(struct ax_handshakes *set, void *arg, int fd, const void *first,
+                                           size_t first_size);
 
 /*
  * A peer's TLS handshake is done. Takes ownership of the socket and the TLS object, also on failure. Returns the
@@ -103,7 +108,7 @@ void ax_handshakes_set_timeout(struct ax_handshakes *handshakes, uint32_t timeou
 /*
  * Takes ownership of an accepted, non-blocking socket. Ends in exactly one of `done` and `failed` with `arg`; may call
  * set->make_tls and set->secured before. `needs_tls`: the peer has to speak TLS; the TLS object is created when the
- * first bytes arrive, since it takes much memory. `needs_proof`: the peer has to prove first that it knows the secret.
+ * first record is complete, since it takes much memory. `needs_proof`: the peer has to prove first that it knows the secret.
  * `source` is borrowed until the end.
  */
 void ax_handshakes_add(struct ax_handshakes *handshakes, struct ax_origin *source, int fd, bool needs_tls,

@@ -19,6 +19,7 @@ struct fake_tls {
     bool has_ended;           /* end() was called */
     bool has_answered;        /* the first message of the peer */
     bool is_free;             /* free() was called */
+    bool has_first;           /* a first record was read before: it counts as 'T' */
     const char *const *names; /* of its certificate: a kind's letter and a name, like "Dexample.org" */
     size_t name_count;
 };

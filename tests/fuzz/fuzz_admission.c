@@ -37,9 +37,12 @@ static size_t piece; /* bytes that peers send at once; 0: everything */
 
 /* ---- the server's callbacks ---- */
 
-static struct ax_tls *on_tls(struct ax_handshakes *set, void *arg, int fd)
+/* Only what begins like a record of real TLS is read before, which is no greeting here. */
+static struct ax_tls *on_tls(struct ax_handshakes *set, void *arg, int fd, const void *first, size_t first_size)
 {
     struct peer *peer = arg;
+
+    CHECK(first_size == 0 || *(const unsigned char *)first != TLS_HELLO);
 
     CHECK(set == &server.set && peer->has_tls && peer->is_free && fd == peer->server_fd);
     peer->is_free = false;

@@ -180,12 +180,22 @@ static ssize_t read_queue(struct socket *socket, void *data, size_t size)
     return (ssize_t)taken;
 }
 
+static ssize_t peek(const struct socket *socket, void *data, size_t size)
+{
+    size_t taken = socket->size < size ? socket->size : size;
+
+    memcpy(data, socket->queue, taken);
+    if (taken > 0)
+        return (ssize_t)taken;
+    return socket->is_reset ? fail(ECONNRESET) : is_at_end(socket) ? 0 : fail(EAGAIN);
+}
+
 ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
 {
     struct socket *socket = socket_of(fd);
 
-    if (flags == MSG_PEEK) /* only a check whether there is something */
-        return socket->size > 0 ? 1 : socket->is_reset ? fail(ECONNRESET) : is_at_end(socket) ? 0 : fail(EAGAIN);
+    if (flags == MSG_PEEK)
+        return peek(socket, data, size);
     CHECK(size > 0 && (flags & ~MSG_DONTWAIT) == 0);
     if (!socket->is_targets && has_fault(WORLD_FAULT_RECV_INTERRUPTED))
         return fail(EINTR);

@@ -16,6 +16,8 @@
 struct stream {
     struct ax_tls base;
     SSL *ssl;
+    bool has_first; /* it still reads the first bytes, which were read from the socket before */
+    bool has_begun; /* the peer has sent something */
     bool is_broken; /* a fatal error: OpenSSL must not be called for it any more */
 };
 
@@ -109,20 +111,38 @@ static void describe_failure(const struct stream *stream, char *reason, size_t s
         ax_error_format(reason, size, "TLS failed: %s", ax_openssl_reason());
 }
 
-static enum ax_tls_result do_accept(struct ax_tls *tls, char *reason, size_t size)
+/* All of the first bytes have been taken: the rest comes from the socket, where it is written to, too. */
+static void read_socket(struct stream *stream)
 {
-    struct stream *stream = stream_of(tls);
-    enum ax_tls_result result;
+    BIO *socket = SSL_get_wbio(stream->ssl);
+
+    BIO_up_ref(socket);
+    SSL_set0_rbio(stream->ssl, socket);
+    stream->has_first = false;
+}
+
+static enum ax_tls_result go_on(struct stream *stream)
+{
     int returned;
 
     ERR_clear_error();
     errno = 0;
     returned = SSL_accept(stream->ssl);
-    if (returned == 1)
-        return AX_TLS_OK;
-    result = find_result(stream, returned);
+    return returned == 1 ? AX_TLS_OK : find_result(stream, returned);
+}
+
+static enum ax_tls_result do_accept(struct ax_tls *tls, char *reason, size_t size)
+{
+    struct stream *stream = stream_of(tls);
+    enum ax_tls_result result = go_on(stream);
+
+    if (result == AX_TLS_WANTS_READ && stream->has_first) {
+        read_socket(stream);
+        result = go_on(stream);
+    }
+    stream->has_begun = stream->has_begun || BIO_number_read(SSL_get_rbio(stream->ssl)) > 0;
     if (result == AX_TLS_ENDED || result == AX_TLS_BROKEN) {
-        if (result == AX_TLS_ENDED && BIO_number_read(SSL_get_rbio(stream->ssl)) == 0)
+        if (result == AX_TLS_ENDED && !stream->has_begun)
             return AX_TLS_ENDED;
         describe_failure(stream, reason, size);
         return AX_TLS_BROKEN;
@@ -150,7 +170,23 @@ static void do_free(struct ax_tls *tls)
     free(stream);
 }
 
-struct ax_tls *ax_openssl_stream_new(struct ax_tls_context *context, int fd)
+/* Reads these bytes before those that are still in the socket. 0, or -1: out of memory. */
+static int put_first(struct stream *stream, const void *first, size_t size)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    size_t written;
+
+    if (bio == NULL || BIO_write_ex(bio, first, size, &written) != 1) {
+        BIO_free(bio);
+        return -1;
+    }
+    SSL_set0_rbio(stream->ssl, bio);
+    stream->has_first = true;
+    stream->has_begun = true;
+    return 0;
+}
+
+struct ax_tls *ax_openssl_stream_new(struct ax_tls_context *context, int fd, const void *first, size_t first_size)
 {
     static const struct ax_tls_methods methods = {
         .accept = do_accept,
@@ -168,7 +204,8 @@ struct ax_tls *ax_openssl_stream_new(struct ax_tls_context *context, int fd)
         return NULL;
     stream->base.methods = &methods;
     stream->ssl = SSL_new(context->ssl);
-    if (stream->ssl == NULL || SSL_set_fd(stream->ssl, fd) != 1) {
+    if (stream->ssl == NULL || SSL_set_fd(stream->ssl, fd) != 1 ||
+        (first_size > 0 && put_first(stream, first, first_size) < 0)) {
         do_free(&stream->base);
         return NULL;
     }

@@ -5,6 +5,6 @@
 
 #include "daemon/admission/crypto.h"
 
-struct ax_tls *ax_openssl_stream_new(struct ax_tls_context *context, int fd);
+struct ax_tls *ax_openssl_stream_new(struct ax_tls_context *context, int fd, const void *first, size_t first_size);
 
 #endif

@@ -314,13 +314,20 @@ static int on_secured(struct ax_handshakes *handshakes, void *arg, int fd, struc
     return pair[1];
 }
 
-static struct ax_tls *on_tls(struct ax_handshakes *handshakes, void *arg, int fd)
+static const unsigned char record[] = {22, 3, 1, 0, 3, 1, 2, 3}; /* of TLS, with three bytes of payload */
+
+static struct ax_tls *on_tls(struct ax_handshakes *handshakes, void *arg, int fd, const void *first, size_t size)
 {
     (void)arg;
     (void)fd;
 
     assert_ptr_equal(handshakes, &set);
     fake.is_free = false;
+    fake.has_first = size > 0;
+    if (fake.has_first) {
+        assert_int_equal(size, sizeof record);
+        assert_memory_equal(first, record, size);
+    }
     return &fake.base;
 }
 
@@ -360,6 +367,37 @@ static void test_a_superblock_comes_from_elsewhere_after_tls(void **state)
     close(relayed);
     close(peer);
     close(results[1].fd);
+    finish();
+}
+
+static void test_tls_begins_with_a_complete_record(void **state)
+{
+    int peer, other;
+    char byte;
+    (void)state;
+
+    secured_code = 0;
+    relayed = -1;
+    start(10000, 4);
+    peer = add_tls(1, record, 1);
+    for (size_t i = 1; i < sizeof record; i++) {
+        assert_true(fake.is_free);
+        assert_int_equal(set.lanes[0].counts[AX_STAGE_BEGUN], 1);
+        assert_int_equal(write(peer, record + i, 1), 1);
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(write(relayed, plain, sizeof plain), sizeof plain);
+    run_until_ended(1);
+    assert_int_equal(results[1].outcome, DONE);
+    close(results[1].fd);
+    close(relayed);
+    close(peer);
+    other = add_tls(2, record, sizeof record - 1);
+    assert_int_equal(recv(fake.fd, &byte, 1, MSG_PEEK), -1); /* else it would be polled over and over */
+    ax_handshakes_fail_all(&set, "enough");
+    assert_failed(2, "enough");
+    assert_true(fake.is_free);
+    close(other);
     finish();
 }
 
@@ -752,6 +790,7 @@ int main(void)
         cmocka_unit_test(test_a_flood_of_one_lane_leaves_others_their_places),
         cmocka_unit_test(test_one_that_has_spoken_meanwhile_is_not_crowded_out),
         cmocka_unit_test(test_a_superblock_comes_from_elsewhere_after_tls),
+        cmocka_unit_test(test_tls_begins_with_a_complete_record),
         cmocka_unit_test(test_a_tls_that_fails_is_no_handshake),
         cmocka_unit_test(test_tls_counts_in_the_time_and_the_number),
         cmocka_unit_test(test_many_dribbling_peers_do_not_keep_an_honest_one_out),

@@ -86,7 +86,7 @@ static void open_pair(struct pair *pair, const struct holder *holder, int newest
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
     pair->client_fd = fds[0];
     pair->server_fd = fds[1];
-    pair->server = crypto->tls_new(context, fds[1]);
+    pair->server = crypto->tls_new(context, fds[1], NULL, 0);
     assert_non_null(pair->server);
     crypto->context_free(context); /* the connection outlives it */
     pair->client_context = SSL_CTX_new(TLS_client_method());
@@ -222,6 +222,56 @@ static void test_who_leaves_is_told_from_who_leaves_in_between(void **state)
     assert_int_equal(accept_more(&pair), AX_TLS_BROKEN);
     assert_contains(pair.reason, "unexpected eof");
     close_pair(&pair);
+}
+
+/* The TLS object is given the first bytes, and reads the others itself. */
+static void test_the_first_bytes_may_have_been_read_before(void **state)
+{
+    unsigned char hello[AX_TLS_RECORD_MAX];
+    (void)state;
+
+    for (size_t left = 0; left < 3; left++) {
+        struct ax_tls_context *context = make_context();
+        struct pair pair;
+        ssize_t size;
+
+        open_pair(&pair, &client, 0);
+        pair.server->methods->free(pair.server);
+        SSL_connect(pair.client);
+        size = recv(pair.server_fd, hello, sizeof hello, MSG_PEEK);
+        assert_true(size > 3);
+        assert_int_equal(recv(pair.server_fd, hello, (size_t)size - left, 0), (size_t)size - left);
+        pair.server = crypto->tls_new(context, pair.server_fd, hello, (size_t)size - left);
+        assert_non_null(pair.server);
+        memset(hello, 0, sizeof hello);
+        crypto->context_free(context);
+        assert_int_equal(shake_hands(&pair), AX_TLS_OK);
+        close_pair(&pair);
+    }
+}
+
+static void test_garbage_and_an_end_after_the_first_bytes_are_told(void **state)
+{
+    static const char begun[] = "\x16\x03\x01\x02";
+    struct ax_tls_context *context = make_context();
+    struct pair pair;
+    (void)state;
+
+    open_pair(&pair, NULL, 0);
+    pair.server->methods->free(pair.server);
+    pair.server = crypto->tls_new(context, pair.server_fd, begun, strlen(begun));
+    assert_int_equal(accept_more(&pair), AX_TLS_WANTS_READ);
+    shutdown(pair.client_fd, SHUT_WR);
+    assert_int_equal(accept_more(&pair), AX_TLS_BROKEN);
+    assert_contains(pair.reason, "unexpected eof");
+    close_pair(&pair);
+    open_pair(&pair, NULL, 0);
+    pair.server->methods->free(pair.server);
+    pair.server = crypto->tls_new(context, pair.server_fd, "\x16\x03\x01\xff\xff.", 6);
+    assert_int_equal(accept_more(&pair), AX_TLS_BROKEN);
+    assert_contains(pair.reason, "TLS failed: ");
+    close_pair(&pair);
+    crypto->context_free(context);
 }
 
 /* A resumed session would present no certificate. */
@@ -528,6 +578,8 @@ int main(void)
         cmocka_unit_test(test_a_list_of_revoked_certificates_counts),
         cmocka_unit_test(test_what_is_no_tls_is_told),
         cmocka_unit_test(test_who_leaves_is_told_from_who_leaves_in_between),
+        cmocka_unit_test(test_the_first_bytes_may_have_been_read_before),
+        cmocka_unit_test(test_garbage_and_an_end_after_the_first_bytes_are_told),
         cmocka_unit_test(test_no_session_can_be_resumed),
         cmocka_unit_test(test_carries_bytes),
         cmocka_unit_test(test_keys_may_be_updated),
