@@ -38,16 +38,16 @@
 struct ax_module {
     PyTypeObject *link_type;
     PyTypeObject *handle_type;
-    PyTypeObject *payload_type;
+    PyTypeObject *buffer_type;
     PyTypeObject *sink_type;
     PyObject *dumps; /* pickle's */
     PyObject *loads;
     PyObject *pickler;
-    PyObject *no_kwargs;      /* an empty dict that nobody changes */
-    PyObject *protocol;       /* the int 4: what plain peers are sure to read */
-    PyObject *protocol_kw;    /* ("protocol",) */
-    PyObject *protocol_apart; /* the int 5: for peers that take buffers beside a pickle */
-    PyObject *buffers_kw;     /* ("buffers",) */
+    PyObject *no_kwargs;   /* an empty dict that nobody changes */
+    PyObject *protocol;    /* the int 4: what plain peers are sure to read */
+    PyObject *protocol_kw; /* ("protocol",) */
+    PyObject *protocol_5;  /* the int 5: for peers that take buffers beside a pickle */
+    PyObject *buffers_kw;  /* ("buffers",) */
     PyObject *dump_name;
     PyObject *finished_name;
     PyObject *iter_name;     /* "__iter__" */
@@ -102,10 +102,10 @@ extern PyType_Spec ax_handle_spec;
 PyObject *ax_handle_new(struct ax_module *module, struct ax_link *link, uint64_t id);
 
 /*
- * The Payload type: bytes that came in, as a buffer that pickle reads from, or that a value is built upon, without a
+ * The Buffer type: bytes that came in, as a buffer that pickle reads from, or that a value is built upon, without a
  * copy. Takes the memory over.
  */
-extern PyType_Spec ax_payload_spec;
-PyObject *ax_payload_new(struct ax_module *module, struct ax_buffer *buffer, bool readonly);
+extern PyType_Spec ax_buffer_object_spec;
+PyObject *ax_buffer_object_new(struct ax_module *module, struct ax_buffer *buffer, bool readonly);
 
 #endif

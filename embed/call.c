@@ -38,14 +38,14 @@ static void raise_failed(struct ax_module *module, struct ax_connection *connect
     }
 }
 
-/* Sends a request. 0, and then the cargo's buffers are taken; or -1 with an exception set. */
+/* Sends a request. 0, and then the payload's buffers are taken; or -1 with an exception set. */
 static int send_request(struct ax_module *module, struct ax_connection *connection,
-                        const struct ax_operation *operation, struct ax_cargo *cargo, struct ax_pending *pending)
+                        const struct ax_operation *operation, struct ax_payload *payload, struct ax_pending *pending)
 {
     int error = 0;
     while (error == 0) {
         Py_BEGIN_ALLOW_THREADS
-        error = ax_connection_call(connection, operation, cargo, pending);
+        error = ax_connection_call(connection, operation, payload, pending);
         Py_END_ALLOW_THREADS
         if (error == 0)
             return 0;
@@ -53,7 +53,7 @@ static int send_request(struct ax_module *module, struct ax_connection *connecti
             error = 0;
     }
     if (error == AX_ETOOLARGE)
-        ax_raise_too_large(module, connection, operation, cargo);
+        ax_raise_too_large(module, connection, operation, payload);
     else if (error != -EINTR)
         ax_raise_code(module, connection, error);
     return -1;
@@ -137,10 +137,10 @@ static int wait_until_running(struct ax_module *module, struct ax_connection *co
 /* Asks the peer for something that goes without a value. */
 static PyObject *ask_plainly(struct ax_module *module, struct ax_connection *connection, struct ax_operation *operation)
 {
-    struct ax_cargo cargo = {0};
+    struct ax_payload payload = {0};
     struct ax_pending pending;
     operation->within = ax_scope_within(connection);
-    if (send_request(module, connection, operation, &cargo, &pending) != 0)
+    if (send_request(module, connection, operation, &payload, &pending) != 0)
         return NULL;
     return take_result(module, connection, &pending);
 }
@@ -155,13 +155,13 @@ static PyObject *ask(struct ax_module *module, struct ax_connection *connection,
         raise_failed(module, connection, "Pickling");
         return NULL;
     }
-    struct ax_cargo cargo;
+    struct ax_payload payload;
     operation->within = ax_scope_within(connection);
-    int failed = ax_pickled_cargo(&pickled, connection, &cargo);
+    int failed = ax_pickled_payload(&pickled, connection, &payload);
     if (failed)
         PyErr_NoMemory();
     else
-        failed = send_request(module, connection, operation, &cargo, &pending);
+        failed = send_request(module, connection, operation, &payload, &pending);
     PyObject *error = failed ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
     ax_pickled_fini(&pickled, !failed);
     if (!failed)

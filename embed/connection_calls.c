@@ -16,8 +16,8 @@ static struct ax_request *request_of(struct ax_job *job)
 
 /* ---- calls of ours ---- */
 
-int ax_connection_call(struct ax_connection *connection, const struct ax_operation *operation, struct ax_cargo *cargo,
-                       struct ax_pending *pending)
+int ax_connection_call(struct ax_connection *connection, const struct ax_operation *operation,
+                       struct ax_payload *payload, struct ax_pending *pending)
 {
     if (ax_connection_is_past(connection))
         return AX_ESTATE;
@@ -28,7 +28,7 @@ int ax_connection_call(struct ax_connection *connection, const struct ax_operati
     ax_connection_lock(connection);
     int error;
     do
-        error = ax_session_call(&connection->session, operation, cargo, pending, ax_loop_now(), &pending->id);
+        error = ax_session_call(&connection->session, operation, payload, pending, ax_loop_now(), &pending->id);
     while (error == AX_EFULL && (error = ax_connection_watch_locked(connection)) == 0);
     if (error == 0)
         ax_connection_settle_locked(connection);
@@ -132,14 +132,14 @@ struct ax_object *ax_request_unpickled(struct ax_request *request)
     return ax_ticket_done(request->connection, &request->ticket);
 }
 
-int ax_request_result(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo)
+int ax_request_result(struct ax_request *request, enum ax_result_kind kind, struct ax_payload *payload)
 {
     struct ax_connection *connection = request->connection;
     uint64_t call = request->message->call;
     int error;
     ax_connection_lock(connection);
     do {
-        error = ax_session_result(&connection->session, call, kind, cargo, ax_loop_now());
+        error = ax_session_result(&connection->session, call, kind, payload, ax_loop_now());
         if (error == AX_EFULL)
             ax_connection_watch_locked(connection); /* a signal changes nothing here: the result waits for room again */
     } while (error == AX_EFULL);

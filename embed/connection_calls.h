@@ -26,12 +26,12 @@ struct ax_request {
 /* ---- calls of ours; waits are without the GIL, and not in the loop's thread ---- */
 
 /*
- * Sends a request. Takes the cargo's buffers on success. While too much waits to be sent, blocks. 0; -EINTR: nothing
+ * Sends a request. Takes the payload's buffers on success. While too much waits to be sent, blocks. 0; -EINTR: nothing
  * was sent, may be repeated; AX_ESTATE: not RUNNING; AX_ENOMEM. On 0 ax_connection_await() or _abandon() must follow.
  * `pending` must stay where it is until then.
  */
-int ax_connection_call(struct ax_connection *connection, const struct ax_operation *operation, struct ax_cargo *cargo,
-                       struct ax_pending *pending);
+int ax_connection_call(struct ax_connection *connection, const struct ax_operation *operation,
+                       struct ax_payload *payload, struct ax_pending *pending);
 
 /*
  * Blocks until the call has its result, or never will: 0. Or 0 with *request, which the peer makes within this call:
@@ -61,10 +61,10 @@ void ax_request_give_credit(struct ax_request *request);
 struct ax_object *ax_request_unpickled(struct ax_request *request);
 
 /*
- * Answers. Takes the cargo's buffers on success; AX_ESTATE: nobody waits any more. Blocks while too much waits to be
+ * Answers. Takes the payload's buffers on success; AX_ESTATE: nobody waits any more. Blocks while too much waits to be
  * sent.
  */
-int ax_request_result(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo);
+int ax_request_result(struct ax_request *request, enum ax_result_kind kind, struct ax_payload *payload);
 
 /* Answers with an operation error: a UTF-8 sentence. Without memory even for that, the connection ends. */
 void ax_request_fail(struct ax_request *request, const char *text);

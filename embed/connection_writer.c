@@ -82,8 +82,8 @@ void ax_connection_settle_locked(struct ax_connection *connection)
         ax_connection_gather_releases_locked(connection);
     if (!was_blocked)
         ax_connection_write_locked(connection);
-    if (connection->session.relieved) {
-        connection->session.relieved = false;
+    if (connection->session.drained) {
+        connection->session.drained = false;
         ax_connection_wake_watchers_locked(connection);
     }
     if (connection->session.state != AX_STATE_READY || !atomic_load(&connection->was_running))

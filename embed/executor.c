@@ -466,7 +466,7 @@ void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job
     job->kind = AX_JOB_SERVICE;
     pthread_mutex_lock(&executor->lock);
     /* Without a thread for it now, the next one that ends a job takes it: services are looked at first. */
-    if (!give(executor, job, executor->max_threads + AX_EXECUTOR_SERVICE_THREADS, &wake))
+    if (give(executor, job, executor->max_threads + AX_EXECUTOR_SERVICE_THREADS, &wake) == NULL)
         ax_job_push(&executor->services, job);
     pthread_mutex_unlock(&executor->lock);
     wake_up(wake);

@@ -176,10 +176,10 @@ void ax_raise_operation_failed(struct ax_module *module, const char *what)
 }
 
 PyObject *ax_raise_too_large(struct ax_module *module, struct ax_connection *connection,
-                             const struct ax_operation *operation, const struct ax_cargo *cargo)
+                             const struct ax_operation *operation, const struct ax_payload *payload)
 {
     char text[AX_TOO_LARGE_SIZE];
-    ax_session_explain_too_large(&connection->session, operation, cargo, text);
+    ax_session_explain_too_large(&connection->session, operation, payload, text);
     PyErr_SetString(module->operation_error, text);
     return NULL;
 }

@@ -18,11 +18,11 @@ void ax_raise_operation_failed(struct ax_module *module, const char *what);
 PyObject *ax_raise_code(struct ax_module *module, struct ax_connection *connection, int code);
 
 /*
- * Sets OperationError for AX_ETOOLARGE: what is too large, and what helps. `operation` and `cargo` are those of the
+ * Sets OperationError for AX_ETOOLARGE: what is too large, and what helps. `operation` and `payload` are those of the
  * request; NULL for the operation: of a result. Returns NULL.
  */
 PyObject *ax_raise_too_large(struct ax_module *module, struct ax_connection *connection,
-                             const struct ax_operation *operation, const struct ax_cargo *cargo);
+                             const struct ax_operation *operation, const struct ax_payload *payload);
 
 /*
  * The fatal error of a connection as an exception: a new reference; None when there is none; NULL with an exception

@@ -23,12 +23,13 @@ static PyObject *dump_with(struct ax_module *module, PyObject *dumps, PyObject *
     return bytes;
 }
 
-static struct ax_parcel *pack(struct ax_module *module, struct ax_connection *connection, PyObject *value, bool waits)
+static struct ax_segmented_pickle *pack(struct ax_module *module, struct ax_connection *connection, PyObject *value,
+                                        bool waits)
 {
-    unsigned flags = waits ? AX_PARCEL_BYTEARRAYS : 0;
+    unsigned flags = waits ? AX_PICKLE_LOCKS_BYTEARRAYS : 0;
     if ((connection->session.features & AX_FEATURE_BUFFERS) != 0)
-        flags |= AX_PARCEL_APART;
-    return ax_parcel_new(module, connection->engine, value, flags);
+        flags |= AX_PICKLE_OUT_OF_BAND;
+    return ax_segmented_pickle_new(module, connection->engine, value, flags);
 }
 
 int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, bool waits,
@@ -37,7 +38,7 @@ int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObje
     PyObject *args[] = {value, module->protocol};
     struct ax_binding *binding = connection->above;
     pickled->bytes = NULL;
-    pickled->parcel = NULL;
+    pickled->segmented = NULL;
     pickled->buffers = NULL;
     pickled->buffer_count = 0;
     pickled->kinds = NULL;
@@ -45,11 +46,11 @@ int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObje
     if (binding->dumps != NULL)
         pickled->bytes = dump_with(module, binding->dumps, args);
     else if (ax_may_be_large(value))
-        pickled->parcel = pack(module, connection, value, waits);
+        pickled->segmented = pack(module, connection, value, waits);
     else
         pickled->bytes = PyObject_Vectorcall(module->dumps, args, 1, module->protocol_kw);
     ax_scope_leave(&pickled->scope);
-    if (pickled->bytes != NULL || pickled->parcel != NULL)
+    if (pickled->bytes != NULL || pickled->segmented != NULL)
         return 0;
     PyObject *error = ax_error_take();
     ax_pickled_fini(pickled, false);
@@ -109,27 +110,27 @@ static int fill_one(struct ax_pickled *pickled, struct ax_connection *connection
 
 static int fill_many(struct ax_pickled *pickled)
 {
-    size_t count = ax_parcel_buffers(pickled->parcel);
-    size_t kinds = ax_parcel_kinds(pickled->parcel);
+    size_t count = ax_segmented_pickle_buffer_count(pickled->segmented);
+    size_t kinds = ax_segmented_pickle_kind_count(pickled->segmented);
     pickled->buffers = count > 1 ? calloc(count, sizeof *pickled->buffers) : &pickled->one;
     pickled->kinds = kinds > 0 ? calloc(kinds, sizeof *pickled->kinds) : NULL;
     if (pickled->buffers == NULL || (kinds > 0 && pickled->kinds == NULL))
         return AX_ENOMEM;
     pickled->buffer_count = count;
-    ax_parcel_fill(pickled->parcel, pickled->buffers, pickled->kinds);
+    ax_segmented_pickle_fill(pickled->segmented, pickled->buffers, pickled->kinds);
     return 0;
 }
 
-int ax_pickled_cargo(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_cargo *cargo)
+int ax_pickled_payload(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_payload *payload)
 {
-    int error = pickled->parcel != NULL ? fill_many(pickled) : fill_one(pickled, connection);
-    *cargo = (struct ax_cargo){
+    int error = pickled->segmented != NULL ? fill_many(pickled) : fill_one(pickled, connection);
+    *payload = (struct ax_payload){
         .refs = pickled->scope.ids,
         .ref_count = pickled->scope.count,
         .buffers = pickled->buffers,
         .buffer_count = pickled->buffer_count,
         .kinds = pickled->kinds,
-        .kind_count = pickled->parcel != NULL ? ax_parcel_kinds(pickled->parcel) : 0,
+        .kind_count = pickled->segmented != NULL ? ax_segmented_pickle_kind_count(pickled->segmented) : 0,
     };
     return error;
 }
@@ -144,7 +145,7 @@ void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
     if (pickled->buffers != &pickled->one)
         free(pickled->buffers);
     free(pickled->kinds);
-    ax_parcel_free(pickled->parcel);
+    ax_segmented_pickle_free(pickled->segmented);
     Py_CLEAR(pickled->bytes);
 }
 
@@ -153,16 +154,16 @@ void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
 /* What a pickle finds in the place of a buffer that stands beside it. */
 static PyObject *open_buffer(struct ax_module *module, struct ax_buffer *buffer, uint64_t kind)
 {
-    PyObject *landed = ax_receive_buffer_take(buffer);
-    if (landed != NULL)
-        return landed;
+    PyObject *received = ax_receive_buffer_take(buffer);
+    if (received != NULL)
+        return received;
     switch (kind) {
     case AX_BUFFER_BYTES:
         return PyBytes_FromStringAndSize((char *)buffer->data, (Py_ssize_t)buffer->size);
     case AX_BUFFER_BYTEARRAY:
         return PyByteArray_FromStringAndSize((char *)buffer->data, (Py_ssize_t)buffer->size);
     default:
-        return ax_payload_new(module, buffer, false);
+        return ax_buffer_object_new(module, buffer, false);
     }
 }
 
@@ -254,7 +255,7 @@ static PyObject *load(struct ax_module *module, struct ax_connection *connection
         return load_reference(module, message);
     bool has_more = message->buffer_count > 1 && (connection->session.features & AX_FEATURE_BUFFERS) != 0;
     PyObject *value = NULL;
-    PyObject *payload = ax_payload_new(module, &message->buffers[0], true);
+    PyObject *payload = ax_buffer_object_new(module, &message->buffers[0], true);
     PyObject *buffers = has_more ? open_buffers(module, message) : NULL;
     if (payload != NULL && (buffers != NULL || !has_more))
         value = load_parts(module, connection->above, payload, buffers, as_error);

@@ -10,9 +10,9 @@
 
 /* A value that is ready to be sent. The references are in the object table from here on. */
 struct ax_pickled {
-    PyObject *bytes;          /* the pickle in one piece; or NULL: */
-    struct ax_parcel *parcel; /* in several */
-    struct ax_scope scope;    /* ids: the references */
+    PyObject *bytes;                       /* the pickle in one piece; or NULL: */
+    struct ax_segmented_pickle *segmented; /* in several */
+    struct ax_scope scope;                 /* ids: the references */
     struct ax_buffer *buffers;
     size_t buffer_count;
     uint64_t *kinds;
@@ -27,8 +27,8 @@ struct ax_pickled {
 int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObject *value, bool waits,
               struct ax_pickled *pickled);
 
-/* A cargo for the session, once; `pickled` must live until the session has taken its buffers. 0 or AX_ENOMEM. */
-int ax_pickled_cargo(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_cargo *cargo);
+/* A payload for the session, once; `pickled` must live until the session has taken its buffers. 0 or AX_ENOMEM. */
+int ax_pickled_payload(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_payload *payload);
 
 /*
  * Frees what was pickled, and buffers that nobody took. Unless it was sent, the references leave the object table

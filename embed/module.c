@@ -287,20 +287,20 @@ static int module_exec(PyObject *self)
     }
     module->link_type = add_type(self, &ax_link_spec, true);
     module->handle_type = add_type(self, &ax_handle_spec, false);
-    module->payload_type = add_type(self, &ax_payload_spec, false);
+    module->buffer_type = add_type(self, &ax_buffer_object_spec, false);
     module->sink_type = add_type(self, &ax_sink_spec, false);
     module->no_kwargs = PyDict_New();
     module->protocol = PyLong_FromLong(4);
     module->protocol_kw = Py_BuildValue("(s)", "protocol");
-    module->protocol_apart = PyLong_FromLong(5);
+    module->protocol_5 = PyLong_FromLong(5);
     module->buffers_kw = Py_BuildValue("(s)", "buffers");
     module->dump_name = PyUnicode_InternFromString("dump");
     module->finished_name = PyUnicode_InternFromString("_link_finished");
     module->iter_name = PyUnicode_InternFromString("__iter__");
     module->reversed_name = PyUnicode_InternFromString("__reversed__");
-    if (module->link_type == NULL || module->handle_type == NULL || module->payload_type == NULL ||
+    if (module->link_type == NULL || module->handle_type == NULL || module->buffer_type == NULL ||
         module->sink_type == NULL || module->no_kwargs == NULL || module->protocol == NULL ||
-        module->protocol_kw == NULL || module->protocol_apart == NULL || module->buffers_kw == NULL ||
+        module->protocol_kw == NULL || module->protocol_5 == NULL || module->buffers_kw == NULL ||
         module->dump_name == NULL || module->finished_name == NULL || module->iter_name == NULL ||
         module->reversed_name == NULL || import_pickle(module) != 0)
         return -1;
@@ -312,7 +312,7 @@ static int module_traverse(PyObject *self, visitproc visit, void *arg)
     struct ax_module *module = ax_module_state(self);
     Py_VISIT(module->link_type);
     Py_VISIT(module->handle_type);
-    Py_VISIT(module->payload_type);
+    Py_VISIT(module->buffer_type);
     Py_VISIT(module->sink_type);
     for (size_t i = 0; i < HOOK_COUNT; i++)
         Py_VISIT(*hook(module, i));
@@ -324,7 +324,7 @@ static int module_clear(PyObject *self)
     struct ax_module *module = ax_module_state(self);
     Py_CLEAR(module->link_type);
     Py_CLEAR(module->handle_type);
-    Py_CLEAR(module->payload_type);
+    Py_CLEAR(module->buffer_type);
     Py_CLEAR(module->sink_type);
     Py_CLEAR(module->dumps);
     Py_CLEAR(module->loads);
@@ -332,7 +332,7 @@ static int module_clear(PyObject *self)
     Py_CLEAR(module->no_kwargs);
     Py_CLEAR(module->protocol);
     Py_CLEAR(module->protocol_kw);
-    Py_CLEAR(module->protocol_apart);
+    Py_CLEAR(module->protocol_5);
     Py_CLEAR(module->buffers_kw);
     Py_CLEAR(module->dump_name);
     Py_CLEAR(module->finished_name);

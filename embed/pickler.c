@@ -8,13 +8,13 @@
 /* From this size on, pickle hands bytes over as they are (its FRAME_SIZE_TARGET). */
 #define LARGE 65536
 
-/* Objects that ax_may_be_large() looks at. */
-#define LOOKS 32
+/* Objects that ax_may_be_large() inspects at most. */
+#define INSPECTED_MAX 32
 
 /* Opcodes of pickle that mean something here. */
 enum opcode {
     PROTO = 0x80,           /* and one byte */
-    FRAME = 0x95,           /* and 8 bytes: the length of what follows in one piece */
+    FRAME = 0x95,           /* and 8 bytes: the length of what follows in one segment */
     BINBYTES = 'B',         /* and 4 bytes: a length */
     BINBYTES8 = 0x8e,       /* and 8 bytes, likewise */
     BYTEARRAY8 = 0x96,      /* likewise */
@@ -24,14 +24,14 @@ enum opcode {
     READONLY_BUFFER = 0x98, /* makes a read-only view of it */
 };
 
-/* ---- what is worth it ---- */
+/* ---- looking for large objects ---- */
 
-static bool is_small_container(PyObject *value, int *looks);
+static bool is_small_container(PyObject *value, int *budget);
 
 /* Whether there is certainly nothing large in it. Runs nothing of the user's. */
-static bool is_small(PyObject *value, int *looks)
+static bool is_small(PyObject *value, int *budget)
 {
-    if (--*looks < 0)
+    if (--*budget < 0)
         return false;
     if (PyUnicode_CheckExact(value))
         return PyUnicode_GET_LENGTH(value) < LARGE / 4; /* a character may be four bytes */
@@ -40,23 +40,23 @@ static bool is_small(PyObject *value, int *looks)
     if (value == Py_None || PyLong_CheckExact(value) || PyBool_Check(value) || PyFloat_CheckExact(value) ||
         PyFunction_Check(value) || PyCFunction_Check(value) || PyType_Check(value))
         return true; /* functions and classes go by name */
-    return is_small_container(value, looks);
+    return is_small_container(value, budget);
 }
 
-static bool is_small_container(PyObject *value, int *looks)
+static bool is_small_container(PyObject *value, int *budget)
 {
     bool small = true;
     if (PyTuple_CheckExact(value)) {
         for (Py_ssize_t i = 0; small && i < PyTuple_GET_SIZE(value); i++)
-            small = is_small(PyTuple_GET_ITEM(value, i), looks);
+            small = is_small(PyTuple_GET_ITEM(value, i), budget);
     } else if (PyList_CheckExact(value)) {
         for (Py_ssize_t i = 0; small && i < PyList_GET_SIZE(value); i++)
-            small = is_small(PyList_GET_ITEM(value, i), looks);
+            small = is_small(PyList_GET_ITEM(value, i), budget);
     } else if (PyDict_CheckExact(value)) {
         Py_ssize_t at = 0;
         PyObject *key, *item;
         while (small && PyDict_Next(value, &at, &key, &item))
-            small = is_small(key, looks) && is_small(item, looks);
+            small = is_small(key, budget) && is_small(item, budget);
     } else {
         small = false;
     }
@@ -65,123 +65,123 @@ static bool is_small_container(PyObject *value, int *looks)
 
 bool ax_may_be_large(PyObject *value)
 {
-    int looks = LOOKS;
-    return !is_small(value, &looks);
+    int budget = INSPECTED_MAX;
+    return !is_small(value, &budget);
 }
 
-/* ---- parcels ---- */
+/* ---- segmented pickles ---- */
 
 /* A part of what was pickled. */
-struct piece {
+struct segment {
     Py_buffer view; /* memory of an object; with view.obj NULL: text[begin, end) */
     size_t begin;
     size_t end;
-    bool apart; /* stands beside the pickle */
+    bool out_of_band; /* stands beside the pickle */
     uint64_t kind;
 };
 
-struct ax_parcel {
+struct ax_segmented_pickle {
     struct ax_job job; /* drops it, in a thread that may take the GIL */
     struct ax_engine *engine;
-    atomic_size_t users;   /* buffers that are to be sent, and the one who made it */
-    struct ax_buffer text; /* copied bytes of the pickle */
-    struct piece *pieces;  /* owned array */
+    atomic_size_t users;      /* buffers that are to be sent, and the one who made it */
+    struct ax_buffer text;    /* copied bytes of the pickle */
+    struct segment *segments; /* owned array */
     size_t count;
     size_t capacity;
-    size_t apart; /* how many of them are */
-    size_t split; /* text up to here is in pieces */
+    size_t out_of_band; /* how many of them are */
+    size_t split;       /* text up to here is in segments */
 };
 
-static void destroy(struct ax_parcel *parcel)
+static void destroy(struct ax_segmented_pickle *pickle)
 {
-    for (size_t i = 0; i < parcel->count; i++)
-        PyBuffer_Release(&parcel->pieces[i].view);
-    free(parcel->pieces);
-    ax_buffer_fini(&parcel->text);
-    free(parcel);
+    for (size_t i = 0; i < pickle->count; i++)
+        PyBuffer_Release(&pickle->segments[i].view);
+    free(pickle->segments);
+    ax_buffer_fini(&pickle->text);
+    free(pickle);
 }
 
 static void run_destroy(struct ax_job *job)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    destroy((struct ax_parcel *)job);
+    destroy((struct ax_segmented_pickle *)job);
     PyGILState_Release(gil);
 }
 
 /* In any thread: a buffer was sent, or dropped. */
 static void release_buffer(void *owner)
 {
-    struct ax_parcel *parcel = owner;
-    if (atomic_fetch_sub(&parcel->users, 1) == 1)
-        ax_executor_submit_service(&parcel->engine->executor, &parcel->job);
+    struct ax_segmented_pickle *pickle = owner;
+    if (atomic_fetch_sub(&pickle->users, 1) == 1)
+        ax_executor_submit_service(&pickle->engine->executor, &pickle->job);
 }
 
-void ax_parcel_free(struct ax_parcel *parcel)
+void ax_segmented_pickle_free(struct ax_segmented_pickle *pickle)
 {
-    if (parcel != NULL && atomic_fetch_sub(&parcel->users, 1) == 1)
-        destroy(parcel);
+    if (pickle != NULL && atomic_fetch_sub(&pickle->users, 1) == 1)
+        destroy(pickle);
 }
 
-static struct piece *add_piece(struct ax_parcel *parcel)
+static struct segment *add_segment(struct ax_segmented_pickle *pickle)
 {
-    if (parcel->count == parcel->capacity) {
-        size_t capacity = parcel->capacity > 0 ? parcel->capacity * 2 : 8;
-        struct piece *pieces = realloc(parcel->pieces, capacity * sizeof *pieces);
-        if (pieces == NULL)
+    if (pickle->count == pickle->capacity) {
+        size_t capacity = pickle->capacity > 0 ? pickle->capacity * 2 : 8;
+        struct segment *segments = realloc(pickle->segments, capacity * sizeof *segments);
+        if (segments == NULL)
             return NULL;
-        parcel->pieces = pieces;
-        parcel->capacity = capacity;
+        pickle->segments = segments;
+        pickle->capacity = capacity;
     }
-    parcel->pieces[parcel->count] = (struct piece){0};
-    return &parcel->pieces[parcel->count++];
+    pickle->segments[pickle->count] = (struct segment){0};
+    return &pickle->segments[pickle->count++];
 }
 
-/* What was copied since the last piece becomes one. 0 or -1. */
-static int split_text(struct ax_parcel *parcel)
+/* What was copied since the last segment becomes one. 0 or -1. */
+static int split_text(struct ax_segmented_pickle *pickle)
 {
-    if (parcel->split == parcel->text.size)
+    if (pickle->split == pickle->text.size)
         return 0;
-    struct piece *piece = add_piece(parcel);
-    if (piece == NULL)
+    struct segment *segment = add_segment(pickle);
+    if (segment == NULL)
         return -1;
-    piece->begin = parcel->split;
-    piece->end = parcel->split = parcel->text.size;
+    segment->begin = pickle->split;
+    segment->end = pickle->split = pickle->text.size;
     return 0;
 }
 
-size_t ax_parcel_buffers(const struct ax_parcel *parcel)
+size_t ax_segmented_pickle_buffer_count(const struct ax_segmented_pickle *pickle)
 {
-    return parcel->count;
+    return pickle->count;
 }
 
-size_t ax_parcel_kinds(const struct ax_parcel *parcel)
+size_t ax_segmented_pickle_kind_count(const struct ax_segmented_pickle *pickle)
 {
-    return parcel->apart;
+    return pickle->out_of_band;
 }
 
-static struct ax_buffer buffer_of(struct ax_parcel *parcel, const struct piece *piece)
+static struct ax_buffer buffer_of(struct ax_segmented_pickle *pickle, const struct segment *segment)
 {
-    bool is_text = piece->view.obj == NULL;
-    atomic_fetch_add(&parcel->users, 1);
+    bool is_text = segment->view.obj == NULL;
+    atomic_fetch_add(&pickle->users, 1);
     return (struct ax_buffer){
-        .data = is_text ? parcel->text.data + piece->begin : piece->view.buf,
-        .size = is_text ? piece->end - piece->begin : (size_t)piece->view.len,
+        .data = is_text ? pickle->text.data + segment->begin : segment->view.buf,
+        .size = is_text ? segment->end - segment->begin : (size_t)segment->view.len,
         .release = release_buffer,
-        .owner = parcel,
+        .owner = pickle,
     };
 }
 
-void ax_parcel_fill(struct ax_parcel *parcel, struct ax_buffer *buffers, uint64_t *kinds)
+void ax_segmented_pickle_fill(struct ax_segmented_pickle *pickle, struct ax_buffer *buffers, uint64_t *kinds)
 {
-    size_t pieces = parcel->count - parcel->apart, at = 0, beside = 0;
-    for (size_t i = 0; i < parcel->count; i++) {
-        const struct piece *piece = &parcel->pieces[i];
-        if (piece->apart) {
-            buffers[pieces + beside] = buffer_of(parcel, piece);
-            kinds[beside++] = piece->kind;
+    size_t segments = pickle->count - pickle->out_of_band, at = 0, out_of_band = 0;
+    for (size_t i = 0; i < pickle->count; i++) {
+        const struct segment *segment = &pickle->segments[i];
+        if (segment->out_of_band) {
+            buffers[segments + out_of_band] = buffer_of(pickle, segment);
+            kinds[out_of_band++] = segment->kind;
         } else {
-            buffers[at] = buffer_of(parcel, piece);
-            buffers[at].joined = at + 1 < pieces;
+            buffers[at] = buffer_of(pickle, segment);
+            buffers[at].continued = at + 1 < segments;
             at++;
         }
     }
@@ -191,11 +191,11 @@ void ax_parcel_fill(struct ax_parcel *parcel, struct ax_buffer *buffers, uint64_
 
 struct sink {
     PyObject_HEAD
-    struct ax_parcel *parcel; /* NULL when the pickle is done, or has failed */
+    struct ax_segmented_pickle *pickle; /* NULL when the pickle is done, or has failed */
     unsigned flags;
     bool begun;
-    size_t header;    /* bytes of the opcode and length at the end of text, behind which an object's bytes come; or 0 */
-    uint64_t promise; /* that length */
+    size_t header; /* bytes of the opcode and length at the end of text, behind which an object's bytes come; or 0 */
+    uint64_t announced; /* that length */
 };
 
 static uint64_t little_endian(const unsigned char *bytes, int count)
@@ -233,41 +233,41 @@ static void find_header(struct sink *sink, const unsigned char *data, size_t siz
     if (rest < header || rest > header + UNFRAMED_MAX || !is_header(end[-(ptrdiff_t)header], header))
         return;
     sink->header = header;
-    sink->promise = little_endian(end - header + 1, (int)header - 1);
+    sink->announced = little_endian(end - header + 1, (int)header - 1);
 }
 
-static int add_text(struct ax_parcel *parcel, const void *data, size_t size)
+static int add_text(struct ax_segmented_pickle *pickle, const void *data, size_t size)
 {
-    return ax_buffer_append(&parcel->text, data, size) == 0 ? 0 : -1;
+    return ax_buffer_append(&pickle->text, data, size) == 0 ? 0 : -1;
 }
 
 /* In the pickle an opcode stands for the bytes, which go beside it. 0 or -1. */
-static int put_apart(struct sink *sink, PyObject *object, struct piece *piece)
+static int put_out_of_band(struct sink *sink, PyObject *object, struct segment *segment)
 {
-    struct ax_parcel *parcel = sink->parcel;
-    unsigned char opcode = parcel->text.data[parcel->text.size - sink->header];
+    struct ax_segmented_pickle *pickle = sink->pickle;
+    unsigned char opcode = pickle->text.data[pickle->text.size - sink->header];
     unsigned char opcodes[2] = {NEXT_BUFFER, READONLY_BUFFER};
     bool is_memory = PyPickleBuffer_Check(object);
-    piece->apart = true;
-    piece->kind = is_memory ? AX_BUFFER_MEMORY : opcode == BYTEARRAY8 ? AX_BUFFER_BYTEARRAY : AX_BUFFER_BYTES;
-    parcel->apart++;
-    parcel->text.size -= sink->header;
-    return add_text(parcel, opcodes, is_memory && opcode != BYTEARRAY8 ? 2 : 1);
+    segment->out_of_band = true;
+    segment->kind = is_memory ? AX_BUFFER_MEMORY : opcode == BYTEARRAY8 ? AX_BUFFER_BYTEARRAY : AX_BUFFER_BYTES;
+    pickle->out_of_band++;
+    pickle->text.size -= sink->header;
+    return add_text(pickle, opcodes, is_memory && opcode != BYTEARRAY8 ? 2 : 1);
 }
 
 /* Whether what comes may stand beside the pickle. Text may not: its bytes are no object's. */
-static bool may_stand_apart(const struct sink *sink, uint64_t size)
+static bool may_be_out_of_band(const struct sink *sink, uint64_t size)
 {
-    const struct ax_parcel *parcel = sink->parcel;
-    unsigned char opcode = parcel->text.data[parcel->text.size - sink->header];
-    return (sink->flags & AX_PARCEL_APART) != 0 && opcode != BINUNICODE && opcode != BINUNICODE8 &&
-           sink->promise == size && parcel->apart < AX_PARCEL_APART_MAX;
+    const struct ax_segmented_pickle *pickle = sink->pickle;
+    unsigned char opcode = pickle->text.data[pickle->text.size - sink->header];
+    return (sink->flags & AX_PICKLE_OUT_OF_BAND) != 0 && opcode != BINUNICODE && opcode != BINUNICODE8 &&
+           sink->announced == size && pickle->out_of_band < AX_PICKLE_OUT_OF_BAND_MAX;
 }
 
 /* The memory of a large object. A bytearray is locked while it is exported, so it may have to be copied. 0 or -1. */
 static int export(struct sink *sink, PyObject *object, Py_buffer *view)
 {
-    if (!PyByteArray_Check(object) || (sink->flags & AX_PARCEL_BYTEARRAYS) != 0)
+    if (!PyByteArray_Check(object) || (sink->flags & AX_PICKLE_LOCKS_BYTEARRAYS) != 0)
         return PyObject_GetBuffer(object, view, PyBUF_ANY_CONTIGUOUS);
     PyObject *copy = PyBytes_FromObject(object);
     if (copy == NULL)
@@ -280,14 +280,14 @@ static int export(struct sink *sink, PyObject *object, Py_buffer *view)
 /* The bytes of an object, which are at `object`. 0; or -1 with or without an exception set. */
 static int add_object(struct sink *sink, PyObject *object, uint64_t size)
 {
-    struct ax_parcel *parcel = sink->parcel;
-    bool apart = may_stand_apart(sink, size);
-    if (!apart && split_text(parcel) != 0)
+    struct ax_segmented_pickle *pickle = sink->pickle;
+    bool out_of_band = may_be_out_of_band(sink, size);
+    if (!out_of_band && split_text(pickle) != 0)
         return -1;
-    struct piece *piece = add_piece(parcel);
-    if (piece == NULL || export(sink, object, &piece->view) != 0)
+    struct segment *segment = add_segment(pickle);
+    if (segment == NULL || export(sink, object, &segment->view) != 0)
         return -1;
-    return apart ? put_apart(sink, object, piece) : 0;
+    return out_of_band ? put_out_of_band(sink, object, segment) : 0;
 }
 
 /* Takes over what pickle has written. Returns None; the pickler does not look at it. */
@@ -295,7 +295,7 @@ static PyObject *sink_write(PyObject *self, PyObject *object)
 {
     struct sink *sink = (struct sink *)self;
     Py_buffer view;
-    if (sink->parcel == NULL) {
+    if (sink->pickle == NULL) {
         PyErr_SetString(PyExc_ValueError, "The pickle is complete");
         return NULL;
     }
@@ -306,7 +306,7 @@ static PyObject *sink_write(PyObject *self, PyObject *object)
         error = add_object(sink, object, (uint64_t)view.len);
         sink->header = 0;
     } else {
-        error = add_text(sink->parcel, view.buf, (size_t)view.len);
+        error = add_text(sink->pickle, view.buf, (size_t)view.len);
         find_header(sink, view.buf, (size_t)view.len);
     }
     sink->begun = true;
@@ -347,7 +347,7 @@ PyType_Spec ax_sink_spec = {
 /* Has pickle write a value into the sink. 0 or -1. */
 static int dump(struct ax_module *module, struct sink *sink, PyObject *value)
 {
-    PyObject *protocol = (sink->flags & AX_PARCEL_APART) != 0 ? module->protocol_apart : module->protocol;
+    PyObject *protocol = (sink->flags & AX_PICKLE_OUT_OF_BAND) != 0 ? module->protocol_5 : module->protocol;
     PyObject *pickler = PyObject_CallFunctionObjArgs(module->pickler, (PyObject *)sink, protocol, NULL);
     if (pickler == NULL)
         return -1;
@@ -356,31 +356,32 @@ static int dump(struct ax_module *module, struct sink *sink, PyObject *value)
     Py_XDECREF(done);
     if (done == NULL)
         return -1;
-    if (split_text(sink->parcel) == 0)
+    if (split_text(sink->pickle) == 0)
         return 0;
     PyErr_NoMemory();
     return -1;
 }
 
-struct ax_parcel *ax_parcel_new(struct ax_module *module, struct ax_engine *engine, PyObject *value, unsigned flags)
+struct ax_segmented_pickle *ax_segmented_pickle_new(struct ax_module *module, struct ax_engine *engine, PyObject *value,
+                                                    unsigned flags)
 {
     struct sink *sink = (struct sink *)module->sink_type->tp_alloc(module->sink_type, 0);
     if (sink == NULL)
         return NULL;
-    struct ax_parcel *parcel = calloc(1, sizeof *parcel);
-    if (parcel == NULL) {
+    struct ax_segmented_pickle *pickle = calloc(1, sizeof *pickle);
+    if (pickle == NULL) {
         PyErr_NoMemory();
     } else {
-        *parcel = (struct ax_parcel){.job.run = run_destroy, .engine = engine};
-        atomic_init(&parcel->users, 1);
-        sink->parcel = parcel;
+        *pickle = (struct ax_segmented_pickle){.job.run = run_destroy, .engine = engine};
+        atomic_init(&pickle->users, 1);
+        sink->pickle = pickle;
         sink->flags = flags;
         if (dump(module, sink, value) != 0) {
-            destroy(parcel);
-            parcel = NULL;
+            destroy(pickle);
+            pickle = NULL;
         }
-        sink->parcel = NULL;
+        sink->pickle = NULL;
     }
     Py_DECREF(sink);
-    return parcel;
+    return pickle;
 }

@@ -2,12 +2,12 @@
 /*
  * Pickling without a copy of what is large.
  *
- * pickle's own Pickler hands bytes of 64 KiB and more to the file that it writes to as they are. Ours is a file that
- * gathers them: a *parcel* is the pickle in pieces, copied where they are small, and otherwise in the memory of the
- * objects. Where the peer understands it, bytes, bytearrays and buffers leave the pickle altogether and stand beside
- * it, each in a frame of its own (docs/protocol.md, section 6), so that the peer needs no copy either.
+ * pickle's Pickler passes bytes of 64 KiB and more to its file as they are. Ours is a file that collects them: a
+ * segmented pickle consists of copies of what is small, and of references to the memory of large objects. Where the
+ * peer supports it, bytes, bytearrays and buffers are sent out of band, each in a frame of its own behind the pickle
+ * (docs/protocol.md, section 6), so that the receiver copies nothing either.
  *
- * With the GIL, except where it is said. A parcel lives until the session has sent all of it.
+ * All functions need the GIL, except where noted. A segmented pickle lives until the session has sent all of it.
  */
 #ifndef AX_EMBED_PICKLER_H
 #define AX_EMBED_PICKLER_H
@@ -17,36 +17,34 @@
 #include "embed/binding.h"
 
 /*
- * Buffers beside one pickle; what is more stays in it. With head and pickle below the frames that peers take in a
- * message.
+ * Out-of-band buffers of one pickle; further ones stay in it. Together with head and pickle they are fewer than the
+ * frames that a peer accepts in a message.
  */
-#define AX_PARCEL_APART_MAX 255
+#define AX_PICKLE_OUT_OF_BAND_MAX 255
 
-enum ax_parcel_flag {
-    AX_PARCEL_APART = 1,      /* buffers may stand beside the pickle; it is written in protocol 5 then, else in 4 */
-    AX_PARCEL_BYTEARRAYS = 2, /* the memory of bytearrays may be sent: nobody needs to resize them meanwhile */
+enum ax_pickle_flag {
+    AX_PICKLE_OUT_OF_BAND = 1,      /* send buffers out of band, in pickle protocol 5; otherwise protocol 4 */
+    AX_PICKLE_LOCKS_BYTEARRAYS = 2, /* send bytearrays from their memory: nobody resizes them until then */
 };
 
-struct ax_parcel;
+struct ax_segmented_pickle;
 
-/*
- * Whether a value may have something in it that is worth a parcel. Looks at some objects at most: `true` when it can't
- * say.
- */
+/* Whether a segmented pickle may pay for this value. Inspects a bounded number of objects, and is true if in doubt. */
 bool ax_may_be_large(PyObject *value);
 
-/* Pickles a value; `flags`: enum ax_parcel_flag. NULL with pickle's own exception set. */
-struct ax_parcel *ax_parcel_new(struct ax_module *module, struct ax_engine *engine, PyObject *value, unsigned flags);
+/* Pickles a value; `flags`: enum ax_pickle_flag. NULL with pickle's own exception set. */
+struct ax_segmented_pickle *ax_segmented_pickle_new(struct ax_module *module, struct ax_engine *engine, PyObject *value,
+                                                    unsigned flags);
 
-/* How many buffers, and kinds of frames beside the pickle, ax_parcel_fill() stores. */
-size_t ax_parcel_buffers(const struct ax_parcel *parcel);
-size_t ax_parcel_kinds(const struct ax_parcel *parcel);
+/* Number of buffers, and of kinds of out-of-band buffers, that ax_segmented_pickle_fill() stores. */
+size_t ax_segmented_pickle_buffer_count(const struct ax_segmented_pickle *pickle);
+size_t ax_segmented_pickle_kind_count(const struct ax_segmented_pickle *pickle);
 
-/* Makes the buffers of a cargo. They keep the parcel's memory alive, and may be dropped without the GIL. Once. */
-void ax_parcel_fill(struct ax_parcel *parcel, struct ax_buffer *buffers, uint64_t *kinds);
+/* Fills in the buffers of a payload, once. Each holds a reference to the pickle; releasing it needs no GIL. */
+void ax_segmented_pickle_fill(struct ax_segmented_pickle *pickle, struct ax_buffer *buffers, uint64_t *kinds);
 
-/* Drops the caller's share. */
-void ax_parcel_free(struct ax_parcel *parcel);
+/* Drops the caller's reference. NULL is fine. */
+void ax_segmented_pickle_free(struct ax_segmented_pickle *pickle);
 
 /* The Sink type: the file that pickles are written to. */
 extern PyType_Spec ax_sink_spec;

@@ -11,13 +11,13 @@ struct receive_buffer {
     struct ax_job job; /* drops the object, in a thread that may take the GIL */
     struct ax_engine *engine;
     atomic_uint shares;
-    sem_t placed;     /* posted when all that had come is in it */
+    sem_t copied;     /* posted when all that had come is in it */
     PyObject *object; /* strong; NULL once it is a value */
 };
 
 static void destroy(struct receive_buffer *receive_buffer)
 {
-    sem_destroy(&receive_buffer->placed);
+    sem_destroy(&receive_buffer->copied);
     free(receive_buffer);
 }
 
@@ -68,7 +68,7 @@ bool ax_receive_buffer_allocate(struct ax_connection *connection, const struct a
     receive_buffer->job.run = run_drop;
     receive_buffer->engine = connection->engine;
     atomic_init(&receive_buffer->shares, 2);
-    sem_init(&receive_buffer->placed, 0, 0);
+    sem_init(&receive_buffer->copied, 0, 0);
     *memory = (struct ax_buffer){.release = drop_share, .owner = receive_buffer};
     PyGILState_STATE gil = PyGILState_Ensure();
     receive_buffer->object = make_object(buffer_request, &memory->data);
@@ -84,16 +84,16 @@ bool ax_receive_buffer_allocate(struct ax_connection *connection, const struct a
 void ax_receive_buffer_copied(void *owner)
 {
     struct receive_buffer *receive_buffer = owner;
-    sem_post(&receive_buffer->placed);
+    sem_post(&receive_buffer->copied);
     drop_share(receive_buffer);
 }
 
-static void wait_until_placed(struct receive_buffer *receive_buffer)
+static void wait_until_copied(struct receive_buffer *receive_buffer)
 {
-    if (sem_trywait(&receive_buffer->placed) == 0)
+    if (sem_trywait(&receive_buffer->copied) == 0)
         return;
     Py_BEGIN_ALLOW_THREADS
-    while (sem_wait(&receive_buffer->placed) != 0 && errno == EINTR)
+    while (sem_wait(&receive_buffer->copied) != 0 && errno == EINTR)
         ; /* it is being copied: that ends */
     Py_END_ALLOW_THREADS
 }
@@ -103,7 +103,7 @@ PyObject *ax_receive_buffer_take(struct ax_buffer *buffer)
     if (buffer->release != drop_share)
         return NULL;
     struct receive_buffer *receive_buffer = ax_buffer_take(buffer).owner;
-    wait_until_placed(receive_buffer);
+    wait_until_copied(receive_buffer);
     PyObject *object = receive_buffer->object;
     receive_buffer->object = NULL;
     drop_share(receive_buffer);

@@ -117,16 +117,16 @@ static PyObject *run(struct ax_module *module, struct ax_request *request, PyObj
 /* ---- answering ---- */
 
 /*
- * Sends an answer, unless `error`, from its preparation, says that memory was short: then the peer hears that. Without
- * it a result that comes too late goes nowhere. 0: the cargo's buffers were taken; AX_ETOOLARGE: nothing was sent, and
- * the peer is to hear why; or another code of ax_request_result().
+ * Sends an answer; if `error`, the code of its preparation, is AX_ENOMEM, sends an operation error instead. A result
+ * that comes too late is dropped. Returns 0 when the payload's buffers were taken; AX_ETOOLARGE when nothing was sent
+ * and the peer is still to be told; or another code of ax_request_result().
  */
-static int send_answer(struct ax_request *request, enum ax_result_kind kind, struct ax_cargo *cargo, int error)
+static int send_answer(struct ax_request *request, enum ax_result_kind kind, struct ax_payload *payload, int error)
 {
     end_if_forked(request);
     Py_BEGIN_ALLOW_THREADS
     if (error == 0)
-        error = ax_request_result(request, kind, cargo);
+        error = ax_request_result(request, kind, payload);
     if (error == AX_ENOMEM)
         ax_request_fail(request, "Out of memory for the result");
     Py_END_ALLOW_THREADS
@@ -134,11 +134,12 @@ static int send_answer(struct ax_request *request, enum ax_result_kind kind, str
 }
 
 /* 0; or -1 with OperationError set when that is why it was not sent, for the caller to keep while it tidies up. */
-static int explain_unsent(struct ax_module *module, struct ax_request *request, const struct ax_cargo *cargo, int error)
+static int explain_unsent(struct ax_module *module, struct ax_request *request, const struct ax_payload *payload,
+                          int error)
 {
     if (error != AX_ETOOLARGE)
         return 0;
-    ax_raise_too_large(module, request->connection, NULL, cargo);
+    ax_raise_too_large(module, request->connection, NULL, payload);
     return -1;
 }
 
@@ -149,14 +150,14 @@ static int explain_unsent(struct ax_module *module, struct ax_request *request, 
 static int answer(struct ax_module *module, struct ax_request *request, enum ax_result_kind kind, PyObject *value)
 {
     struct ax_pickled pickled;
-    struct ax_cargo cargo;
+    struct ax_payload payload;
     if (ax_pickle(module, request->connection, value, false, &pickled) != 0) {
         ax_raise_operation_failed(module, "Pickling");
         return -1;
     }
-    int error = ax_pickled_cargo(&pickled, request->connection, &cargo);
-    error = send_answer(request, kind, &cargo, error);
-    int failed = explain_unsent(module, request, &cargo, error);
+    int error = ax_pickled_payload(&pickled, request->connection, &payload);
+    error = send_answer(request, kind, &payload, error);
+    int failed = explain_unsent(module, request, &payload, error);
     PyObject *raised = failed ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
     ax_pickled_fini(&pickled, error == 0);
     if (failed)
@@ -170,14 +171,14 @@ static int answer_reference(struct ax_module *module, struct ax_request *request
     struct ax_connection *connection = request->connection;
     uint64_t id;
     struct ax_buffer buffer = {0};
-    struct ax_cargo cargo = {.refs = &id, .ref_count = 1, .buffers = &buffer, .buffer_count = 1};
+    struct ax_payload payload = {.refs = &id, .ref_count = 1, .buffers = &buffer, .buffer_count = 1};
     if (ax_register(module, connection, value, &id) != 0)
         return -1;
     int error = ax_buffer_append(&buffer, PyBytes_AS_STRING(names), (size_t)PyBytes_GET_SIZE(names));
-    error = send_answer(request, AX_RESULT_REFERENCE, &cargo, error);
+    error = send_answer(request, AX_RESULT_REFERENCE, &payload, error);
     if (error == 0)
         return 0;
-    int failed = explain_unsent(module, request, &cargo, error);
+    int failed = explain_unsent(module, request, &payload, error);
     PyObject *raised = failed ? ax_error_take() : NULL;
     ax_buffer_fini(&buffer);
     ax_unregister(connection, id);
@@ -298,7 +299,7 @@ static int answer_lent(struct ax_module *module, struct ax_request *request, PyO
 /* Answers with the value of a request; when that fails, with why. */
 static void answer_value(struct ax_module *module, struct ax_request *request, enum shape shape, PyObject *value)
 {
-    struct ax_cargo nothing = {0};
+    struct ax_payload nothing = {0};
     if (shape == SAME) {
         send_answer(request, AX_RESULT_SELF, &nothing, 0);
     } else if (shape == VALUE) {

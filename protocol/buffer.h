@@ -18,7 +18,7 @@ struct ax_buffer {
     size_t capacity;              /* what data has room for, where it is to be filled */
     void (*release)(void *owner); /* NULL: data came from malloc() and free() takes it back */
     void *owner;                  /* argument of release */
-    bool joined;                  /* in a cargo: the next buffer goes on in the same frame */
+    bool continued;               /* in a payload: the next buffer goes on in the same frame */
 };
 
 /*

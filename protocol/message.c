@@ -76,7 +76,7 @@ uint64_t ax_message_kind(const struct ax_message *message, uint32_t i)
     return i == 0 ? kind : AX_BUFFER_MEMORY;
 }
 
-uint64_t ax_message_cargo(const struct ax_message *message)
+uint64_t ax_message_payload_size(const struct ax_message *message)
 {
     uint64_t size = 0;
 
@@ -201,31 +201,31 @@ unsigned char *ax_put_ids(unsigned char *out, const uint64_t *ids, size_t count)
 }
 
 /* The last fields of a head are left out when there is nothing to say. */
-static size_t kinds_size(const struct ax_cargo *cargo)
+static size_t kinds_size(const struct ax_payload *payload)
 {
-    return cargo->kind_count > 0 ? ax_ids_size(cargo->kinds, cargo->kind_count) : 0;
+    return payload->kind_count > 0 ? ax_ids_size(payload->kinds, payload->kind_count) : 0;
 }
 
-static unsigned char *put_kinds(unsigned char *out, const struct ax_cargo *cargo)
+static unsigned char *put_kinds(unsigned char *out, const struct ax_payload *payload)
 {
-    return cargo->kind_count > 0 ? ax_put_ids(out, cargo->kinds, cargo->kind_count) : out;
+    return payload->kind_count > 0 ? ax_put_ids(out, payload->kinds, payload->kind_count) : out;
 }
 
-size_t ax_request_size(const struct ax_operation *operation, uint64_t call, const struct ax_cargo *cargo)
+size_t ax_request_size(const struct ax_operation *operation, uint64_t call, const struct ax_payload *payload)
 {
-    size_t size = ax_uint_size(operation->type) + ax_uint_size(call) + ax_ids_size(cargo->refs, cargo->ref_count);
+    size_t size = ax_uint_size(operation->type) + ax_uint_size(call) + ax_ids_size(payload->refs, payload->ref_count);
 
     if (has_object(operation->type))
         size += ax_uint_size(operation->object);
     if (operation->type == AX_METHOD)
         size += ax_uint_size(operation->name_size) + operation->name_size;
-    if (operation->within || cargo->kind_count > 0)
+    if (operation->within || payload->kind_count > 0)
         size += ax_uint_size(operation->within);
-    return size + kinds_size(cargo);
+    return size + kinds_size(payload);
 }
 
 unsigned char *ax_put_request(unsigned char *out, const struct ax_operation *operation, uint64_t call,
-                              const struct ax_cargo *cargo)
+                              const struct ax_payload *payload)
 {
     out = ax_head_put_uint(out, operation->type);
     out = ax_head_put_uint(out, call);
@@ -236,24 +236,25 @@ unsigned char *ax_put_request(unsigned char *out, const struct ax_operation *ope
         memcpy(out, operation->name, operation->name_size);
         out += operation->name_size;
     }
-    out = ax_put_ids(out, cargo->refs, cargo->ref_count);
-    if (operation->within || cargo->kind_count > 0)
+    out = ax_put_ids(out, payload->refs, payload->ref_count);
+    if (operation->within || payload->kind_count > 0)
         out = ax_head_put_uint(out, operation->within);
-    return put_kinds(out, cargo);
+    return put_kinds(out, payload);
 }
 
-size_t ax_result_size(uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo)
+size_t ax_result_size(uint64_t call, enum ax_result_kind kind, const struct ax_payload *payload)
 {
     return ax_uint_size(AX_RESULT) + ax_uint_size(call) + ax_uint_size(kind) +
-           ax_ids_size(cargo->refs, cargo->ref_count) + kinds_size(cargo);
+           ax_ids_size(payload->refs, payload->ref_count) + kinds_size(payload);
 }
 
-unsigned char *ax_put_result(unsigned char *out, uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo)
+unsigned char *ax_put_result(unsigned char *out, uint64_t call, enum ax_result_kind kind,
+                             const struct ax_payload *payload)
 {
     out = ax_head_put_uint(out, AX_RESULT);
     out = ax_head_put_uint(out, call);
     out = ax_head_put_uint(out, kind);
-    return put_kinds(ax_put_ids(out, cargo->refs, cargo->ref_count), cargo);
+    return put_kinds(ax_put_ids(out, payload->refs, payload->ref_count), payload);
 }
 
 unsigned char *ax_put_goodbye(unsigned char *out, const char *reason)

@@ -120,7 +120,7 @@ struct ax_buffer *ax_message_add_buffer(struct ax_message *message);
 uint64_t ax_message_kind(const struct ax_message *message, uint32_t i);
 
 /* Bytes in its buffers, as their sender counts them. */
-uint64_t ax_message_cargo(const struct ax_message *message);
+uint64_t ax_message_payload_size(const struct ax_message *message);
 
 /* Bytes that the message keeps alive, for limits on what waits in a queue. */
 size_t ax_message_memory(const struct ax_message *message);
@@ -138,11 +138,11 @@ struct ax_operation {
 };
 
 /* What goes along with a request or a result. */
-struct ax_cargo {
+struct ax_payload {
     const uint64_t *refs; /* objects of the sender's table that the buffers refer to; borrowed */
     size_t ref_count;
     struct ax_buffer *buffers; /* each becomes a frame behind the head, but for those that are joined with the next one,
-                                  which the last is not. Taken, all of them, by whom takes the cargo */
+                                  which the last is not. Taken, all of them, by whom takes the payload */
     size_t buffer_count;
     const uint64_t *kinds; /* enum ax_buffer_kind of the frames behind the first buffer's; borrowed; only for peers with
                               AX_FEATURE_BUFFERS */
@@ -156,12 +156,13 @@ struct ax_cargo {
 size_t ax_ids_size(const uint64_t *ids, size_t count); /* of the count and the ids behind it */
 unsigned char *ax_put_ids(unsigned char *out, const uint64_t *ids, size_t count);
 
-size_t ax_request_size(const struct ax_operation *operation, uint64_t call, const struct ax_cargo *cargo);
+size_t ax_request_size(const struct ax_operation *operation, uint64_t call, const struct ax_payload *payload);
 unsigned char *ax_put_request(unsigned char *out, const struct ax_operation *operation, uint64_t call,
-                              const struct ax_cargo *cargo);
+                              const struct ax_payload *payload);
 
-size_t ax_result_size(uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo);
-unsigned char *ax_put_result(unsigned char *out, uint64_t call, enum ax_result_kind kind, const struct ax_cargo *cargo);
+size_t ax_result_size(uint64_t call, enum ax_result_kind kind, const struct ax_payload *payload);
+unsigned char *ax_put_result(unsigned char *out, uint64_t call, enum ax_result_kind kind,
+                             const struct ax_payload *payload);
 
 #define AX_GOODBYE_REASON_MAX 255u /* bytes of a reason; longer ones are cut */
 #define AX_GOODBYE_SIZE_MAX (1u + 3u + AX_GOODBYE_REASON_MAX)

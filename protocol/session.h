@@ -58,12 +58,12 @@
 /* A body of which at least this much is missing asks for its bytes directly (ax_session_space). */
 #define AX_BODY_DIRECT_MIN 4096u
 /* A body of at least this size may be given memory of another's making (ax_session_wants_buffer). */
-#define AX_PLACE_MIN (1024u * 1024u)
+#define AX_RECEIVE_BUFFER_MIN (1024u * 1024u)
 /*
  * It is wished for when a 16th of the body has come, or this much: who gives it may give all at once without much
  * trust.
  */
-#define AX_PLACE_AFTER (4u * 1024u * 1024u)
+#define AX_RECEIVE_BUFFER_AFTER (4u * 1024u * 1024u)
 
 /* A message of more than this goes into the second lane. */
 #define AX_BULK_MIN (128u * 1024u)
@@ -150,7 +150,7 @@ struct ax_lane {
     uint64_t size;              /* bytes that its frames have announced */
     uint32_t frames;            /* how many frames of it have begun: 0 between messages, 1 in its head */
     uint64_t body;              /* the number of the last of them, among all that have come in this session */
-    bool place_requested;       /* for that one */
+    bool buffer_requested;      /* for that one */
 };
 
 struct ax_session {
@@ -192,7 +192,7 @@ struct ax_session {
     uint64_t peer_max_calls; /* likewise */
     uint64_t uncredited;     /* bytes of our large requests that the peer has not read yet */
     uint64_t unread;         /* bytes of the peer's that we have not */
-    bool relieved;           /* what was AX_EFULL may go now; whoever looks at it sets it back */
+    bool drained;            /* what was AX_EFULL may go now; whoever looks at it sets it back */
 
     /* What the peer takes in one message; 0: no bound is known. Fixed from READY on */
     uint64_t peer_max_message; /* bytes of all frames, head included */
@@ -301,24 +301,24 @@ void ax_session_expire(struct ax_session *session, uint64_t now, struct ax_event
 /* ---- requests ---- */
 
 /*
- * Queues a request and stores its id. Takes the cargo's buffers on success only. `within` is not said to a peer that
+ * Queues a request and stores its id. Takes the payload's buffers on success only. `within` is not said to a peer that
  * does not understand it. `waiter` is borrowed until its RESULT, ax_session_forget() or ax_session_next_waiter(), and
  * not NULL. AX_ESTATE: not READY, or an operation that the peer does not know. AX_EFULL: max_queued bytes wait already
- * in its lane or before it (never when none does), or the peer holds us back: try again when `relieved`. A request
+ * in its lane or before it (never when none does), or the peer holds us back: try again when `drained`. A request
  * within a call is never held back, for the peer waits for it. AX_ETOOLARGE: the peer would end the connection for a
  * message of this size; ax_session_explain_too_large() says more. AX_ENOMEM: nothing was queued.
  */
-int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_cargo *cargo,
+int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_payload *payload,
                     void *waiter, uint64_t now, uint64_t *id);
 
 #define AX_TOO_LARGE_SIZE 256 /* bytes of the longest of these sentences, with its final NUL */
 
 /*
- * Why a request (or with NULL for the operation, a result) with this cargo is AX_ETOOLARGE, and what helps, as a
+ * Why a request (or with NULL for the operation, a result) with this payload is AX_ETOOLARGE, and what helps, as a
  * sentence. From READY on, what it reads does not change.
  */
 void ax_session_explain_too_large(const struct ax_session *session, const struct ax_operation *operation,
-                                  const struct ax_cargo *cargo, char text[AX_TOO_LARGE_SIZE]);
+                                  const struct ax_payload *payload, char text[AX_TOO_LARGE_SIZE]);
 
 /* The waiter of a call of ours that has no result yet; NULL when there is no such call, or it was given up. */
 void *ax_session_waiter(const struct ax_session *session, uint64_t id);
@@ -343,7 +343,7 @@ int ax_session_consumed(struct ax_session *session, uint64_t counted, uint64_t n
  * CLOSING and after it answers AX_ESTATE: the result comes too late, and goes nowhere. AX_ESTATE, too, when no call is
  * in progress; AX_ERANGE for a kind that is not known, or not to the peer.
  */
-int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, struct ax_cargo *cargo,
+int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, struct ax_payload *payload,
                       uint64_t now);
 
 /*

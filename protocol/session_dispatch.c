@@ -46,7 +46,7 @@ static void release_refs(struct ax_session *session, struct ax_ids ids)
 /* Whether the sender counts it against our window. */
 static bool is_counted(const struct ax_message *message)
 {
-    return ax_message_cargo(message) >= AX_COUNTED_MIN && !message->within;
+    return ax_message_payload_size(message) >= AX_COUNTED_MIN && !message->within;
 }
 
 /* What nobody will read holds its sender back no longer. */
@@ -54,7 +54,7 @@ static int credit_refused(struct ax_session *session, const struct ax_message *m
 {
     if (!(session->features & AX_FEATURE_FLOW) || !is_counted(message))
         return 0;
-    return ax_session_queue_credit(session, ax_message_cargo(message), now);
+    return ax_session_queue_credit(session, ax_message_payload_size(message), now);
 }
 
 /* What it refers to is answered for at once, so that a flood of these counts as queued bytes. */
@@ -82,7 +82,7 @@ static void refuse_one_too_many(struct ax_session *session, const struct ax_mess
 static bool count_request(struct ax_session *session, struct ax_message *message)
 {
     const struct ax_limits *limits = &session->config.limits;
-    uint64_t size = ax_message_cargo(message);
+    uint64_t size = ax_message_payload_size(message);
 
     if (!is_counted(message))
         return true;
@@ -157,7 +157,7 @@ static void on_result(struct ax_session *session, struct ax_message *message, ui
         return;
     }
     if (session->peer_max_calls > 0 && session->calls.count >= session->peer_max_calls)
-        session->relieved = true;
+        session->drained = true;
     /* Taken out only now: a waiter stays until it can have its result, or its share of the session's failure. */
     void *waiter = ax_idmap_take(&session->calls, message->call);
     if (waiter == &ax_session_forgotten)
@@ -184,7 +184,7 @@ static void on_credit(struct ax_session *session, struct ax_message *message, ui
 {
     (void)now, (void)event;
     session->uncredited -= message->size < session->uncredited ? message->size : session->uncredited;
-    session->relieved = true;
+    session->drained = true;
 }
 
 /*

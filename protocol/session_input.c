@@ -75,7 +75,7 @@ static void begin_frame(struct ax_session *session, struct ax_lane *lane)
 {
     lane->frames++;
     lane->body = ++session->bodies;
-    lane->place_requested = false;
+    lane->buffer_requested = false;
     if (!check_frame(session, lane) || in_chunk(session, lane))
         return;
     if (in_head(lane))
@@ -257,7 +257,8 @@ void ax_session_filled(struct ax_session *session, size_t size, uint64_t now, st
 /* Whether a large buffer is being received in this lane; heads are small, and chunks have no memory of their own. */
 static bool has_large_body(const struct ax_session *session, const struct ax_lane *lane)
 {
-    return lane->frame.in_body && !in_head(lane) && !in_chunk(session, lane) && lane->frame.length >= AX_PLACE_MIN;
+    return lane->frame.in_body && !in_head(lane) && !in_chunk(session, lane) &&
+           lane->frame.length >= AX_RECEIVE_BUFFER_MIN;
 }
 
 static uint64_t current_kind(const struct ax_session *session, const struct ax_lane *lane)
@@ -269,9 +270,10 @@ static uint64_t current_kind(const struct ax_session *session, const struct ax_l
     return ax_message_kind(message, message->buffer_count - 1);
 }
 
-static bool is_time_for_place(struct ax_lane *lane)
+static bool is_time_for_buffer(struct ax_lane *lane)
 {
-    uint64_t enough = lane->frame.length / 16 < AX_PLACE_AFTER ? lane->frame.length / 16 : AX_PLACE_AFTER;
+    uint64_t enough =
+        lane->frame.length / 16 < AX_RECEIVE_BUFFER_AFTER ? lane->frame.length / 16 : AX_RECEIVE_BUFFER_AFTER;
 
     return current_body(lane)->size >= enough;
 }
@@ -282,9 +284,9 @@ bool ax_session_wants_buffer(struct ax_session *session, struct ax_buffer_reques
 
     for (size_t i = 0; i < 2 && !ax_session_ended(session); i++) {
         struct ax_lane *lane = lanes[i];
-        if (lane->place_requested || !has_large_body(session, lane) || !is_time_for_place(lane))
+        if (lane->buffer_requested || !has_large_body(session, lane) || !is_time_for_buffer(lane))
             continue;
-        lane->place_requested = true;
+        lane->buffer_requested = true;
         *buffer_request = (struct ax_buffer_request){lane->body, lane->frame.length, current_kind(session, lane)};
         return true;
     }

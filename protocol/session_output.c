@@ -96,24 +96,24 @@ struct outgoing {
     const struct ax_operation *operation; /* NULL: a result */
     uint64_t call;
     enum ax_result_kind kind;
-    struct ax_cargo *cargo;
+    struct ax_payload *payload;
 };
 
 static size_t head_size(const struct outgoing *message)
 {
     if (message->operation)
-        return ax_request_size(message->operation, message->call, message->cargo);
-    return ax_result_size(message->call, message->kind, message->cargo);
+        return ax_request_size(message->operation, message->call, message->payload);
+    return ax_result_size(message->call, message->kind, message->payload);
 }
 
 /* The frame of the head, of `size` bytes; returns its end. */
 static unsigned char *put_head(unsigned char *out, const struct outgoing *message, size_t size)
 {
-    ax_frame_put_header(out, size, message->cargo->buffer_count > 0);
+    ax_frame_put_header(out, size, message->payload->buffer_count > 0);
     out += AX_FRAME_HEADER_SIZE;
     if (message->operation)
-        return ax_put_request(out, message->operation, message->call, message->cargo);
-    return ax_put_result(out, message->call, message->kind, message->cargo);
+        return ax_put_request(out, message->operation, message->call, message->payload);
+    return ax_put_result(out, message->call, message->kind, message->payload);
 }
 
 static bool is_copied(const struct ax_buffer *buffer)
@@ -121,36 +121,36 @@ static bool is_copied(const struct ax_buffer *buffer)
     return buffer->size <= AX_OUTPUT_COPY_MAX;
 }
 
-static bool begins_frame(const struct ax_cargo *cargo, size_t i)
+static bool begins_frame(const struct ax_payload *payload, size_t i)
 {
-    return i == 0 || !cargo->buffers[i - 1].joined;
+    return i == 0 || !payload->buffers[i - 1].continued;
 }
 
 /* What is queued of buffer `i` besides its own memory. */
-static size_t copied_size(const struct ax_cargo *cargo, size_t i)
+static size_t copied_size(const struct ax_payload *payload, size_t i)
 {
-    const struct ax_buffer *buffer = &cargo->buffers[i];
+    const struct ax_buffer *buffer = &payload->buffers[i];
 
-    return (begins_frame(cargo, i) ? AX_FRAME_HEADER_SIZE : 0) + (is_copied(buffer) ? buffer->size : 0);
+    return (begins_frame(payload, i) ? AX_FRAME_HEADER_SIZE : 0) + (is_copied(buffer) ? buffer->size : 0);
 }
 
 /* The header of the frame that begins with buffer `i`. */
-static void put_frame_header(unsigned char *out, const struct ax_cargo *cargo, size_t i)
+static void put_frame_header(unsigned char *out, const struct ax_payload *payload, size_t i)
 {
-    uint64_t length = cargo->buffers[i].size;
+    uint64_t length = payload->buffers[i].size;
 
-    for (; cargo->buffers[i].joined; i++)
-        length += cargo->buffers[i + 1].size;
-    ax_frame_put_header(out, length, i + 1 < cargo->buffer_count);
+    for (; payload->buffers[i].continued; i++)
+        length += payload->buffers[i + 1].size;
+    ax_frame_put_header(out, length, i + 1 < payload->buffer_count);
 }
 
 /* The header of the frame that buffer `i` begins, if it does, and its bytes when they are few; returns the end. */
-static unsigned char *put_copied(unsigned char *out, const struct ax_cargo *cargo, size_t i)
+static unsigned char *put_copied(unsigned char *out, const struct ax_payload *payload, size_t i)
 {
-    const struct ax_buffer *buffer = &cargo->buffers[i];
+    const struct ax_buffer *buffer = &payload->buffers[i];
 
-    if (begins_frame(cargo, i)) {
-        put_frame_header(out, cargo, i);
+    if (begins_frame(payload, i)) {
+        put_frame_header(out, payload, i);
         out += AX_FRAME_HEADER_SIZE;
     }
     if (!is_copied(buffer) || buffer->size == 0)
@@ -162,41 +162,41 @@ static unsigned char *put_copied(unsigned char *out, const struct ax_cargo *carg
 /* A message whose buffers are all small is copied in one piece. */
 static int queue_small(struct ax_session *session, const struct outgoing *message)
 {
-    const struct ax_cargo *cargo = message->cargo;
+    const struct ax_payload *payload = message->payload;
     size_t head = head_size(message);
     size_t size = AX_FRAME_HEADER_SIZE + head;
 
-    for (size_t i = 0; i < cargo->buffer_count; i++)
-        size += copied_size(cargo, i);
+    for (size_t i = 0; i < payload->buffer_count; i++)
+        size += copied_size(payload, i);
     unsigned char *out = ax_output_append(&session->output, size);
     if (!out)
         return AX_ENOMEM;
     out = put_head(out, message, head);
-    for (size_t i = 0; i < cargo->buffer_count; i++)
-        out = put_copied(out, cargo, i);
-    for (size_t i = 0; i < cargo->buffer_count; i++)
-        ax_buffer_fini(&cargo->buffers[i]);
+    for (size_t i = 0; i < payload->buffer_count; i++)
+        out = put_copied(out, payload, i);
+    for (size_t i = 0; i < payload->buffer_count; i++)
+        ax_buffer_fini(&payload->buffers[i]);
     return 0;
 }
 
 /* Adds frames to a draft, which borrows the memory of large buffers. AX_ENOMEM: it is to be abandoned. */
 static int draft_message(struct ax_output *draft, const struct outgoing *message)
 {
-    const struct ax_cargo *cargo = message->cargo;
+    const struct ax_payload *payload = message->payload;
     size_t head = head_size(message);
     unsigned char *out = ax_output_append(draft, AX_FRAME_HEADER_SIZE + head);
 
     if (!out)
         return AX_ENOMEM;
     put_head(out, message, head);
-    for (size_t i = 0; i < cargo->buffer_count; i++) {
-        struct ax_buffer borrowed = cargo->buffers[i];
-        size_t copied = copied_size(cargo, i);
+    for (size_t i = 0; i < payload->buffer_count; i++) {
+        struct ax_buffer borrowed = payload->buffers[i];
+        size_t copied = copied_size(payload, i);
         out = copied > 0 ? ax_output_append(draft, copied) : NULL;
         if (!out && copied > 0)
             return AX_ENOMEM;
         if (out)
-            put_copied(out, cargo, i);
+            put_copied(out, payload, i);
         if (!is_copied(&borrowed) && ax_output_append_buffer(draft, &borrowed) < 0)
             return AX_ENOMEM;
     }
@@ -213,8 +213,8 @@ static int queue_large(struct ax_session *session, const struct outgoing *messag
         ax_output_abandon(&draft);
         return AX_ENOMEM;
     }
-    for (size_t i = 0; i < message->cargo->buffer_count; i++) {
-        struct ax_buffer taken = ax_buffer_take(&message->cargo->buffers[i]);
+    for (size_t i = 0; i < message->payload->buffer_count; i++) {
+        struct ax_buffer taken = ax_buffer_take(&message->payload->buffers[i]);
         if (is_copied(&taken))
             ax_buffer_fini(&taken);
     }
@@ -227,8 +227,8 @@ static int queue_message(struct ax_session *session, const struct outgoing *mess
     size_t before = ax_session_unsent(session);
     bool small = true;
 
-    for (size_t i = 0; i < message->cargo->buffer_count; i++)
-        small = small && is_copied(&message->cargo->buffers[i]);
+    for (size_t i = 0; i < message->payload->buffer_count; i++)
+        small = small && is_copied(&message->payload->buffers[i]);
     int error = small ? queue_small(session, message) : queue_large(session, message);
     if (!error)
         note_queued(session, before, now);
@@ -347,7 +347,7 @@ int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const ch
 /* No head is larger, and most are so much smaller than the limit that this need not be known better. */
 static size_t head_bound(const struct outgoing *message)
 {
-    size_t numbers = 8 + message->cargo->ref_count + message->cargo->kind_count;
+    size_t numbers = 8 + message->payload->ref_count + message->payload->kind_count;
 
     return numbers * 9 + (message->operation ? message->operation->name_size : 0);
 }
@@ -357,23 +357,23 @@ static bool is_above(uint64_t value, uint64_t limit)
     return limit > 0 && value > limit;
 }
 
-/* Whether the peer would fail the connection for this message; `size` is that of its cargo. */
+/* Whether the peer would fail the connection for this message; `size` is that of its payload. */
 static bool is_too_large(const struct ax_session *session, const struct outgoing *message, uint64_t size)
 {
     size_t head = head_bound(message);
 
     if (is_above(head, session->peer_max_head) || is_above(size + head, session->peer_max_message))
         head = head_size(message);
-    return is_above(message->cargo->ref_count, session->peer_max_ids) || is_above(head, session->peer_max_head) ||
+    return is_above(message->payload->ref_count, session->peer_max_ids) || is_above(head, session->peer_max_head) ||
            is_above(size + head, session->peer_max_message);
 }
 
-static uint64_t cargo_size(const struct ax_cargo *cargo)
+static uint64_t payload_size(const struct ax_payload *payload)
 {
     uint64_t size = 0;
 
-    for (size_t i = 0; i < cargo->buffer_count; i++)
-        size += cargo->buffers[i].size;
+    for (size_t i = 0; i < payload->buffer_count; i++)
+        size += payload->buffers[i].size;
     return size;
 }
 
@@ -387,19 +387,19 @@ static uint64_t at_least_above(uint64_t size, uint64_t limit)
 }
 
 void ax_session_explain_too_large(const struct ax_session *session, const struct ax_operation *operation,
-                                  const struct ax_cargo *cargo, char text[AX_TOO_LARGE_SIZE])
+                                  const struct ax_payload *payload, char text[AX_TOO_LARGE_SIZE])
 {
     /* With the shortest id: which one it was to have is not known here, and takes up to 8 bytes more. */
-    struct outgoing message = {.operation = operation, .cargo = (struct ax_cargo *)cargo};
+    struct outgoing message = {.operation = operation, .payload = (struct ax_payload *)payload};
     const char *what = operation ? "call" : "result";
     uint64_t head = head_size(&message);
-    uint64_t size = cargo_size(cargo) + head;
+    uint64_t size = payload_size(payload) + head;
 
-    if (is_above(cargo->ref_count, session->peer_max_ids))
+    if (is_above(payload->ref_count, session->peer_max_ids))
         snprintf(text, AX_TOO_LARGE_SIZE,
                  "The %s refers to %zu objects, and the other side takes %" PRIu64
                  " references in one message: send them in parts, or one Local with all of them in it",
-                 what, cargo->ref_count, session->peer_max_ids);
+                 what, payload->ref_count, session->peer_max_ids);
     else if (is_above(head, session->peer_max_head) || !is_above(size + ID_ROOM, session->peer_max_message))
         snprintf(text, AX_TOO_LARGE_SIZE,
                  "The references and names of the %s take %" PRIu64 " bytes, and the other side takes %" PRIu64
@@ -450,7 +450,7 @@ static bool peer_knows(const struct ax_session *session, uint32_t feature)
     return (session->features & feature) != 0;
 }
 
-int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_cargo *cargo,
+int ax_session_call(struct ax_session *session, const struct ax_operation *operation, struct ax_payload *payload,
                     void *waiter, uint64_t now, uint64_t *id)
 {
     if (session->state != AX_STATE_READY)
@@ -460,8 +460,8 @@ int ax_session_call(struct ax_session *session, const struct ax_operation *opera
     struct ax_operation said = *operation;
     if (!peer_knows(session, AX_FEATURE_NESTED))
         said.within = 0;
-    uint64_t size = cargo_size(cargo);
-    struct outgoing message = {.operation = &said, .call = session->next_call, .cargo = cargo};
+    uint64_t size = payload_size(payload);
+    struct outgoing message = {.operation = &said, .call = session->next_call, .payload = payload};
     if (is_too_large(session, &message, size))
         return AX_ETOOLARGE;
     if (is_full(session, size) || is_held_back(session, &said, size))
@@ -495,15 +495,15 @@ static bool may_answer(const struct ax_session *session, enum ax_result_kind kin
     return false;
 }
 
-int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, struct ax_cargo *cargo,
+int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_kind kind, struct ax_payload *payload,
                       uint64_t now)
 {
     if (!may_answer(session, kind))
         return AX_ERANGE;
     if (session->state != AX_STATE_READY || session->calls_in_progress == 0)
         return AX_ESTATE;
-    uint64_t size = cargo_size(cargo);
-    struct outgoing message = {.call = call, .kind = kind, .cargo = cargo};
+    uint64_t size = payload_size(payload);
+    struct outgoing message = {.call = call, .kind = kind, .payload = payload};
     if (is_too_large(session, &message, size))
         return AX_ETOOLARGE;
     if (is_full(session, size))
@@ -647,5 +647,5 @@ void ax_session_sent(struct ax_session *session, size_t size, uint64_t now)
     ax_output_consume(&session->output, size);
     session->sent_at = now;
     if (has_now_room(session, first, first - size) || has_now_room(session, both, both - size))
-        session->relieved = true;
+        session->drained = true;
 }

@@ -40,22 +40,22 @@ static inline int await(struct ax_connection *connection, struct ax_pending *pen
 
 /* `within`: the request that is being served meanwhile, or NULL. */
 static inline int pair_call_within(struct ax_connection *connection, const struct ax_request *within,
-                                   struct ax_buffer *payload, struct ax_pending *pending)
+                                   struct ax_buffer *buffer, struct ax_pending *pending)
 {
     struct ax_operation operation = {.type = AX_APPLY, .within = within != NULL ? within->message->call + 1 : 0};
-    struct ax_cargo cargo = {.buffers = payload, .buffer_count = 1};
-    return ax_connection_call(connection, &operation, &cargo, pending);
+    struct ax_payload payload = {.buffers = buffer, .buffer_count = 1};
+    return ax_connection_call(connection, &operation, &payload, pending);
 }
 
-static inline int pair_call(struct ax_connection *connection, struct ax_buffer *payload, struct ax_pending *pending)
+static inline int pair_call(struct ax_connection *connection, struct ax_buffer *buffer, struct ax_pending *pending)
 {
-    return pair_call_within(connection, NULL, payload, pending);
+    return pair_call_within(connection, NULL, buffer, pending);
 }
 
-static inline int pair_answer(struct ax_request *request, struct ax_buffer *payload)
+static inline int pair_answer(struct ax_request *request, struct ax_buffer *buffer)
 {
-    struct ax_cargo cargo = {.buffers = payload, .buffer_count = 1};
-    return ax_request_result(request, AX_RESULT_SUCCESS, &cargo);
+    struct ax_payload payload = {.buffers = buffer, .buffer_count = 1};
+    return ax_request_result(request, AX_RESULT_SUCCESS, &payload);
 }
 
 /* ---- ops of tests to which an end is nothing special ---- */

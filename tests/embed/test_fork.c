@@ -57,10 +57,10 @@ static int set_up(void **state)
 
 static void call(struct pair *pair)
 {
-    struct ax_buffer payload = {0};
+    struct ax_buffer buffer = {0};
     struct ax_pending pending;
-    assert_int_equal(ax_buffer_append(&payload, "call", 4), 0);
-    assert_int_equal(pair_call(pair->near, &payload, &pending), 0);
+    assert_int_equal(ax_buffer_append(&buffer, "call", 4), 0);
+    assert_int_equal(pair_call(pair->near, &buffer, &pending), 0);
     assert_int_equal(await(pair->near, &pending), 0);
     assert_non_null(pending.message);
     assert_null(ax_ticket_done(pair->near, &pending.ticket));
@@ -79,7 +79,7 @@ static void try_everything(struct ax_request *request)
 {
     struct ax_connection *connection = request->connection;
     struct ax_operation operation = {.type = AX_APPLY};
-    struct ax_cargo cargo = {0};
+    struct ax_payload payload = {0};
     struct ax_pending pending = {0};
     struct ax_request *other;
     struct ax_release *release = malloc(sizeof *release);
@@ -88,7 +88,7 @@ static void try_everything(struct ax_request *request)
     bool fine = ax_engine_is_past(connection->engine) && connection->stream.in_fd < 0 && connection->wire == NULL &&
                 ax_connection_phase(connection) == AX_PHASE_FINISHED &&
                 ax_connection_wait(connection, AX_PHASE_FINISHED) == 0 &&
-                ax_connection_call(connection, &operation, &cargo, &pending) == AX_ESTATE &&
+                ax_connection_call(connection, &operation, &payload, &pending) == AX_ESTATE &&
                 ax_connection_await(connection, &pending, &other) == 0 && other == NULL &&
                 ax_ticket_done(connection, &request->ticket) == NULL &&
                 !ax_connection_fail(connection, 0, "in the child");

@@ -48,8 +48,8 @@ static struct ax_buffer record(const void *data, size_t size)
     struct ax_session_config other = config;
     struct ax_session near, far;
     struct ax_buffer said = {0};
-    struct ax_buffer payload = bytes(data, size);
-    struct ax_cargo cargo = {.buffers = &payload, .buffer_count = 1};
+    struct ax_buffer buffer = bytes(data, size);
+    struct ax_payload payload = {.buffers = &buffer, .buffer_count = 1};
     struct ax_operation operation = {.type = AX_APPLY};
     uint64_t id;
     ax_limits_init(&config.limits);
@@ -63,7 +63,7 @@ static struct ax_buffer record(const void *data, size_t size)
         struct ax_slice slice;
         struct ax_event event;
         if (near.state == AX_STATE_READY && !called) {
-            assert_int_equal(ax_session_call(&near, &operation, &cargo, &near, 0, &id), 0);
+            assert_int_equal(ax_session_call(&near, &operation, &payload, &near, 0, &id), 0);
             called = true;
         }
         if (ax_session_pending(from, &slice, 1) == 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Large bodies are received where somebody else wants them, who may be quick, slow, or too slow. */
+/* Receiving large bodies into memory that the layer above allocates: in time, too late, or not at all. */
 #include "tests/embed/testing.h"
 
 #include <pthread.h>
@@ -15,73 +15,73 @@
 
 #define BODY (2 * AX_READER_PAUSE_MIN)
 
-/* ---- the layer above: gives memory, and sends back what it got ---- */
+/* ---- the layer above: allocates buffers, and echoes what it receives ---- */
 
-/* Freed by the last of those who have a share: the buffer, and whoever fills its beginning. */
-struct place {
+/* Freed when both shares are dropped: that of the buffer, and that of the thread that copies its beginning. */
+struct receive_buffer {
     unsigned char *data;
-    sem_t placed;
+    sem_t copied;
     atomic_int shares;
 };
 
-static atomic_int places;         /* that were given */
-static atomic_int ended;          /* of them */
-static atomic_bool refuses;       /* gives none */
-static atomic_bool is_slow;       /* gives one only when the body has come */
-static sem_t body_has_come;       /* for that */
-static sem_t place_ended;         /* for each */
-static atomic_bool came_in_place; /* where the last body was */
+static atomic_int allocated;              /* that were given */
+static atomic_int freed_count;            /* buffers that were freed */
+static atomic_bool refuses;               /* allocate() fails */
+static atomic_bool is_slow;               /* allocate() waits until the body has arrived */
+static sem_t body_has_arrived;            /* for that */
+static sem_t buffer_freed;                /* for each */
+static atomic_bool was_received_in_place; /* where the last body was */
 
 static void drop_share(void *owner)
 {
-    struct place *place = owner;
-    if (atomic_fetch_sub(&place->shares, 1) > 1)
+    struct receive_buffer *receive_buffer = owner;
+    if (atomic_fetch_sub(&receive_buffer->shares, 1) > 1)
         return;
-    free(place->data);
-    sem_destroy(&place->placed);
-    free(place);
-    atomic_fetch_add(&ended, 1);
-    sem_post(&place_ended);
+    free(receive_buffer->data);
+    sem_destroy(&receive_buffer->copied);
+    free(receive_buffer);
+    atomic_fetch_add(&freed_count, 1);
+    sem_post(&buffer_freed);
 }
 
-static bool give_place(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
-                       struct ax_buffer *memory)
+static bool allocate(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
+                     struct ax_buffer *memory)
 {
     (void)connection;
     if (atomic_load(&refuses))
         return false;
     if (atomic_load(&is_slow))
-        wait_for(&body_has_come, 1);
-    struct place *place = malloc(sizeof *place);
-    assert_non_null(place);
-    place->data = malloc(buffer_request->size);
-    assert_non_null(place->data);
-    sem_init(&place->placed, 0, 0);
-    atomic_init(&place->shares, 2);
-    *memory = (struct ax_buffer){.data = place->data, .release = drop_share, .owner = place};
-    atomic_fetch_add(&places, 1);
+        wait_for(&body_has_arrived, 1);
+    struct receive_buffer *receive_buffer = malloc(sizeof *receive_buffer);
+    assert_non_null(receive_buffer);
+    receive_buffer->data = malloc(buffer_request->size);
+    assert_non_null(receive_buffer->data);
+    sem_init(&receive_buffer->copied, 0, 0);
+    atomic_init(&receive_buffer->shares, 2);
+    *memory = (struct ax_buffer){.data = receive_buffer->data, .release = drop_share, .owner = receive_buffer};
+    atomic_fetch_add(&allocated, 1);
     return true;
 }
 
-static void placed(void *owner)
+static void copied(void *owner)
 {
-    sem_post(&((struct place *)owner)->placed);
+    sem_post(&((struct receive_buffer *)owner)->copied);
     drop_share(owner);
 }
 
 static void serve(struct ax_request *request)
 {
     struct ax_message *message = request->message;
-    struct ax_buffer payload = ax_buffer_take(&message->buffers[1]);
-    bool in_place = payload.release == drop_share;
-    atomic_store(&came_in_place, in_place);
+    struct ax_buffer buffer = ax_buffer_take(&message->buffers[1]);
+    bool in_place = buffer.release == drop_share;
+    atomic_store(&was_received_in_place, in_place);
     if (in_place)
-        wait_for(&((struct place *)payload.owner)->placed, 1);
+        wait_for(&((struct receive_buffer *)buffer.owner)->copied, 1);
     if (atomic_load(&is_slow))
-        sem_post(&body_has_come);
+        sem_post(&body_has_arrived);
     assert_null(ax_request_unpickled(request));
-    pair_answer(request, &payload);
-    ax_buffer_fini(&payload);
+    pair_answer(request, &buffer);
+    ax_buffer_fini(&buffer);
     ax_request_free(request);
 }
 
@@ -102,16 +102,16 @@ static void freed(void *above)
 }
 
 static const struct ax_connection_ops ops = {
-    .serve = serve, .drop = drop, .finished = finished, .freed = freed, .allocate = give_place, .copied = placed};
+    .serve = serve, .drop = drop, .finished = finished, .freed = freed, .allocate = allocate, .copied = copied};
 
 static int set_up(void **state)
 {
-    atomic_store(&places, 0);
-    atomic_store(&ended, 0);
+    atomic_store(&allocated, 0);
+    atomic_store(&freed_count, 0);
     atomic_store(&refuses, false);
     atomic_store(&is_slow, false);
-    sem_init(&body_has_come, 0, 0);
-    sem_init(&place_ended, 0, 0);
+    sem_init(&body_has_arrived, 0, 0);
+    sem_init(&buffer_freed, 0, 0);
     *state = pair_on_sockets(&ops);
     return 0;
 }
@@ -119,8 +119,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     pair_end(*state);
-    wait_for(&place_ended, atomic_load(&places));
-    assert_int_equal(atomic_load(&ended), atomic_load(&places));
+    wait_for(&buffer_freed, atomic_load(&allocated));
+    assert_int_equal(atomic_load(&freed_count), atomic_load(&allocated));
     return 0;
 }
 
@@ -136,16 +136,16 @@ static struct ax_buffer copy_of_pattern(size_t size)
     return buffer;
 }
 
-/* Sends a large body beside a pickle. */
+/* Sends a large out-of-band buffer. */
 static void send_body(struct ax_connection *connection, uint64_t kind, struct ax_pending *pending)
 {
     struct ax_operation operation = {.type = AX_APPLY};
     struct ax_buffer buffers[2] = {copy_of_pattern(1), copy_of_pattern(BODY)};
-    struct ax_cargo cargo = {.buffers = buffers, .buffer_count = 2, .kinds = &kind, .kind_count = 1};
-    assert_int_equal(ax_connection_call(connection, &operation, &cargo, pending), 0);
+    struct ax_payload payload = {.buffers = buffers, .buffer_count = 2, .kinds = &kind, .kind_count = 1};
+    assert_int_equal(ax_connection_call(connection, &operation, &payload, pending), 0);
 }
 
-/* Its echo, which stands in the place of the pickle: memory of no kind. */
+/* Its echo, which comes as the pickle of the result. */
 static void expect_body(struct ax_connection *connection, struct ax_pending *pending)
 {
     assert_int_equal(await(connection, pending), 0);
@@ -165,42 +165,42 @@ static void echo_body(struct pair *pair, uint64_t kind)
     expect_body(pair->near, &pending);
 }
 
-/* Sooner or later: the service may be too late at any time. */
+/* The service may be too late at any time, so try until it is not. */
 static void an_object_is_received_into_its_memory(void **state)
 {
     static const uint64_t kinds[] = {AX_BUFFER_BYTES, AX_BUFFER_BYTEARRAY};
     for (size_t i = 0; i < 2; i++)
         do
             echo_body(*state, kinds[i]);
-        while (!atomic_load(&came_in_place));
+        while (!atomic_load(&was_received_in_place));
 }
 
-static void a_place_that_comes_too_late_is_given_back(void **state)
+static void a_buffer_that_comes_too_late_is_released(void **state)
 {
     struct pair *pair = *state;
     atomic_store(&is_slow, true);
     echo_body(pair, AX_BUFFER_BYTES);
-    assert_false(atomic_load(&came_in_place));
+    assert_false(atomic_load(&was_received_in_place));
 }
 
-static void without_a_place_the_body_comes_all_the_same(void **state)
+static void without_a_buffer_the_body_arrives_all_the_same(void **state)
 {
     struct pair *pair = *state;
     atomic_store(&refuses, true);
     echo_body(pair, AX_BUFFER_BYTES);
-    assert_int_equal(atomic_load(&places), 0);
+    assert_int_equal(atomic_load(&allocated), 0);
 }
 
-static void memory_of_no_kind_needs_nobody(void **state)
+static void raw_memory_is_not_requested_from_above(void **state)
 {
     struct pair *pair = *state;
     atomic_store(&refuses, true);
     for (int i = 0; i < 3; i++)
         echo_body(pair, AX_BUFFER_MEMORY);
-    assert_int_equal(atomic_load(&places), 0);
+    assert_int_equal(atomic_load(&allocated), 0);
 }
 
-/* A place that was given while the connection broke is given back with what has come. */
+/* A buffer that is given while the connection breaks is released. */
 static void a_connection_may_break_in_the_middle(void **state)
 {
     struct pair *pair = *state;
@@ -214,8 +214,7 @@ static void a_connection_may_break_in_the_middle(void **state)
     }
 }
 
-/* What a reader would wait for never comes. */
-static void a_place_that_is_refused_holds_nobody_up(void **state)
+static void a_failed_allocation_pauses_no_reader(void **state)
 {
     struct pair *pair = *state;
     atomic_store(&refuses, true);
@@ -225,13 +224,13 @@ static void a_place_that_is_refused_holds_nobody_up(void **state)
     ax_connection_unlock(pair->far);
 }
 
-/* The loop goes on while a place is awaited, and so does the connection: here the place comes when the body has. */
-static void a_hold_ends_by_itself(void **state)
+/* Neither the loop nor the connection waits for the allocation: here the buffer comes after the body. */
+static void a_pause_ends_by_itself(void **state)
 {
     struct pair *pair = *state;
     atomic_store(&is_slow, true);
     echo_body(pair, AX_BUFFER_BYTEARRAY);
-    assert_false(atomic_load(&came_in_place));
+    assert_false(atomic_load(&was_received_in_place));
 }
 
 /* Memory that is being filled stays until it is, whatever becomes of the message that it is for. */
@@ -276,11 +275,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(an_object_is_received_into_its_memory),
-        TEST(a_place_that_comes_too_late_is_given_back),
-        TEST(without_a_place_the_body_comes_all_the_same),
-        TEST(memory_of_no_kind_needs_nobody),
-        TEST(a_place_that_is_refused_holds_nobody_up),
-        TEST(a_hold_ends_by_itself),
+        TEST(a_buffer_that_comes_too_late_is_released),
+        TEST(without_a_buffer_the_body_arrives_all_the_same),
+        TEST(raw_memory_is_not_requested_from_above),
+        TEST(a_failed_allocation_pauses_no_reader),
+        TEST(a_pause_ends_by_itself),
         cmocka_unit_test(a_connection_may_break_while_a_body_moves),
         TEST(a_connection_may_break_in_the_middle),
         TEST(several_threads_send_large_bodies),

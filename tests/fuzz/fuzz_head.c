@@ -108,19 +108,19 @@ static void check_request(const struct ax_message *message)
 
     if (!ax_is_request(message->type) || !is_list_of(message->ids, 64) || !is_list_of(message->kinds, 64))
         return;
-    struct ax_cargo cargo = {.refs = ids, .ref_count = count_ids(message->ids, ids), .kinds = kinds};
-    cargo.kind_count = count_ids(message->kinds, kinds);
+    struct ax_payload payload = {.refs = ids, .ref_count = count_ids(message->ids, ids), .kinds = kinds};
+    payload.kind_count = count_ids(message->kinds, kinds);
     struct ax_operation operation = {(enum ax_message_type)message->type, message->object, (const char *)message->text,
                                      message->text_size, message->within};
-    size_t size = ax_request_size(&operation, message->call, &cargo);
+    size_t size = ax_request_size(&operation, message->call, &payload);
     CHECK(ax_buffer_reserve(&again.head, size) == 0);
-    CHECK(ax_put_request(again.head.data, &operation, message->call, &cargo) == again.head.data + size);
+    CHECK(ax_put_request(again.head.data, &operation, message->call, &payload) == again.head.data + size);
     again.head.size = size;
     ax_message_decode(&again);
     CHECK(again.type == message->type && again.call == message->call && again.object == message->object);
     CHECK(again.within == message->within && again.ids.count == message->ids.count);
     CHECK(again.kinds.count == message->kinds.count);
-    for (uint32_t i = 0; i < cargo.kind_count; i++)
+    for (uint32_t i = 0; i < payload.kind_count; i++)
         CHECK(ax_message_kind(&again, i + 1) == kinds[i]);
     CHECK(again.text_size == message->text_size);
     CHECK(message->text_size == 0 || memcmp(again.text, message->text, message->text_size) == 0);

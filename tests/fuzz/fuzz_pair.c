@@ -54,12 +54,12 @@ static struct end *other(struct fuzz *fuzz, const struct end *end)
 /* Waiters point into `fates`: so a result finds its entry. */
 static void end_call(struct end *end, void *waiter, enum fate fate)
 {
-    enum fate *place = waiter;
+    enum fate *slot = waiter;
 
-    CHECK(place >= end->fates && place < end->fates + end->calls);
-    CHECK(*place != UNUSED && *place != ENDED);
-    CHECK(fate != ANSWERED || *place == ANSWERED);
-    *place = ENDED;
+    CHECK(slot >= end->fates && slot < end->fates + end->calls);
+    CHECK(*slot != UNUSED && *slot != ENDED);
+    CHECK(fate != ANSWERED || *slot == ANSWERED);
+    *slot = ENDED;
 }
 
 /* Half of the calls are read at once, the others when they are answered. */
@@ -203,13 +203,13 @@ static void call(struct fuzz *fuzz, struct end *end)
     unsigned how = take_byte(&fuzz->input);
     struct ax_buffer buffers[2] = {make_buffer(how * 256u), make_buffer(take_byte(&fuzz->input) * 1024u)};
     uint64_t id = end->calls;
-    struct ax_cargo cargo = {.refs = &id, .ref_count = 1, .buffers = buffers, .buffer_count = 1 + how / 4 % 2};
+    struct ax_payload payload = {.refs = &id, .ref_count = 1, .buffers = buffers, .buffer_count = 1 + how / 4 % 2};
     struct ax_operation operation = {.type = types[how % 4], .within = how % 3};
 
-    buffers[0].joined = how % 16 == 7;
+    buffers[0].continued = how % 16 == 7;
     if (id < CALLS_MAX) {
         end->fates[id] = WAITS;
-        int error = ax_session_call(&end->session, &operation, &cargo, &end->fates[id], fuzz->now, &id);
+        int error = ax_session_call(&end->session, &operation, &payload, &end->fates[id], fuzz->now, &id);
         end->calls += error == 0;
         if (error == AX_EFULL)
             check_full(fuzz, end);
@@ -221,14 +221,14 @@ static void call(struct fuzz *fuzz, struct end *end)
 static int send_result(struct fuzz *fuzz, struct end *end, uint64_t call, unsigned how)
 {
     struct ax_buffer buffer = make_buffer(result_size(call));
-    struct ax_cargo cargo = {.refs = &call, .ref_count = 1, .buffers = &buffer, .buffer_count = 1};
+    struct ax_payload payload = {.refs = &call, .ref_count = 1, .buffers = &buffer, .buffer_count = 1};
     enum ax_result_kind kind = how % 8 == 7 ? AX_RESULT_REFERENCE : AX_RESULT_SUCCESS;
     int error;
 
     if (how % 16 == 15)
         error = ax_session_result_failed(&end->session, call, "It is late", fuzz->now);
     else
-        error = ax_session_result(&end->session, call, kind, &cargo, fuzz->now);
+        error = ax_session_result(&end->session, call, kind, &payload, fuzz->now);
     ax_buffer_fini(&buffer);
     return error;
 }

@@ -47,10 +47,10 @@ struct fuzz {
     uint64_t told;    /* a checksum of all events */
     unsigned fail_at; /* the next request's n-th allocation fails, and if fail_from is set all further ones; 0: none */
     bool fail_from;
-    bool has_placed; /* the owner has provided memory for a body: when a 16th of it had arrived */
-    uint64_t unread; /* bytes of the peer's calls that count against the window */
-    unsigned chunk;  /* well-formed messages of the peer arrive in chunks of this size; 0: unchunked */
-    bool has_failed; /* an allocation failed: from then on runs cannot be compared */
+    bool has_given_buffer; /* the owner has provided memory for a body: when a 16th of it had arrived */
+    uint64_t unread;       /* bytes of the peer's calls that count against the window */
+    unsigned chunk;        /* well-formed messages of the peer arrive in chunks of this size; 0: unchunked */
+    bool has_failed;       /* an allocation failed: from then on runs cannot be compared */
 };
 
 /* One for each of the first calls; further ones share the last. */
@@ -93,7 +93,7 @@ static uint64_t most_incoming(const struct fuzz *fuzz, const struct ax_lane *lan
 {
     uint64_t limit = fuzz->session.config.limits.max_message;
     uint64_t announced = lane->size < limit ? lane->size : limit;
-    uint64_t arriving = AX_BODY_FIRST_STEP + (fuzz->has_placed ? 17 : 2) * fuzz->fed;
+    uint64_t arriving = AX_BODY_FIRST_STEP + (fuzz->has_given_buffer ? 17 : 2) * fuzz->fed;
 
     return (announced < arriving ? announced : arriving) + 128u * lane->frames + 1024;
 }
@@ -457,7 +457,7 @@ struct load {
     uint64_t refs[2];
     uint64_t kinds[OWN_BUFFERS_MAX];
     struct ax_buffer buffers[OWN_BUFFERS_MAX];
-    struct ax_cargo cargo;
+    struct ax_payload payload;
 };
 
 /* Some are large: then the message is sent in chunks. */
@@ -474,19 +474,19 @@ static void make_load(struct fuzz *fuzz, struct load *load, size_t buffers)
     for (size_t i = 0; i < buffers; i++) {
         unsigned how = take_byte(&fuzz->input);
         load->buffers[i] = make_buffer(buffer_size(how));
-        load->buffers[i].joined = how % 2 == 1 && i + 1 < buffers;
+        load->buffers[i].continued = how % 2 == 1 && i + 1 < buffers;
         load->kinds[i] = how;
-        frames += !load->buffers[i].joined;
+        frames += !load->buffers[i].continued;
     }
-    load->cargo =
-        (struct ax_cargo){.refs = load->refs, .ref_count = 2, .buffers = load->buffers, .buffer_count = buffers};
-    load->cargo.kinds = load->kinds;
-    load->cargo.kind_count = has_feature(fuzz, AX_FEATURE_BUFFERS) && frames > 0 ? frames - 1 : 0;
+    load->payload =
+        (struct ax_payload){.refs = load->refs, .ref_count = 2, .buffers = load->buffers, .buffer_count = buffers};
+    load->payload.kinds = load->kinds;
+    load->payload.kind_count = has_feature(fuzz, AX_FEATURE_BUFFERS) && frames > 0 ? frames - 1 : 0;
 }
 
 static bool is_taken(const struct load *load)
 {
-    for (size_t i = 0; i < load->cargo.buffer_count; i++)
+    for (size_t i = 0; i < load->payload.buffer_count; i++)
         if (load->buffers[i].data)
             return false;
     return true;
@@ -494,7 +494,7 @@ static bool is_taken(const struct load *load)
 
 static bool is_whole(const struct load *load)
 {
-    for (size_t i = 0; i < load->cargo.buffer_count; i++)
+    for (size_t i = 0; i < load->payload.buffer_count; i++)
         if (!load->buffers[i].data)
             return false;
     return true;
@@ -502,7 +502,7 @@ static bool is_whole(const struct load *load)
 
 static void free_load(struct load *load)
 {
-    for (size_t i = 0; i < load->cargo.buffer_count; i++)
+    for (size_t i = 0; i < load->payload.buffer_count; i++)
         ax_buffer_fini(&load->buffers[i]);
 }
 
@@ -538,9 +538,9 @@ static void call(struct fuzz *fuzz)
 
     make_load(fuzz, &load, operation.type == AX_COPY ? 0 : 1 + how / 64 % OWN_BUFFERS_MAX);
     if (operation.type == AX_COPY)
-        load.cargo.ref_count = 0;
+        load.payload.ref_count = 0;
     begin_request(fuzz);
-    int error = ax_session_call(&fuzz->session, &operation, &load.cargo, waiter, fuzz->now, &id);
+    int error = ax_session_call(&fuzz->session, &operation, &load.payload, waiter, fuzz->now, &id);
     bool failed = end_request(fuzz);
     bool is_known = operation.type == AX_APPLY || has_feature(fuzz, AX_FEATURE_OPERATIONS);
     CHECK((error == AX_ESTATE) == (fuzz->session.state != AX_STATE_READY || !is_known));
@@ -569,12 +569,12 @@ static void answer(struct fuzz *fuzz, unsigned how)
 
     make_load(fuzz, &load, kind == AX_RESULT_SELF ? 0 : 1 + how / 5 % OWN_BUFFERS_MAX);
     if (kind == AX_RESULT_SELF)
-        load.cargo.ref_count = 0;
+        load.payload.ref_count = 0;
     begin_request(fuzz);
     if (how == 0)
         error = ax_session_result_failed(&fuzz->session, fuzz->peer_call, "It does not work", fuzz->now);
     else
-        error = ax_session_result(&fuzz->session, fuzz->peer_call, kind, &load.cargo, fuzz->now);
+        error = ax_session_result(&fuzz->session, fuzz->peer_call, kind, &load.payload, fuzz->now);
     bool failed = end_request(fuzz);
     CHECK(error != AX_ENOMEM || failed);
     CHECK(error != AX_ERANGE || how != 0);
@@ -600,21 +600,22 @@ static void consume(struct fuzz *fuzz)
 }
 
 /* Provides memory for the body that is being received, if the session wants it. */
-static void give_place(struct fuzz *fuzz)
+static void give_buffer(struct fuzz *fuzz)
 {
     struct ax_buffer_request buffer_request;
 
     if (!ax_session_wants_buffer(&fuzz->session, &buffer_request))
         return;
-    CHECK(buffer_request.size >= AX_PLACE_MIN && buffer_request.size <= fuzz->session.config.limits.max_message);
+    CHECK(buffer_request.size >= AX_RECEIVE_BUFFER_MIN &&
+          buffer_request.size <= fuzz->session.config.limits.max_message);
     CHECK(buffer_request.size <= 16 * (fuzz->fed + 1));
-    struct ax_buffer place = {.data = malloc(buffer_request.size), .capacity = buffer_request.size};
-    unsigned char *memory = place.data;
-    CHECK(memory && ax_session_give_buffer(&fuzz->session, buffer_request.body, &place) == 0);
-    CHECK(place.data != memory && place.size <= fuzz->fed);
-    memcpy(memory, place.data, place.size);
-    ax_buffer_fini(&place);
-    fuzz->has_placed = true;
+    struct ax_buffer buffer = {.data = malloc(buffer_request.size), .capacity = buffer_request.size};
+    unsigned char *memory = buffer.data;
+    CHECK(memory && ax_session_give_buffer(&fuzz->session, buffer_request.body, &buffer) == 0);
+    CHECK(buffer.data != memory && buffer.size <= fuzz->fed);
+    memcpy(memory, buffer.data, buffer.size);
+    ax_buffer_fini(&buffer);
+    fuzz->has_given_buffer = true;
 }
 
 static void forget(struct fuzz *fuzz)
@@ -744,7 +745,7 @@ static void step(struct fuzz *fuzz)
         else if (argument < 12)
             consume(fuzz);
         else
-            give_place(fuzz);
+            give_buffer(fuzz);
         break;
     case 11:
         send_some(fuzz, argument);

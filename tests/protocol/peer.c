@@ -115,12 +115,12 @@ static void log_end(struct peer *peer, const char *what)
 
 static void answer_call(struct peer *peer, struct ax_message *message)
 {
-    struct ax_buffer payload = ax_buffer_take(&message->buffers[0]);
+    struct ax_buffer buffer = ax_buffer_take(&message->buffers[0]);
 
-    struct ax_cargo cargo = {.buffers = &payload, .buffer_count = 1};
+    struct ax_payload payload = {.buffers = &buffer, .buffer_count = 1};
 
-    if (ax_session_result(&peer->session, message->call, AX_RESULT_SUCCESS, &cargo, peer->now) < 0)
-        ax_buffer_fini(&payload);
+    if (ax_session_result(&peer->session, message->call, AX_RESULT_SUCCESS, &payload, peer->now) < 0)
+        ax_buffer_fini(&buffer);
 }
 
 static void handle(struct peer *peer, struct ax_event *event)
@@ -328,7 +328,7 @@ void peer_connect(struct peer *opener, struct peer *acceptor, uint32_t features,
     peer_forget_sent(acceptor);
 }
 
-struct ax_buffer make_payload(size_t size, int byte)
+struct ax_buffer make_buffer(size_t size, int byte)
 {
     struct ax_buffer buffer = {.data = malloc(size ? size : 1), .size = size, .capacity = size};
 
@@ -337,27 +337,27 @@ struct ax_buffer make_payload(size_t size, int byte)
     return buffer;
 }
 
-int apply(struct ax_session *session, const uint64_t *refs, size_t ref_count, struct ax_buffer *payload, void *waiter,
+int apply(struct ax_session *session, const uint64_t *refs, size_t ref_count, struct ax_buffer *buffer, void *waiter,
           uint64_t now, uint64_t *id)
 {
     struct ax_operation operation = {.type = AX_APPLY};
-    struct ax_cargo cargo = {.refs = refs, .ref_count = ref_count, .buffers = payload, .buffer_count = 1};
+    struct ax_payload payload = {.refs = refs, .ref_count = ref_count, .buffers = buffer, .buffer_count = 1};
 
-    return ax_session_call(session, &operation, &cargo, waiter, now, id);
+    return ax_session_call(session, &operation, &payload, waiter, now, id);
 }
 
 int answer(struct ax_session *session, uint64_t call, enum ax_result_kind kind, const uint64_t *refs, size_t ref_count,
-           struct ax_buffer *payload, uint64_t now)
+           struct ax_buffer *buffer, uint64_t now)
 {
-    struct ax_cargo cargo = {.refs = refs, .ref_count = ref_count, .buffers = payload, .buffer_count = 1};
+    struct ax_payload payload = {.refs = refs, .ref_count = ref_count, .buffers = buffer, .buffer_count = 1};
 
-    return ax_session_result(session, call, kind, &cargo, now);
+    return ax_session_result(session, call, kind, &payload, now);
 }
 
-int peer_call(struct peer *peer, const char *payload, uintptr_t waiter, uint64_t *id)
+int peer_call(struct peer *peer, const char *text, uintptr_t waiter, uint64_t *id)
 {
     struct ax_buffer buffer = {0};
-    int error = ax_buffer_append(&buffer, payload, strlen(payload));
+    int error = ax_buffer_append(&buffer, text, strlen(text));
 
     if (!error)
         error = apply(&peer->session, NULL, 0, &buffer, (void *)waiter, peer->now, id);
@@ -365,10 +365,10 @@ int peer_call(struct peer *peer, const char *payload, uintptr_t waiter, uint64_t
     return error;
 }
 
-int peer_result(struct peer *peer, uint64_t call, enum ax_result_kind kind, const char *payload)
+int peer_result(struct peer *peer, uint64_t call, enum ax_result_kind kind, const char *text)
 {
     struct ax_buffer buffer = {0};
-    int error = ax_buffer_append(&buffer, payload, strlen(payload));
+    int error = ax_buffer_append(&buffer, text, strlen(text));
 
     if (!error)
         error = answer(&peer->session, call, kind, NULL, 0, &buffer, peer->now);

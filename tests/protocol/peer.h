@@ -84,11 +84,11 @@ int answer(struct ax_session *session, uint64_t call, enum ax_result_kind kind, 
            struct ax_buffer *payload, uint64_t now);
 
 /* ax_session_call() and ax_session_result() with a copy of a string for a payload; the payload is freed on errors. */
-int peer_call(struct peer *peer, const char *payload, uintptr_t waiter, uint64_t *id);
-int peer_result(struct peer *peer, uint64_t call, enum ax_result_kind kind, const char *payload);
+int peer_call(struct peer *peer, const char *text, uintptr_t waiter, uint64_t *id);
+int peer_result(struct peer *peer, uint64_t call, enum ax_result_kind kind, const char *text);
 
 /* A payload of `size` times `byte`, from malloc(). */
-struct ax_buffer make_payload(size_t size, int byte);
+struct ax_buffer make_buffer(size_t size, int byte);
 
 void assert_log(struct peer *peer, const char *expected);           /* and empties it */
 void assert_sent(struct peer *peer, struct wire *expected);         /* collects before; frees and empties both */

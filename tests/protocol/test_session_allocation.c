@@ -31,7 +31,7 @@ static size_t call_all(struct peer *peer)
     size_t accepted = 0;
 
     for (size_t i = 0; i < CALLS; i++) {
-        struct ax_buffer payload = make_payload(i % 3 ? 10 : AX_OUTPUT_COPY_MAX + 1, 'x');
+        struct ax_buffer payload = make_buffer(i % 3 ? 10 : AX_OUTPUT_COPY_MAX + 1, 'x');
         uint64_t id;
         if (!payload.data)
             continue;

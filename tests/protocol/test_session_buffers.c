@@ -26,12 +26,12 @@ static int tear_down(void **state)
     return 0;
 }
 
-static int ask(struct ax_cargo *cargo)
+static int ask(struct ax_payload *payload)
 {
     struct ax_operation operation = {.type = AX_APPLY};
     uint64_t id;
 
-    return ax_session_call(&opener.session, &operation, cargo, (void *)42, opener.now, &id);
+    return ax_session_call(&opener.session, &operation, payload, (void *)42, opener.now, &id);
 }
 
 /* ---- pieces ---- */
@@ -42,8 +42,8 @@ static void fill_pieces(struct ax_buffer buffers[5])
     static const size_t sizes[] = {3, LARGE, 0, 7, 2};
 
     for (size_t i = 0; i < 5; i++) {
-        buffers[i] = make_payload(sizes[i], 'a' + (int)i);
-        buffers[i].joined = i < 3;
+        buffers[i] = make_buffer(sizes[i], 'a' + (int)i);
+        buffers[i].continued = i < 3;
         assert_non_null(buffers[i].data);
     }
 }
@@ -63,15 +63,15 @@ static void expect_pieces(struct wire *expected)
     wire_frame(expected, "ee", 2, false);
 }
 
-static void pieces_that_are_joined_are_one_frame(void **state)
+static void buffers_that_continue_each_other_are_one_frame(void **state)
 {
     struct ax_buffer buffers[5];
-    struct ax_cargo cargo = {.buffers = buffers, .buffer_count = 5};
+    struct ax_payload payload = {.buffers = buffers, .buffer_count = 5};
     struct wire expected = {0};
 
     (void)state;
     fill_pieces(buffers);
-    assert_int_equal(ask(&cargo), 0);
+    assert_int_equal(ask(&payload), 0);
     for (size_t i = 0; i < 5; i++)
         assert_null(buffers[i].data);
     expect_pieces(&expected);
@@ -80,13 +80,13 @@ static void pieces_that_are_joined_are_one_frame(void **state)
 
 static void small_pieces_are_one_frame_too(void **state)
 {
-    struct ax_buffer buffers[3] = {make_payload(2, 'a'), make_payload(0, 'b'), make_payload(1, 'c')};
-    struct ax_cargo cargo = {.buffers = buffers, .buffer_count = 3};
+    struct ax_buffer buffers[3] = {make_buffer(2, 'a'), make_buffer(0, 'b'), make_buffer(1, 'c')};
+    struct ax_payload payload = {.buffers = buffers, .buffer_count = 3};
     struct wire expected = {0};
 
     (void)state;
-    buffers[0].joined = true;
-    assert_int_equal(ask(&cargo), 0);
+    buffers[0].continued = true;
+    assert_int_equal(ask(&payload), 0);
     wire_frame(&expected, "\x01\x00\x00", 3, true);
     wire_frame(&expected, "aa", 2, true);
     wire_frame(&expected, "c", 1, false);
@@ -96,7 +96,7 @@ static void small_pieces_are_one_frame_too(void **state)
 static void without_memory_all_pieces_stay_with_the_caller(void **state)
 {
     struct ax_buffer buffers[5];
-    struct ax_cargo cargo = {.buffers = buffers, .buffer_count = 5};
+    struct ax_payload payload = {.buffers = buffers, .buffer_count = 5};
     struct wire expected = {0};
     unsigned attempt = 0;
     int error;
@@ -105,7 +105,7 @@ static void without_memory_all_pieces_stay_with_the_caller(void **state)
     fill_pieces(buffers);
     do {
         alloc_fail_at(++attempt);
-        error = ask(&cargo);
+        error = ask(&payload);
         alloc_fail_at(0);
         for (size_t i = 0; error && i < 5; i++)
             assert_non_null(buffers[i].data);
@@ -120,22 +120,22 @@ static void without_memory_all_pieces_stay_with_the_caller(void **state)
 
 static const uint64_t kinds[] = {AX_BUFFER_BYTES, AX_BUFFER_MEMORY, 300};
 
-/* A cargo of a pickle and three buffers. */
-static struct ax_cargo make_cargo(struct ax_buffer buffers[4])
+/* A payload of a pickle and three buffers. */
+static struct ax_payload make_payload(struct ax_buffer buffers[4])
 {
     for (int i = 0; i < 4; i++)
-        buffers[i] = make_payload(1, 'p' + i);
-    return (struct ax_cargo){.buffers = buffers, .buffer_count = 4, .kinds = kinds, .kind_count = 3};
+        buffers[i] = make_buffer(1, 'p' + i);
+    return (struct ax_payload){.buffers = buffers, .buffer_count = 4, .kinds = kinds, .kind_count = 3};
 }
 
 static void a_request_says_what_its_buffers_are(void **state)
 {
     struct ax_buffer buffers[4];
-    struct ax_cargo cargo = make_cargo(buffers);
+    struct ax_payload payload = make_payload(buffers);
     struct wire expected = {0};
 
     (void)state;
-    assert_int_equal(ask(&cargo), 0);
+    assert_int_equal(ask(&payload), 0);
     wire_frame(&expected, "\x01\x00\x00\x00\x03\x01\x00\xfd\x01\x2c", 10, true);
     wire_frame(&expected, "p", 1, true);
     wire_frame(&expected, "q", 1, true);
@@ -146,20 +146,20 @@ static void a_request_says_what_its_buffers_are(void **state)
 
 static void a_result_says_it_too(void **state)
 {
-    struct ax_buffer buffers[4], payload = make_payload(1, 'p');
-    struct ax_cargo cargo = {.buffers = &payload, .buffer_count = 1};
+    struct ax_buffer buffers[4], buffer = make_buffer(1, 'p');
+    struct ax_payload payload = {.buffers = &buffer, .buffer_count = 1};
     struct wire expected = {0};
     const uint64_t ref = 9;
 
     (void)state;
-    assert_int_equal(ask(&cargo), 0);
+    assert_int_equal(ask(&payload), 0);
     peer_exchange(&opener, &acceptor);
     assert_log(&acceptor, "call 0 refs buffers 1 p\n");
     peer_forget_sent(&acceptor);
-    cargo = make_cargo(buffers);
-    cargo.refs = &ref;
-    cargo.ref_count = 1;
-    assert_int_equal(ax_session_result(&acceptor.session, 0, AX_RESULT_SUCCESS, &cargo, acceptor.now), 0);
+    payload = make_payload(buffers);
+    payload.refs = &ref;
+    payload.ref_count = 1;
+    assert_int_equal(ax_session_result(&acceptor.session, 0, AX_RESULT_SUCCESS, &payload, acceptor.now), 0);
     wire_frame(&expected, "\x02\x00\x02\x01\x09\x03\x01\x00\xfd\x01\x2c", 11, true);
     wire_frame(&expected, "p", 1, true);
     wire_frame(&expected, "q", 1, true);
@@ -198,9 +198,9 @@ static void kinds_are_read_behind_all_other_fields(void **state)
     check_kinds("\x04\x02\x01\x02\x02\x02\x01", 7, none);
 }
 
-/* ---- places ---- */
+/* ---- receive buffers ---- */
 
-#define BODY (AX_PLACE_MIN + 777)
+#define BODY (AX_RECEIVE_BUFFER_MIN + 777)
 
 static unsigned char byte_at(size_t i)
 {
@@ -234,22 +234,22 @@ static void begin_call(size_t size, unsigned kind)
     wire_free(&wire);
 }
 
-static struct ax_buffer make_place(size_t size)
+static struct ax_buffer make_receive_buffer(size_t size)
 {
-    struct ax_buffer place = {.data = malloc(size), .capacity = size};
+    struct ax_buffer buffer = {.data = malloc(size), .capacity = size};
 
-    assert_non_null(place.data);
-    return place;
+    assert_non_null(buffer.data);
+    return buffer;
 }
 
-/* Places the body, which is begun, and copies what has come. */
-static void move(uint64_t body, struct ax_buffer *place)
+/* Moves the body, which has begun to arrive, into the buffer. */
+static void move(uint64_t body, struct ax_buffer *buffer)
 {
-    unsigned char *data = place->data;
+    unsigned char *data = buffer->data;
 
-    assert_int_equal(ax_session_give_buffer(&acceptor.session, body, place), 0);
-    memcpy(data, place->data, place->size);
-    ax_buffer_fini(place);
+    assert_int_equal(ax_session_give_buffer(&acceptor.session, body, buffer), 0);
+    memcpy(data, buffer->data, buffer->size);
+    ax_buffer_fini(buffer);
 }
 
 static void check_body(struct ax_event *event, const unsigned char *where)
@@ -263,7 +263,7 @@ static void check_body(struct ax_event *event, const unsigned char *where)
     ax_message_free(event->message);
 }
 
-static void a_body_goes_on_where_it_is_placed(void **state)
+static void a_body_continues_in_its_receive_buffer(void **state)
 {
     static const size_t splits[] = {BODY / 16, BODY / 16 + 1, BODY / 8, BODY / 2, BODY - 1};
 
@@ -275,15 +275,15 @@ static void a_body_goes_on_where_it_is_placed(void **state)
         assert_true(ax_session_wants_buffer(&acceptor.session, &buffer_request));
         assert_int_equal(buffer_request.size, BODY);
         assert_int_equal(buffer_request.kind, AX_BUFFER_BYTES);
-        struct ax_buffer place = make_place(BODY);
-        unsigned char *where = place.data;
-        move(buffer_request.body, &place);
+        struct ax_buffer buffer = make_receive_buffer(BODY);
+        unsigned char *where = buffer.data;
+        move(buffer_request.body, &buffer);
         struct ax_event event = feed_body(splits[i], BODY);
         check_body(&event, where);
     }
 }
 
-static void bytes_that_are_read_directly_go_there_too(void **state)
+static void bytes_that_are_read_directly_go_into_it_too(void **state)
 {
     struct ax_buffer_request buffer_request;
     struct ax_event event;
@@ -294,9 +294,9 @@ static void bytes_that_are_read_directly_go_there_too(void **state)
     feed_body(0, BODY / 2);
     assert_true(ax_session_wants_buffer(&acceptor.session, &buffer_request));
     assert_int_equal(buffer_request.kind, AX_BUFFER_BYTEARRAY);
-    struct ax_buffer place = make_place(BODY);
-    unsigned char *where = place.data;
-    move(buffer_request.body, &place);
+    struct ax_buffer buffer = make_receive_buffer(BODY);
+    unsigned char *where = buffer.data;
+    move(buffer_request.body, &buffer);
     assert_int_equal(ax_session_space(&acceptor.session, &memory), BODY - BODY / 2);
     assert_ptr_equal(memory, where + BODY / 2);
     for (size_t i = BODY / 2; i < BODY; i++)
@@ -305,7 +305,7 @@ static void bytes_that_are_read_directly_go_there_too(void **state)
     check_body(&event, where);
 }
 
-static void a_wish_comes_once_and_not_before_its_time(void **state)
+static void a_buffer_is_requested_once_and_after_a_16th(void **state)
 {
     struct ax_buffer_request buffer_request;
 
@@ -322,7 +322,7 @@ static void a_wish_comes_once_and_not_before_its_time(void **state)
     assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
 }
 
-static void a_length_alone_gets_no_place(void **state)
+static void a_length_alone_requests_no_buffer(void **state)
 {
     struct ax_buffer_request buffer_request;
 
@@ -330,30 +330,30 @@ static void a_length_alone_gets_no_place(void **state)
     alloc_reset_largest();
     begin_call((size_t)512 << 20, AX_BUFFER_BYTES);
     assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
-    feed_body(0, AX_PLACE_MIN);
+    feed_body(0, AX_RECEIVE_BUFFER_MIN);
     assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
-    assert_true(alloc_largest() <= 2 * AX_PLACE_MIN);
+    assert_true(alloc_largest() <= 2 * AX_RECEIVE_BUFFER_MIN);
     ax_session_fail(&acceptor.session, AX_EPROTOCOL, "enough");
     assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
 }
 
-static void small_bodies_stay_where_they_are(void **state)
+static void small_bodies_request_no_buffer(void **state)
 {
     struct ax_buffer_request buffer_request;
 
     (void)state;
-    begin_call(AX_PLACE_MIN - 1, AX_BUFFER_BYTES);
-    feed_body(0, AX_PLACE_MIN - 2);
+    begin_call(AX_RECEIVE_BUFFER_MIN - 1, AX_BUFFER_BYTES);
+    feed_body(0, AX_RECEIVE_BUFFER_MIN - 2);
     assert_false(ax_session_wants_buffer(&acceptor.session, &buffer_request));
-    struct ax_event event = feed_body(AX_PLACE_MIN - 2, AX_PLACE_MIN - 1);
+    struct ax_event event = feed_body(AX_RECEIVE_BUFFER_MIN - 2, AX_RECEIVE_BUFFER_MIN - 1);
     assert_int_equal(event.type, AX_EVENT_CALL);
     ax_message_free(event.message);
 }
 
-static void a_place_that_comes_too_late_is_not_taken(void **state)
+static void a_buffer_that_comes_too_late_is_not_taken(void **state)
 {
     struct ax_buffer_request first, second;
-    struct ax_buffer place = make_place(BODY);
+    struct ax_buffer buffer = make_receive_buffer(BODY);
 
     (void)state;
     begin_call(BODY, AX_BUFFER_BYTES);
@@ -361,12 +361,12 @@ static void a_place_that_comes_too_late_is_not_taken(void **state)
     assert_true(ax_session_wants_buffer(&acceptor.session, &first));
     struct ax_event event = feed_body(BODY / 2, BODY);
     check_body(&event, NULL);
-    assert_int_equal(ax_session_give_buffer(&acceptor.session, first.body, &place), AX_ESTATE);
+    assert_int_equal(ax_session_give_buffer(&acceptor.session, first.body, &buffer), AX_ESTATE);
     begin_call(BODY, AX_BUFFER_BYTES);
     feed_body(0, BODY / 2);
     assert_true(ax_session_wants_buffer(&acceptor.session, &second));
-    assert_int_equal(ax_session_give_buffer(&acceptor.session, first.body, &place), AX_ESTATE);
-    move(second.body, &place);
+    assert_int_equal(ax_session_give_buffer(&acceptor.session, first.body, &buffer), AX_ESTATE);
+    move(second.body, &buffer);
     ax_session_fail(&acceptor.session, AX_EPROTOCOL, "enough"); /* tear_down() frees the half of it that has come */
 }
 
@@ -388,18 +388,18 @@ static void what_a_plain_peer_sends_has_no_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(pieces_that_are_joined_are_one_frame),
+        TEST(buffers_that_continue_each_other_are_one_frame),
         TEST(small_pieces_are_one_frame_too),
         TEST(without_memory_all_pieces_stay_with_the_caller),
         TEST(a_request_says_what_its_buffers_are),
         TEST(a_result_says_it_too),
         TEST(kinds_are_read_behind_all_other_fields),
-        TEST(a_body_goes_on_where_it_is_placed),
-        TEST(bytes_that_are_read_directly_go_there_too),
-        TEST(a_wish_comes_once_and_not_before_its_time),
-        TEST(a_length_alone_gets_no_place),
-        TEST(small_bodies_stay_where_they_are),
-        TEST(a_place_that_comes_too_late_is_not_taken),
+        TEST(a_body_continues_in_its_receive_buffer),
+        TEST(bytes_that_are_read_directly_go_into_it_too),
+        TEST(a_buffer_is_requested_once_and_after_a_16th),
+        TEST(a_length_alone_requests_no_buffer),
+        TEST(small_bodies_request_no_buffer),
+        TEST(a_buffer_that_comes_too_late_is_not_taken),
         TEST(what_a_plain_peer_sends_has_no_kind),
     };
 

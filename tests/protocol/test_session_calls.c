@@ -100,7 +100,7 @@ static void references_travel_with_calls_and_results(void **state)
 {
     const uint64_t call_refs[] = {0, 252, 253, 65536, 5000000000};
     const uint64_t result_refs[] = {7};
-    struct ax_buffer payload = make_payload(2, 'p');
+    struct ax_buffer payload = make_buffer(2, 'p');
     uint64_t id;
 
     (void)state;
@@ -108,7 +108,7 @@ static void references_travel_with_calls_and_results(void **state)
     assert_null(payload.data);
     peer_exchange(&opener, &acceptor);
     assert_log(&acceptor, "call 0 refs 0,252,253,65536,5000000000 buffers 1 pp\n");
-    payload = make_payload(3, 'q');
+    payload = make_buffer(3, 'q');
     assert_int_equal(answer(&acceptor.session, id, AX_RESULT_SUCCESS, result_refs, 1, &payload, acceptor.now), 0);
     peer_exchange(&opener, &acceptor);
     assert_log(&opener, "result 0 kind 2 waiter 9 refs 7 buffers 1 qqq\n");
@@ -177,7 +177,7 @@ static void payloads_of_any_size_come_through(void **state)
         opener.feeding = acceptor.feeding = feeding;
         acceptor.answer = true;
         for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-            struct ax_buffer payload = make_payload(sizes[i], 'x');
+            struct ax_buffer payload = make_buffer(sizes[i], 'x');
             uint64_t id;
             assert_int_equal(apply(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
             peer_exchange(&opener, &acceptor);
@@ -313,7 +313,7 @@ static void without_memory_a_call_was_not_made(void **state)
 {
     /* The map of calls, which stays afterwards; the head; the payload behind the head. */
     const unsigned failing[] = {1, 2, 2};
-    struct ax_buffer payload = make_payload(AX_OUTPUT_COPY_MAX + 1, 'x');
+    struct ax_buffer payload = make_buffer(AX_OUTPUT_COPY_MAX + 1, 'x');
     uint64_t id = 99;
 
     (void)state;

@@ -7,7 +7,7 @@
 #include "alloc.h"
 #include "peer.h"
 
-#define LARGE (3 * AX_CHUNK_SIZE + 1000) /* a payload of four chunks */
+#define LARGE (3 * AX_CHUNK_SIZE + 1000) /* a buffer of four chunks */
 
 static struct peer opener;
 static struct peer acceptor;
@@ -41,12 +41,12 @@ static int tear_down(void **state)
 static int ask(size_t size, int byte, uint64_t within)
 {
     struct ax_operation operation = {.type = AX_APPLY, .within = within};
-    struct ax_buffer payload = make_payload(size, byte);
-    struct ax_cargo cargo = {.buffers = &payload, .buffer_count = 1};
+    struct ax_buffer buffer = make_buffer(size, byte);
+    struct ax_payload payload = {.buffers = &buffer, .buffer_count = 1};
     uint64_t id;
-    int error = ax_session_call(&opener.session, &operation, &cargo, (void *)42, opener.now, &id);
+    int error = ax_session_call(&opener.session, &operation, &payload, (void *)42, opener.now, &id);
 
-    ax_buffer_fini(&payload); /* the empty one, when it was taken */
+    ax_buffer_fini(&buffer); /* the empty one, when it was taken */
     return error;
 }
 
@@ -117,7 +117,7 @@ static void small_messages_do_not_wait_for_large_ones(void **state)
     assert_int_equal(ask(LARGE, 'a', 0), 0);
     assert_int_equal(ask(LARGE, 'b', 0), AX_EFULL);
     assert_int_equal(ask(1, 'c', 0), 0);
-    while (!opener.session.relieved)
+    while (!opener.session.drained)
         assert_true(pass_some(AX_CHUNK_SIZE) > 0);
     assert_int_equal(ask(LARGE, 'b', 0), 0);
     peer_exchange(&opener, &acceptor);
@@ -249,11 +249,11 @@ static void large_calls_wait_until_the_peer_has_read(void **state)
     assert_int_equal(ask(1, 'd', 0), 0);
     assert_int_equal(ask(AX_COUNTED_MIN, 'e', 9), 0); /* within a call of the peer, which waits for it */
     peer_exchange(&opener, &acceptor);
-    assert_false(opener.session.relieved);
+    assert_false(opener.session.drained);
     assert_int_equal(ask(AX_COUNTED_MIN, 'c', 0), AX_EFULL);
     assert_int_equal(ax_session_consumed(&acceptor.session, AX_COUNTED_MIN, acceptor.now), 0);
     peer_exchange(&opener, &acceptor);
-    assert_true(opener.session.relieved);
+    assert_true(opener.session.drained);
     assert_int_equal(ask(AX_COUNTED_MIN, 'c', 0), 0);
     wire_free(&acceptor.log);
 }
@@ -301,7 +301,7 @@ static void calls_wait_until_the_peer_has_answered(void **state)
     wire_free(&acceptor.log);
     assert_int_equal(peer_result(&acceptor, 1, AX_RESULT_SUCCESS, "x"), 0);
     peer_exchange(&opener, &acceptor);
-    assert_true(opener.session.relieved);
+    assert_true(opener.session.drained);
     assert_int_equal(ask(1, 'c', 0), 0);
     wire_free(&opener.log);
 }
@@ -361,11 +361,11 @@ static void a_plain_peer_is_refused_what_is_too_much(void **state)
 {
     struct ax_session_config config = peer_config(AX_ACCEPTOR);
     struct wire wire = {0};
-    char *payload = malloc(AX_COUNTED_MIN + 1);
+    char *buffer = malloc(AX_COUNTED_MIN + 1);
 
     (void)state;
-    memset(payload, 'p', AX_COUNTED_MIN);
-    payload[AX_COUNTED_MIN] = '\0';
+    memset(buffer, 'p', AX_COUNTED_MIN);
+    buffer[AX_COUNTED_MIN] = '\0';
     peer_fini(&acceptor);
     config.limits.window = AX_COUNTED_MIN;
     config.limits.max_message = AX_COUNTED_MIN + 100;
@@ -373,9 +373,9 @@ static void a_plain_peer_is_refused_what_is_too_much(void **state)
     wire_superblock(&wire, 0, 2, 0);
     wire_greeting(&wire, 0);
     for (uint64_t call = 0; call < 3; call++)
-        wire_apply(&wire, call, NULL, 0, payload);
+        wire_apply(&wire, call, NULL, 0, buffer);
     peer_feed_wire(&acceptor, &wire);
-    free(payload);
+    free(buffer);
     assert_int_equal(acceptor.session.calls_in_progress, 2);
     assert_int_equal(acceptor.session.unread, 2 * AX_COUNTED_MIN);
     wire_free(&acceptor.log);

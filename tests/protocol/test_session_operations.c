@@ -26,20 +26,21 @@ static int tear_down(void **state)
 
 static int ask(struct ax_operation operation, struct ax_buffer *buffers, size_t count)
 {
-    struct ax_cargo cargo = {.buffers = buffers, .buffer_count = count};
+    struct ax_payload payload = {.buffers = buffers, .buffer_count = count};
     uint64_t id;
 
-    return ax_session_call(&opener.session, &operation, &cargo, (void *)42, opener.now, &id);
+    return ax_session_call(&opener.session, &operation, &payload, (void *)42, opener.now, &id);
 }
 
 static int reply(uint64_t call, enum ax_result_kind kind, const uint64_t *refs, size_t ref_count, const char *text)
 {
     struct ax_buffer buffer = {0};
-    struct ax_cargo cargo = {.refs = refs, .ref_count = ref_count, .buffers = &buffer, .buffer_count = text != NULL};
+    struct ax_payload payload = {
+        .refs = refs, .ref_count = ref_count, .buffers = &buffer, .buffer_count = text != NULL};
 
     if (text && ax_buffer_append(&buffer, text, strlen(text)) < 0)
         return AX_ENOMEM;
-    int error = ax_session_result(&acceptor.session, call, kind, &cargo, acceptor.now);
+    int error = ax_session_result(&acceptor.session, call, kind, &payload, acceptor.now);
     ax_buffer_fini(&buffer);
     return error;
 }
@@ -48,16 +49,16 @@ static int reply(uint64_t call, enum ax_result_kind kind, const uint64_t *refs, 
 
 static void each_operation_arrives_as_what_it_is(void **state)
 {
-    struct ax_buffer payload = make_payload(1, 'p');
+    struct ax_buffer buffer = make_buffer(1, 'p');
 
     (void)state;
-    assert_int_equal(ask((struct ax_operation){.type = AX_CREATE}, &payload, 1), 0);
-    payload = make_payload(1, 'q');
-    assert_int_equal(ask((struct ax_operation){.type = AX_REPLICATE}, &payload, 1), 0);
+    assert_int_equal(ask((struct ax_operation){.type = AX_CREATE}, &buffer, 1), 0);
+    buffer = make_buffer(1, 'q');
+    assert_int_equal(ask((struct ax_operation){.type = AX_REPLICATE}, &buffer, 1), 0);
     assert_int_equal(ask((struct ax_operation){.type = AX_COPY, .object = 70000}, NULL, 0), 0);
-    payload = make_payload(1, 'r');
+    buffer = make_buffer(1, 'r');
     struct ax_operation method = {.type = AX_METHOD, .object = 7, .name = "append", .name_size = 6};
-    assert_int_equal(ask(method, &payload, 1), 0);
+    assert_int_equal(ask(method, &buffer, 1), 0);
     assert_int_equal(ask(method, NULL, 0), 0);
     peer_exchange(&opener, &acceptor);
     assert_log(&acceptor, "call 0 type 6 refs buffers 1 p\n"
@@ -72,22 +73,22 @@ static void an_operation_is_these_bytes(void **state)
 {
     const struct ax_operation method = {.type = AX_METHOD, .object = 300, .name = "pop", .name_size = 3, .within = 9};
     const uint64_t refs[] = {5};
-    struct ax_cargo cargo = {.refs = refs, .ref_count = 1};
+    struct ax_payload payload = {.refs = refs, .ref_count = 1};
     struct wire expected = {0};
     uint64_t id;
 
     (void)state;
-    assert_int_equal(ax_session_call(&opener.session, &method, &cargo, (void *)1, opener.now, &id), 0);
+    assert_int_equal(ax_session_call(&opener.session, &method, &payload, (void *)1, opener.now, &id), 0);
     wire_frame(&expected, "\x09\x00\xfd\x01\x2c\x03pop\x01\x05\x09", 12, false);
     assert_sent(&opener, &expected);
 }
 
 static void a_call_within_another_says_so(void **state)
 {
-    struct ax_buffer payload = make_payload(1, 'p');
+    struct ax_buffer buffer = make_buffer(1, 'p');
 
     (void)state;
-    assert_int_equal(ask((struct ax_operation){.type = AX_APPLY, .within = 300}, &payload, 1), 0);
+    assert_int_equal(ask((struct ax_operation){.type = AX_APPLY, .within = 300}, &buffer, 1), 0);
     peer_exchange(&opener, &acceptor);
     assert_log(&acceptor, "call 0 within 300 refs buffers 1 p\n");
 }
@@ -181,10 +182,10 @@ static void a_plain_peer_hears_nothing_of_it(void **state)
     (void)state;
     tear_down(NULL);
     peer_connect(&opener, &acceptor, 0, NULL);
-    struct ax_buffer payload = make_payload(1, 'p');
+    struct ax_buffer buffer = make_buffer(1, 'p');
     for (enum ax_message_type type = AX_CREATE; type <= AX_METHOD; type++)
-        assert_int_equal(ask((struct ax_operation){.type = type, .name = "x", .name_size = 1}, &payload, 1), AX_ESTATE);
-    assert_int_equal(ask((struct ax_operation){.type = AX_APPLY, .within = 300}, &payload, 1), 0);
+        assert_int_equal(ask((struct ax_operation){.type = type, .name = "x", .name_size = 1}, &buffer, 1), AX_ESTATE);
+    assert_int_equal(ask((struct ax_operation){.type = AX_APPLY, .within = 300}, &buffer, 1), 0);
     wire_apply(&expected, 0, NULL, 0, "p");
     assert_sent(&opener, &expected);
 }
@@ -212,8 +213,8 @@ static void a_plain_peer_cannot_answer_with_it(void **state)
     (void)state;
     tear_down(NULL);
     peer_connect(&opener, &acceptor, 0, NULL);
-    struct ax_buffer payload = make_payload(1, 'p');
-    assert_int_equal(ask((struct ax_operation){.type = AX_APPLY}, &payload, 1), 0);
+    struct ax_buffer buffer = make_buffer(1, 'p');
+    assert_int_equal(ask((struct ax_operation){.type = AX_APPLY}, &buffer, 1), 0);
     wire_frame(&wire, "\x02\x00\x05", 3, false);
     peer_feed_wire(&opener, &wire);
     assert_log(&opener, "failed -1 Result of call 0 has an unknown kind: 5\n");
@@ -228,7 +229,7 @@ static void fill(struct ax_buffer buffers[4])
     static const size_t sizes[] = {3, LARGE, 0, 2 * LARGE};
 
     for (size_t i = 0; i < 4; i++) {
-        buffers[i] = make_payload(sizes[i], 'a' + (int)i);
+        buffers[i] = make_buffer(sizes[i], 'a' + (int)i);
         assert_non_null(buffers[i].data);
     }
 }

@@ -63,7 +63,7 @@ static void greet(void)
 static void call_the_peer(void)
 {
     const uint64_t refs[] = {5, 300};
-    struct ax_buffer payload = make_payload(5, 'h');
+    struct ax_buffer payload = make_buffer(5, 'h');
     uint64_t id;
 
     assert_int_equal(apply(&peer.session, refs, 2, &payload, (void *)7, peer.now, &id), 0);

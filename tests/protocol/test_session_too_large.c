@@ -23,15 +23,15 @@ static const uint64_t refs[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 static int ask(size_t ref_count, size_t size, const char *name, char *why)
 {
     struct ax_operation operation = {.type = name ? AX_METHOD : AX_APPLY, .name = name};
-    struct ax_buffer payload = make_payload(size, 'x');
-    struct ax_cargo cargo = {.refs = refs, .ref_count = ref_count, .buffers = &payload, .buffer_count = 1};
+    struct ax_buffer buffer = make_buffer(size, 'x');
+    struct ax_payload payload = {.refs = refs, .ref_count = ref_count, .buffers = &buffer, .buffer_count = 1};
     uint64_t id;
 
     operation.name_size = name ? strlen(name) : 0;
-    int error = ax_session_call(&opener.session, &operation, &cargo, (void *)42, opener.now, &id);
+    int error = ax_session_call(&opener.session, &operation, &payload, (void *)42, opener.now, &id);
     if (error == AX_ETOOLARGE)
-        ax_session_explain_too_large(&opener.session, &operation, &cargo, why);
-    ax_buffer_fini(&payload); /* the empty one, when it was taken */
+        ax_session_explain_too_large(&opener.session, &operation, &payload, why);
+    ax_buffer_fini(&buffer); /* the empty one, when it was taken */
     return error;
 }
 
@@ -136,8 +136,8 @@ static void a_message_in_chunks_may_be_as_large_as_the_limit(void **state)
 
 static void a_result_that_is_too_large_leaves_its_call_to_be_answered(void **state)
 {
-    struct ax_buffer payload = make_payload(998, 'x');
-    struct ax_cargo cargo = {.buffers = &payload, .buffer_count = 1};
+    struct ax_buffer buffer = make_buffer(998, 'x');
+    struct ax_payload payload = {.buffers = &buffer, .buffer_count = 1};
     char why[AX_TOO_LARGE_SIZE];
     uint64_t id;
 
@@ -145,15 +145,15 @@ static void a_result_that_is_too_large_leaves_its_call_to_be_answered(void **sta
     connect_peers(AX_FEATURES_ALL, 1000, 100, 8);
     assert_int_equal(peer_call(&acceptor, "x", 42, &id), 0);
     peer_exchange(&opener, &acceptor);
-    assert_int_equal(ax_session_result(&opener.session, 0, AX_RESULT_SUCCESS, &cargo, opener.now), AX_ETOOLARGE);
-    ax_session_explain_too_large(&opener.session, NULL, &cargo, why);
+    assert_int_equal(ax_session_result(&opener.session, 0, AX_RESULT_SUCCESS, &payload, opener.now), AX_ETOOLARGE);
+    ax_session_explain_too_large(&opener.session, NULL, &payload, why);
     assert_string_equal(why,
                         "The result has 1002 bytes, and the other side takes 1000 in one message: send it in parts, "
                         "or raise that limit (acrossd --max-message)");
     assert_int_equal(ax_session_result_failed(&opener.session, 0, "too large", opener.now), 0);
     peer_exchange(&opener, &acceptor);
     assert_log(&acceptor, "result 0 kind 4 waiter 42 refs buffers 0 too large\n");
-    ax_buffer_fini(&payload);
+    ax_buffer_fini(&buffer);
 }
 
 /* Released one by one, these make a list of any length. */
@@ -172,18 +172,18 @@ static void what_a_peer_takes_that_says_nothing(void **state)
 {
     static const uint64_t many[65537];
     struct ax_session_config config = peer_config(AX_OPENER);
-    struct ax_buffer payload = make_payload(1, 'x');
+    struct ax_buffer buffer = make_buffer(1, 'x');
     struct ax_operation operation = {.type = AX_APPLY};
-    struct ax_cargo cargo = {.refs = many, .ref_count = COUNT_OF(many), .buffers = &payload, .buffer_count = 1};
+    struct ax_payload payload = {.refs = many, .ref_count = COUNT_OF(many), .buffers = &buffer, .buffer_count = 1};
     uint64_t id;
 
     (void)state;
     config.features = AX_FEATURES_ALL;
     peer_make_ready(&acceptor, &config, 0, AX_FEATURES_ALL & ~AX_FEATURE_LIMITS);
-    assert_int_equal(ax_session_call(&acceptor.session, &operation, &cargo, (void *)42, acceptor.now, &id),
+    assert_int_equal(ax_session_call(&acceptor.session, &operation, &payload, (void *)42, acceptor.now, &id),
                      AX_ETOOLARGE);
     peer_make_ready(&opener, &config, 0, 0);
-    assert_int_equal(ax_session_call(&opener.session, &operation, &cargo, (void *)42, opener.now, &id), 0);
+    assert_int_equal(ax_session_call(&opener.session, &operation, &payload, (void *)42, opener.now, &id), 0);
     ax_session_close(&opener.session, NULL, opener.now);
     assert_non_null(ax_session_next_waiter(&opener.session));
 }
