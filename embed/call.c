@@ -158,13 +158,13 @@ static PyObject *ask(struct ax_module *module, struct ax_connection *connection,
     struct ax_payload payload;
     operation->within = ax_scope_within(connection);
     int failed = ax_pickled_payload(&pickled, connection, &payload);
-    if (failed)
+    if (failed != 0)
         PyErr_NoMemory();
     else
         failed = send_request(module, connection, operation, &payload, &pending);
-    PyObject *error = failed ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
-    ax_pickled_fini(&pickled, !failed);
-    if (!failed)
+    PyObject *error = failed != 0 ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
+    ax_pickled_fini(&pickled, failed == 0);
+    if (failed == 0)
         return take_result(module, connection, &pending);
     ax_error_restore(error);
     return NULL;

@@ -102,7 +102,7 @@ static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, stru
         !read_source(source, &bootstrap))
         return false;
     *config = (struct ax_session_config){
-        .role = acceptor ? AX_ACCEPTOR : AX_OPENER,
+        .role = acceptor != 0 ? AX_ACCEPTOR : AX_OPENER,
         .minor = minor,
         .timeout_ms = timeout_ms,
         .handshake_timeout_ms = handshake_ms,

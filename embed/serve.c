@@ -158,9 +158,9 @@ static int answer(struct ax_module *module, struct ax_request *request, enum ax_
     int error = ax_pickled_payload(&pickled, request->connection, &payload);
     error = send_answer(request, kind, &payload, error);
     int failed = explain_unsent(module, request, &payload, error);
-    PyObject *raised = failed ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
+    PyObject *raised = failed != 0 ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
     ax_pickled_fini(&pickled, error == 0);
-    if (failed)
+    if (failed != 0)
         ax_error_restore(raised);
     return failed;
 }
@@ -179,10 +179,10 @@ static int answer_reference(struct ax_module *module, struct ax_request *request
     if (error == 0)
         return 0;
     int failed = explain_unsent(module, request, &payload, error);
-    PyObject *raised = failed ? ax_error_take() : NULL;
+    PyObject *raised = failed != 0 ? ax_error_take() : NULL;
     ax_buffer_fini(&buffer);
     ax_unregister(connection, id);
-    if (failed)
+    if (failed != 0)
         ax_error_restore(raised);
     return failed;
 }

@@ -14,7 +14,7 @@ int ax_buffer_reserve(struct ax_buffer *buffer, size_t capacity)
     if (capacity <= buffer->capacity)
         return 0;
     unsigned char *data = realloc(buffer->data, capacity);
-    if (!data)
+    if (data == NULL)
         return AX_ENOMEM;
     buffer->data = data;
     buffer->capacity = capacity;
@@ -51,7 +51,7 @@ void ax_buffer_fini(struct ax_buffer *buffer)
 {
     struct ax_buffer taken = ax_buffer_take(buffer);
 
-    if (taken.release)
+    if (taken.release != NULL)
         taken.release(taken.owner);
     else
         free(taken.data);

@@ -34,7 +34,7 @@ static struct ax_idmap_slot *find(const struct ax_idmap *map, uint64_t id)
 {
     size_t index = home(map, id);
 
-    while (map->slots[index].value && map->slots[index].id != id)
+    while (map->slots[index].value != NULL && map->slots[index].id != id)
         index = after(map, index);
     return &map->slots[index];
 }
@@ -43,15 +43,15 @@ static struct ax_idmap_slot *find(const struct ax_idmap *map, uint64_t id)
 static int resize(struct ax_idmap *map, size_t capacity)
 {
     struct ax_idmap old = *map;
-    struct ax_idmap_slot *slots = calloc(capacity, sizeof(*slots));
-    if (!slots)
+    struct ax_idmap_slot *slots = calloc(capacity, sizeof *slots);
+    if (slots == NULL)
         return AX_ENOMEM;
 
     map->slots = slots;
     map->capacity = capacity;
     map->cursor = 0;
     for (size_t i = 0; i < old.capacity; i++) {
-        if (old.slots[i].value)
+        if (old.slots[i].value != NULL)
             *find(map, old.slots[i].id) = old.slots[i];
     }
     free(old.slots);
@@ -61,8 +61,8 @@ static int resize(struct ax_idmap *map, size_t capacity)
 int ax_idmap_put(struct ax_idmap *map, uint64_t id, void *value)
 {
     if (map->count + 1 > map->capacity / 4 * 3) {
-        int error = resize(map, map->capacity ? map->capacity * 2 : CAPACITY_MIN);
-        if (error)
+        int error = resize(map, map->capacity > 0 ? map->capacity * 2 : CAPACITY_MIN);
+        if (error != 0)
             return error;
     }
     *find(map, id) = (struct ax_idmap_slot){id, value};
@@ -81,7 +81,7 @@ void *ax_idmap_replace(struct ax_idmap *map, uint64_t id, void *value)
         return NULL;
     struct ax_idmap_slot *slot = find(map, id);
     void *old = slot->value;
-    if (old)
+    if (old != NULL)
         slot->value = value;
     return old;
 }
@@ -118,7 +118,7 @@ void *ax_idmap_take(struct ax_idmap *map, uint64_t id)
         return NULL;
     struct ax_idmap_slot *slot = find(map, id);
     void *value = slot->value;
-    if (value) {
+    if (value != NULL) {
         remove_at(map, (size_t)(slot - map->slots));
         shrink(map);
     }
@@ -130,7 +130,7 @@ void *ax_idmap_take_any(struct ax_idmap *map)
     if (map->count == 0)
         return NULL;
     /* The cursor stays at the slot that it empties: an entry behind it may have moved there. */
-    while (!map->slots[map->cursor].value)
+    while (map->slots[map->cursor].value == NULL)
         map->cursor = after(map, map->cursor);
     void *value = map->slots[map->cursor].value;
     remove_at(map, map->cursor);

@@ -31,7 +31,7 @@ struct ax_message *ax_message_new(void)
 
 void ax_message_free(struct ax_message *message)
 {
-    if (!message)
+    if (message == NULL)
         return;
     for (uint32_t i = 0; i < message->buffer_count; i++)
         ax_buffer_fini(&message->buffers[i]);
@@ -42,7 +42,7 @@ void ax_message_free(struct ax_message *message)
 
 void ax_message_free_all(struct ax_message *list)
 {
-    while (list) {
+    while (list != NULL) {
         struct ax_message *next = list->next;
         ax_message_free(list);
         list = next;
@@ -55,9 +55,9 @@ struct ax_buffer *ax_message_add_buffer(struct ax_message *message)
 
     /* The array has room for the next power of two: it is full when the count is one, or zero. */
     if ((count & (count - 1)) == 0) {
-        size_t capacity = count ? (size_t)count * 2 : 1;
-        struct ax_buffer *buffers = realloc(message->buffers, capacity * sizeof(*buffers));
-        if (!buffers)
+        size_t capacity = count != 0 ? (size_t)count * 2 : 1;
+        struct ax_buffer *buffers = realloc(message->buffers, capacity * sizeof *buffers);
+        if (buffers == NULL)
             return NULL;
         message->buffers = buffers;
     }
@@ -87,7 +87,7 @@ uint64_t ax_message_payload_size(const struct ax_message *message)
 
 size_t ax_message_memory(const struct ax_message *message)
 {
-    size_t size = sizeof(*message) + message->head.capacity + message->buffer_count * sizeof(*message->buffers);
+    size_t size = sizeof *message + message->head.capacity + message->buffer_count * sizeof *message->buffers;
 
     for (uint32_t i = 0; i < message->buffer_count; i++)
         size += message->buffers[i].capacity;
@@ -219,7 +219,7 @@ size_t ax_request_size(const struct ax_operation *operation, uint64_t call, cons
         size += ax_uint_size(operation->object);
     if (operation->type == AX_METHOD)
         size += ax_uint_size(operation->name_size) + operation->name_size;
-    if (operation->within || payload->kind_count > 0)
+    if (operation->within != 0 || payload->kind_count > 0)
         size += ax_uint_size(operation->within);
     return size + kinds_size(payload);
 }
@@ -237,7 +237,7 @@ unsigned char *ax_put_request(unsigned char *out, const struct ax_operation *ope
         out += operation->name_size;
     }
     out = ax_put_ids(out, payload->refs, payload->ref_count);
-    if (operation->within || payload->kind_count > 0)
+    if (operation->within != 0 || payload->kind_count > 0)
         out = ax_head_put_uint(out, operation->within);
     return put_kinds(out, payload);
 }
@@ -259,7 +259,7 @@ unsigned char *ax_put_result(unsigned char *out, uint64_t call, enum ax_result_k
 
 unsigned char *ax_put_goodbye(unsigned char *out, const char *reason)
 {
-    size_t length = reason ? ax_text_cut(reason, strlen(reason), AX_GOODBYE_REASON_MAX) : 0;
+    size_t length = reason != NULL ? ax_text_cut(reason, strlen(reason), AX_GOODBYE_REASON_MAX) : 0;
 
     out = ax_head_put_uint(out, AX_GOODBYE);
     if (length == 0)

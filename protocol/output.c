@@ -29,7 +29,7 @@ void ax_output_init(struct ax_output *output)
 
 static void add_block(struct ax_output *output, struct ax_output_block *block)
 {
-    if (output->last)
+    if (output->last != NULL)
         output->last->next = block;
     else
         output->first = block;
@@ -47,8 +47,8 @@ static struct ax_output_block *add_room(struct ax_output *output, size_t size)
     size_t room = output->size > 0 ? NEXT_ROOM : FIRST_ROOM;
     if (room < size)
         room = size;
-    struct ax_output_block *block = malloc(sizeof(*block) + room);
-    if (!block)
+    struct ax_output_block *block = malloc(sizeof *block + room);
+    if (block == NULL)
         return NULL;
     *block = (struct ax_output_block){.data = (unsigned char *)(block + 1), .capacity = room};
     add_block(output, block);
@@ -59,9 +59,9 @@ unsigned char *ax_output_append(struct ax_output *output, size_t size)
 {
     struct ax_output_block *block = output->last;
 
-    if (!block || block->capacity - block->end < size)
+    if (block == NULL || block->capacity - block->end < size)
         block = add_room(output, size);
-    if (!block)
+    if (block == NULL)
         return NULL;
     unsigned char *room = block->data + block->end;
     block->end += size;
@@ -75,8 +75,8 @@ int ax_output_append_buffer(struct ax_output *output, struct ax_buffer *buffer)
         ax_buffer_fini(buffer);
         return 0;
     }
-    struct ax_output_block *block = malloc(sizeof(*block));
-    if (!block)
+    struct ax_output_block *block = malloc(sizeof *block);
+    if (block == NULL)
         return AX_ENOMEM;
     *block = (struct ax_output_block){.data = buffer->data, .end = buffer->size, .capacity = buffer->size};
     block->buffer = ax_buffer_take(buffer);
@@ -96,7 +96,7 @@ size_t ax_output_slices(const struct ax_output *output, struct ax_slice *slices,
 {
     size_t count = 0;
 
-    for (const struct ax_output_block *block = output->first; block && count < max; block = block->next) {
+    for (const struct ax_output_block *block = output->first; block != NULL && count < max; block = block->next) {
         if (block->begin < block->end)
             slices[count++] = (struct ax_slice){block->data + block->begin, block->end - block->begin};
     }
@@ -108,7 +108,7 @@ static struct ax_output_block *take_first(struct ax_output *output)
     struct ax_output_block *block = output->first;
 
     output->first = block->next;
-    if (!output->first)
+    if (output->first == NULL)
         output->last = NULL;
     block->next = NULL;
     return block;
@@ -122,7 +122,7 @@ static void drop_first(struct ax_output *output)
 void ax_output_consume(struct ax_output *output, size_t size)
 {
     output->size -= size;
-    while (output->first) {
+    while (output->first != NULL) {
         struct ax_output_block *block = output->first;
         size_t here = block->end - block->begin;
         if (size < here) {
@@ -144,13 +144,13 @@ static int make_part(const struct ax_output *from, size_t size, struct ax_output
 {
     const struct ax_output_block *block = from->first;
 
-    for (; block && block_size(block) <= size; block = block->next)
+    for (; block != NULL && block_size(block) <= size; block = block->next)
         size -= block_size(block);
     *part = NULL;
-    if (!block || size == 0)
+    if (block == NULL || size == 0)
         return 0;
-    *part = malloc(sizeof(**part));
-    if (!*part)
+    *part = malloc(sizeof **part);
+    if (*part == NULL)
         return AX_ENOMEM;
     /* Its memory belongs to the block that it was cut off, which is sent, and dropped, later. */
     **part = (struct ax_output_block){.data = block->data, .begin = block->begin, .end = block->begin + size};
@@ -166,11 +166,11 @@ int ax_output_move(struct ax_output *output, struct ax_output *from, size_t size
         return AX_ENOMEM;
     output->size += size;
     from->size -= size;
-    while (from->first && block_size(from->first) <= size) {
+    while (from->first != NULL && block_size(from->first) <= size) {
         size -= block_size(from->first);
         add_block(output, take_first(from));
     }
-    if (part) {
+    if (part != NULL) {
         from->first->begin += size;
         add_block(output, part);
     }
@@ -179,9 +179,9 @@ int ax_output_move(struct ax_output *output, struct ax_output *from, size_t size
 
 void ax_output_join(struct ax_output *output, struct ax_output *tail)
 {
-    if (!tail->first)
+    if (tail->first == NULL)
         return;
-    if (output->last)
+    if (output->last != NULL)
         output->last->next = tail->first;
     else
         output->first = tail->first;
@@ -192,14 +192,14 @@ void ax_output_join(struct ax_output *output, struct ax_output *tail)
 
 void ax_output_abandon(struct ax_output *output)
 {
-    for (struct ax_output_block *block = output->first; block; block = block->next)
+    for (struct ax_output_block *block = output->first; block != NULL; block = block->next)
         block->buffer = (struct ax_buffer){0};
     ax_output_fini(output);
 }
 
 void ax_output_fini(struct ax_output *output)
 {
-    while (output->first)
+    while (output->first != NULL)
         drop_first(output);
     output->size = 0;
 }

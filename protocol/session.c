@@ -68,7 +68,7 @@ int ax_session_init(struct ax_session *session, const struct ax_session_config *
         .sent_at = now,
         .closing_deadline = AX_NEVER,
     };
-    if (config->handshake_timeout_ms)
+    if (config->handshake_timeout_ms != 0)
         session->handshake_deadline = later(now, config->handshake_timeout_ms);
     if (config->role == AX_OPENER)
         return ax_session_send_superblock(session, now);
@@ -89,7 +89,7 @@ void ax_session_fini(struct ax_session *session)
 
 void ax_session_discard(struct ax_session *session, struct ax_message *message)
 {
-    if (!message || !session->config.keeps_discarded || ax_message_memory(message) < AX_DISCARDED_MIN) {
+    if (message == NULL || !session->config.keeps_discarded || ax_message_memory(message) < AX_DISCARDED_MIN) {
         ax_message_free(message);
         return;
     }
@@ -110,11 +110,11 @@ struct ax_message *ax_session_take_discarded(struct ax_session *session)
 /* Plain peers have no limits. Ours that do not tell theirs are older, and have those that are the defaults here. */
 static void note_limits(struct ax_session *session, const struct ax_message *greeting)
 {
-    if (session->features & AX_FEATURE_LIMITS) {
+    if ((session->features & AX_FEATURE_LIMITS) != 0) {
         session->peer_max_message = greeting->max_message;
         session->peer_max_head = greeting->max_head;
         session->peer_max_ids = greeting->max_ids;
-    } else if (session->features) {
+    } else if (session->features != 0) {
         session->peer_max_head = DEFAULT_MAX_HEAD;
         session->peer_max_ids = DEFAULT_MAX_IDS;
     }
@@ -125,7 +125,7 @@ void ax_session_become_ready(struct ax_session *session, const struct ax_message
     uint64_t timeout_ms = greeting->timeout_ms;
 
     session->peer_timeout_ms = timeout_ms < AX_TIMEOUT_MAX_MS ? (uint32_t)timeout_ms : AX_TIMEOUT_MAX_MS;
-    if (session->features & AX_FEATURE_FLOW) {
+    if ((session->features & AX_FEATURE_FLOW) != 0) {
         session->peer_window = greeting->window;
         session->peer_max_calls = greeting->max_calls;
     }
@@ -140,7 +140,7 @@ static void start_closing(struct ax_session *session, enum ax_session_state stat
     const struct ax_session_config *config = &session->config;
 
     if (session->closing_deadline == AX_NEVER)
-        session->closing_deadline = later(now, config->timeout_ms ? config->timeout_ms : config->limits.close_ms);
+        session->closing_deadline = later(now, config->timeout_ms != 0 ? config->timeout_ms : config->limits.close_ms);
     ax_session_drop_releases(session);
     session->state = state;
 }
@@ -161,7 +161,7 @@ void ax_session_become_closed(struct ax_session *session, const struct ax_messag
 {
     session->peer_said_goodbye = true;
     if (goodbye->text_size > 0)
-        ax_text_copy(session->reason, sizeof(session->reason), goodbye->text, goodbye->text_size);
+        ax_text_copy(session->reason, sizeof session->reason, goodbye->text, goodbye->text_size);
     /* Short of memory we close without an answer, which a peer that has said its own takes as one. */
     if (session->state == AX_STATE_READY)
         (void)ax_session_queue_goodbye(session, NULL, now);
@@ -173,12 +173,12 @@ void ax_session_fail(struct ax_session *session, int error, const char *reason)
     if (session->state == AX_STATE_FAILED)
         return;
     if (session->reason[0] == '\0')
-        ax_text_copy(session->reason, sizeof(session->reason), reason, strlen(reason));
+        ax_text_copy(session->reason, sizeof session->reason, reason, strlen(reason));
     session->error = error;
 
     bool may_speak = session->state == AX_STATE_GREETING || session->state == AX_STATE_READY;
     session->state = AX_STATE_FAILED;
-    if (may_speak && (session->features & AX_FEATURE_REASON))
+    if (may_speak && (session->features & AX_FEATURE_REASON) != 0)
         (void)ax_session_queue_goodbye(session, session->reason, AX_TIME_UNKNOWN);
     ax_session_drop_releases(session);
     ax_lane_drop(session, &session->lane);
@@ -191,7 +191,7 @@ void ax_session_failf(struct ax_session *session, int error, const char *format,
     va_list arguments;
 
     va_start(arguments, format);
-    vsnprintf(reason, sizeof(reason), format, arguments);
+    vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
     ax_session_fail(session, error, reason);
 }

@@ -46,13 +46,13 @@ static void release_refs(struct ax_session *session, struct ax_ids ids)
 /* Whether the sender counts it against our window. */
 static bool is_counted(const struct ax_message *message)
 {
-    return ax_message_payload_size(message) >= AX_COUNTED_MIN && !message->within;
+    return ax_message_payload_size(message) >= AX_COUNTED_MIN && message->within == 0;
 }
 
 /* What nobody will read holds its sender back no longer. */
 static int credit_refused(struct ax_session *session, const struct ax_message *message, uint64_t now)
 {
-    if (!(session->features & AX_FEATURE_FLOW) || !is_counted(message))
+    if ((session->features & AX_FEATURE_FLOW) == 0 || !is_counted(message))
         return 0;
     return ax_session_queue_credit(session, ax_message_payload_size(message), now);
 }
@@ -62,9 +62,9 @@ static void refuse_request(struct ax_session *session, const struct ax_message *
 {
     release_refs(session, message->ids);
     int error = ax_session_queue_refusal(session, message->call, text, now);
-    if (!error)
+    if (error == 0)
         error = ax_session_flush_releases(session, now);
-    if (!error)
+    if (error == 0)
         error = credit_refused(session, message, now);
     if (error == AX_ENOMEM)
         ax_session_fail_memory(session);
@@ -74,7 +74,7 @@ static void refuse_one_too_many(struct ax_session *session, const struct ax_mess
 {
     char text[80];
 
-    snprintf(text, sizeof(text), "Too many calls at a time: the limit is %" PRIu32, session->config.limits.max_calls);
+    snprintf(text, sizeof text, "Too many calls at a time: the limit is %" PRIu32, session->config.limits.max_calls);
     refuse_request(session, message, text, now);
 }
 
@@ -116,7 +116,7 @@ static bool needs_buffer(uint64_t type)
 
 static void on_request(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
 {
-    if (!(session->features & AX_FEATURE_NESTED))
+    if ((session->features & AX_FEATURE_NESTED) == 0)
         message->within = 0;
     if (message->buffer_count == 0 && needs_buffer(message->type))
         ax_session_failf(session, AX_EPROTOCOL, "Call %" PRIu64 " has no buffer", message->call);
@@ -127,7 +127,7 @@ static void on_request(struct ax_session *session, struct ax_message *message, u
 static bool is_result_kind(const struct ax_session *session, uint64_t kind)
 {
     if (kind == AX_RESULT_SELF || kind == AX_RESULT_REFERENCE)
-        return session->features & AX_FEATURE_OPERATIONS;
+        return (session->features & AX_FEATURE_OPERATIONS) != 0;
     return kind == AX_RESULT_SUCCESS || kind == AX_RESULT_ERROR || kind == AX_RESULT_OPERATION_ERROR;
 }
 
@@ -139,7 +139,7 @@ static bool lacks_buffer(const struct ax_message *message)
 static void on_result(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
 {
     (void)now;
-    if (!ax_idmap_get(&session->calls, message->call)) {
+    if (ax_idmap_get(&session->calls, message->call) == NULL) {
         ax_session_failf(session, AX_EPROTOCOL, "Call not found: %" PRIu64, message->call);
         return;
     }
@@ -168,7 +168,7 @@ static void on_result(struct ax_session *session, struct ax_message *message, ui
 
 static void on_goodbye(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
 {
-    if (!(session->features & AX_FEATURE_REASON))
+    if ((session->features & AX_FEATURE_REASON) == 0)
         message->text_size = 0;
     ax_session_become_closed(session, message, now);
     *event = (struct ax_event){.type = AX_EVENT_CLOSED, .message = message};
@@ -216,8 +216,8 @@ static bool is_spoken(const struct ax_session *session, uint64_t type)
     if (type <= AX_IDLE)
         return true;
     if (type <= AX_METHOD)
-        return session->features & AX_FEATURE_OPERATIONS;
-    return type < AX_MESSAGE_TYPES && session->features & AX_FEATURE_FLOW;
+        return (session->features & AX_FEATURE_OPERATIONS) != 0;
+    return type < AX_MESSAGE_TYPES && (session->features & AX_FEATURE_FLOW) != 0;
 }
 
 static action *find_action(const struct ax_session *session, uint64_t type)

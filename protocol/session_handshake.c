@@ -21,7 +21,7 @@ int ax_session_send_superblock(struct ax_session *session, uint64_t now)
     const struct ax_superblock superblock = {
         .magic = AX_MAGIC,
         .version = own_version(session),
-        .level = session->config.features ? AX_EXTENSION_LEVEL : 0,
+        .level = session->config.features != 0 ? AX_EXTENSION_LEVEL : 0,
         .features = session->config.features,
     };
     return ax_session_queue_superblock(session, &superblock, now);
@@ -81,9 +81,9 @@ static int send_bootstrap(struct ax_session *session, uint64_t now)
 
     if (!has_sent_superblock(session))
         error = ax_session_send_superblock(session, now);
-    if (!error)
+    if (error == 0)
         error = ax_session_queue_bootstrap(session, session->config.bootstrap, now);
-    if (!error)
+    if (error == 0)
         error = ax_session_send_superblock(session, now);
     return error;
 }
@@ -92,7 +92,7 @@ static void on_bare_python(struct ax_session *session, struct ax_version needed,
 {
     if (session->bootstrapped) {
         ax_session_failf(session, AX_EPROTOCOL, "The peer asks to be bootstrapped a second time");
-    } else if (!session->config.bootstrap) {
+    } else if (session->config.bootstrap == NULL) {
         ax_session_failf(session, AX_EPROTOCOL, "The peer asks to be bootstrapped, which is not allowed here");
     } else if (compare_versions(needed, own_version(session)) > 0) {
         ax_session_failf(session, AX_EPROTOCOL, "At least across %u.%u.%u is needed to bootstrap connection",

@@ -24,7 +24,7 @@ static bool in_head(const struct ax_lane *lane)
 /* Whether the frame that has begun holds bytes of the second lane. */
 static bool in_chunk(const struct ax_session *session, const struct ax_lane *lane)
 {
-    return session->features & AX_FEATURE_FLOW && lane == &session->lane && lane->frames > 1 &&
+    return (session->features & AX_FEATURE_FLOW) != 0 && lane == &session->lane && lane->frames > 1 &&
            lane->message->type == AX_CHUNK;
 }
 
@@ -80,7 +80,7 @@ static void begin_frame(struct ax_session *session, struct ax_lane *lane)
         return;
     if (in_head(lane))
         lane->message = ax_message_new();
-    if (!lane->message || (!in_head(lane) && !ax_message_add_buffer(lane->message)))
+    if (lane->message == NULL || (!in_head(lane) && ax_message_add_buffer(lane->message) == NULL))
         ax_session_fail_memory(session);
 }
 
@@ -265,7 +265,7 @@ static uint64_t current_kind(const struct ax_session *session, const struct ax_l
 {
     const struct ax_message *message = lane->message;
 
-    if (message->buffer_count < 2 || !(session->features & AX_FEATURE_BUFFERS))
+    if (message->buffer_count < 2 || (session->features & AX_FEATURE_BUFFERS) == 0)
         return AX_BUFFER_MEMORY;
     return ax_message_kind(message, message->buffer_count - 1);
 }

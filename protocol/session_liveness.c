@@ -25,7 +25,7 @@ static uint64_t receive_deadline(const struct ax_session *session)
 {
     uint32_t timeout = session->config.timeout_ms;
 
-    return timeout && is_open(session) ? later(session->received_at, timeout) : AX_NEVER;
+    return timeout != 0 && is_open(session) ? later(session->received_at, timeout) : AX_NEVER;
 }
 
 /* Due at once when it is not known since when something waits: ax_session_expire() then begins to count. */
@@ -33,7 +33,7 @@ static uint64_t send_deadline(const struct ax_session *session)
 {
     uint32_t timeout = session->config.timeout_ms;
 
-    if (!timeout || !is_open(session) || !is_sending(session))
+    if (timeout == 0 || !is_open(session) || !is_sending(session))
         return AX_NEVER;
     return session->sent_at == AX_TIME_UNKNOWN ? 0 : later(session->sent_at, timeout);
 }
@@ -45,7 +45,7 @@ static uint64_t idle_deadline(const struct ax_session *session)
     uint32_t interval = session->peer_timeout_ms / 2;
     if (interval < session->config.limits.idle_floor_ms)
         interval = session->config.limits.idle_floor_ms;
-    return later(session->sent_at, interval ? interval : 1);
+    return later(session->sent_at, interval != 0 ? interval : 1);
 }
 
 /* CLOSING ends with it; CLOSED only while the last bytes cannot be sent. */
@@ -79,7 +79,7 @@ static void fail_closing(struct ax_session *session)
     const struct ax_session_config *config = &session->config;
 
     ax_session_failf(session, AX_ETIMEDOUT, "The peer did not close within %" PRIu32 " ms",
-                     config->timeout_ms ? config->timeout_ms : config->limits.close_ms);
+                     config->timeout_ms != 0 ? config->timeout_ms : config->limits.close_ms);
 }
 
 void ax_session_expire(struct ax_session *session, uint64_t now, struct ax_event *event)

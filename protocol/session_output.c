@@ -40,7 +40,7 @@ static unsigned char *queue_in(struct ax_session *session, struct ax_output *out
     size_t before = ax_session_unsent(session);
     unsigned char *out = ax_output_append(output, size);
 
-    if (out)
+    if (out != NULL)
         note_queued(session, before, now);
     return out;
 }
@@ -59,7 +59,7 @@ static size_t bulk_size(const struct ax_session *session)
 /* Whether a message of this size goes into the second lane. */
 static bool is_bulk(const struct ax_session *session, uint64_t size)
 {
-    return session->features & AX_FEATURE_FLOW && size > AX_BULK_MIN;
+    return (session->features & AX_FEATURE_FLOW) != 0 && size > AX_BULK_MIN;
 }
 
 /* Where something goes that may not overtake what is queued. */
@@ -73,7 +73,7 @@ static unsigned char *queue_head_in(struct ax_session *session, struct ax_output
 {
     unsigned char *out = queue_in(session, output, AX_FRAME_HEADER_SIZE + size, now);
 
-    if (!out)
+    if (out == NULL)
         return NULL;
     ax_frame_put_header(out, size, false);
     return out + AX_FRAME_HEADER_SIZE;
@@ -101,7 +101,7 @@ struct outgoing {
 
 static size_t head_size(const struct outgoing *message)
 {
-    if (message->operation)
+    if (message->operation != NULL)
         return ax_request_size(message->operation, message->call, message->payload);
     return ax_result_size(message->call, message->kind, message->payload);
 }
@@ -111,7 +111,7 @@ static unsigned char *put_head(unsigned char *out, const struct outgoing *messag
 {
     ax_frame_put_header(out, size, message->payload->buffer_count > 0);
     out += AX_FRAME_HEADER_SIZE;
-    if (message->operation)
+    if (message->operation != NULL)
         return ax_put_request(out, message->operation, message->call, message->payload);
     return ax_put_result(out, message->call, message->kind, message->payload);
 }
@@ -169,7 +169,7 @@ static int queue_small(struct ax_session *session, const struct outgoing *messag
     for (size_t i = 0; i < payload->buffer_count; i++)
         size += copied_size(payload, i);
     unsigned char *out = ax_output_append(&session->output, size);
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     out = put_head(out, message, head);
     for (size_t i = 0; i < payload->buffer_count; i++)
@@ -186,16 +186,16 @@ static int draft_message(struct ax_output *draft, const struct outgoing *message
     size_t head = head_size(message);
     unsigned char *out = ax_output_append(draft, AX_FRAME_HEADER_SIZE + head);
 
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     put_head(out, message, head);
     for (size_t i = 0; i < payload->buffer_count; i++) {
         struct ax_buffer borrowed = payload->buffers[i];
         size_t copied = copied_size(payload, i);
         out = copied > 0 ? ax_output_append(draft, copied) : NULL;
-        if (!out && copied > 0)
+        if (out == NULL && copied > 0)
             return AX_ENOMEM;
-        if (out)
+        if (out != NULL)
             put_copied(out, payload, i);
         if (!is_copied(&borrowed) && ax_output_append_buffer(draft, &borrowed) < 0)
             return AX_ENOMEM;
@@ -230,7 +230,7 @@ static int queue_message(struct ax_session *session, const struct outgoing *mess
     for (size_t i = 0; i < message->payload->buffer_count; i++)
         small = small && is_copied(&message->payload->buffers[i]);
     int error = small ? queue_small(session, message) : queue_large(session, message);
-    if (!error)
+    if (error == 0)
         note_queued(session, before, now);
     return error;
 }
@@ -241,7 +241,7 @@ int ax_session_queue_superblock(struct ax_session *session, const struct ax_supe
 {
     unsigned char *out = queue(session, AX_SUPERBLOCK_SIZE, now);
 
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     ax_superblock_encode(out, superblock);
     return 0;
@@ -256,7 +256,7 @@ int ax_session_queue_bootstrap(struct ax_session *session, const char *source, u
     };
     unsigned char *out = queue(session, 4, now);
 
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     ax_put_u32(out, (uint32_t)buffer.size);
     if (ax_output_append_buffer(&session->output, &buffer) < 0) {
@@ -269,8 +269,8 @@ int ax_session_queue_bootstrap(struct ax_session *session, const char *source, u
 int ax_session_queue_greeting(struct ax_session *session, uint64_t now)
 {
     const struct ax_limits *limits = &session->config.limits;
-    bool flow = session->features & AX_FEATURE_FLOW;
-    bool tells_limits = session->features & AX_FEATURE_LIMITS;
+    bool flow = (session->features & AX_FEATURE_FLOW) != 0;
+    bool tells_limits = (session->features & AX_FEATURE_LIMITS) != 0;
     const uint64_t fields[] = {
         AX_GREETING,         session->config.timeout_ms, flow ? limits->window : 0, flow ? limits->max_calls : 0,
         limits->max_message, limits->max_head,           limits->max_ids,
@@ -281,7 +281,7 @@ int ax_session_queue_greeting(struct ax_session *session, uint64_t now)
     for (size_t i = 0; i < count; i++)
         size += ax_uint_size(fields[i]);
     unsigned char *out = queue_head(session, size, now);
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     for (size_t i = 0; i < count; i++)
         out = ax_head_put_uint(out, fields[i]);
@@ -292,7 +292,7 @@ int ax_session_queue_idle(struct ax_session *session, uint64_t now)
 {
     unsigned char *out = queue_head(session, 1, now);
 
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     ax_head_put_uint(out, AX_IDLE);
     return 0;
@@ -305,7 +305,7 @@ int ax_session_queue_goodbye(struct ax_session *session, const char *reason, uin
     size_t size = (size_t)(ax_put_goodbye(goodbye, understood ? reason : NULL) - goodbye);
     unsigned char *out = queue_head_in(session, last_output(session), size, now);
 
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     memcpy(out, goodbye, size);
     return 0;
@@ -315,7 +315,7 @@ int ax_session_queue_credit(struct ax_session *session, uint64_t size, uint64_t 
 {
     unsigned char *out = queue_head(session, 1 + ax_uint_size(size), now);
 
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     ax_head_put_uint(ax_head_put_uint(out, AX_CREDIT), size);
     return 0;
@@ -333,7 +333,7 @@ int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const ch
     }
     size_t length = ax_text_cut(text, strlen(text), ERROR_TEXT_MAX);
     unsigned char *out = queue_head(session, 2 + ax_uint_size(call) + ax_uint_size(length) + length, now);
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     out = ax_head_put_uint(out, AX_RESULT);
     out = ax_head_put_uint(out, call);
@@ -349,7 +349,7 @@ static size_t head_bound(const struct outgoing *message)
 {
     size_t numbers = 8 + message->payload->ref_count + message->payload->kind_count;
 
-    return numbers * 9 + (message->operation ? message->operation->name_size : 0);
+    return numbers * 9 + (message->operation != NULL ? message->operation->name_size : 0);
 }
 
 static bool is_above(uint64_t value, uint64_t limit)
@@ -391,7 +391,7 @@ void ax_session_explain_too_large(const struct ax_session *session, const struct
 {
     /* With the shortest id: which one it was to have is not known here, and takes up to 8 bytes more. */
     struct outgoing message = {.operation = operation, .payload = (struct ax_payload *)payload};
-    const char *what = operation ? "call" : "result";
+    const char *what = operation != NULL ? "call" : "result";
     uint64_t head = head_size(&message);
     uint64_t size = payload_size(payload) + head;
 
@@ -425,7 +425,7 @@ static bool is_full(const struct ax_session *session, uint64_t size)
 /* Whether the peer lets a request of this size come now. One that it waits for always may. */
 static bool is_held_back(const struct ax_session *session, const struct ax_operation *operation, uint64_t size)
 {
-    if (operation->within)
+    if (operation->within != 0)
         return false;
     if (session->peer_max_calls > 0 && session->calls.count >= session->peer_max_calls)
         return true;
@@ -436,10 +436,10 @@ static bool is_held_back(const struct ax_session *session, const struct ax_opera
 int ax_session_consumed(struct ax_session *session, uint64_t counted, uint64_t now)
 {
     session->unread -= counted;
-    if (counted == 0 || session->state != AX_STATE_READY || !(session->features & AX_FEATURE_FLOW))
+    if (counted == 0 || session->state != AX_STATE_READY || (session->features & AX_FEATURE_FLOW) == 0)
         return 0;
     int error = ax_session_queue_credit(session, counted, now);
-    if (error)
+    if (error != 0)
         ax_session_fail_memory(session);
     return error;
 }
@@ -470,11 +470,11 @@ int ax_session_call(struct ax_session *session, const struct ax_operation *opera
     if (ax_idmap_put(&session->calls, message.call, waiter) < 0)
         return AX_ENOMEM;
     int error = queue_message(session, &message, now);
-    if (error) {
+    if (error != 0) {
         ax_idmap_take(&session->calls, message.call);
         return error;
     }
-    if (peer_knows(session, AX_FEATURE_FLOW) && size >= AX_COUNTED_MIN && !said.within)
+    if (peer_knows(session, AX_FEATURE_FLOW) && size >= AX_COUNTED_MIN && said.within == 0)
         session->uncredited += size;
     *id = session->next_call++;
     return 0;
@@ -510,7 +510,7 @@ int ax_session_result(struct ax_session *session, uint64_t call, enum ax_result_
         return AX_EFULL;
 
     int error = queue_message(session, &message, now);
-    if (!error)
+    if (error == 0)
         session->calls_in_progress--;
     return error;
 }
@@ -520,7 +520,7 @@ int ax_session_result_failed(struct ax_session *session, uint64_t call, const ch
     if (session->state != AX_STATE_READY || session->calls_in_progress == 0)
         return AX_ESTATE;
     int error = ax_session_queue_refusal(session, call, text, now);
-    if (!error)
+    if (error == 0)
         session->calls_in_progress--;
     return error;
 }
@@ -532,9 +532,9 @@ int ax_session_release(struct ax_session *session, uint64_t id)
     if (session->state != AX_STATE_READY)
         return 0;
     if (session->release_count == session->release_capacity) {
-        size_t capacity = session->release_capacity ? session->release_capacity * 2 : 8;
-        uint64_t *releases = realloc(session->releases, capacity * sizeof(*releases));
-        if (!releases)
+        size_t capacity = session->release_capacity != 0 ? session->release_capacity * 2 : 8;
+        uint64_t *releases = realloc(session->releases, capacity * sizeof *releases);
+        if (releases == NULL)
             return AX_ENOMEM;
         session->releases = releases;
         session->release_capacity = capacity;
@@ -555,7 +555,7 @@ static int queue_del_objs(struct ax_session *session, const uint64_t *ids, size_
 {
     unsigned char *out = queue_head_in(session, last_output(session), 1 + ax_ids_size(ids, count), now);
 
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     ax_put_ids(ax_head_put_uint(out, AX_DEL_OBJS), ids, count);
     return 0;
@@ -571,13 +571,13 @@ int ax_session_flush_releases(struct ax_session *session, uint64_t now)
         if (count > RELEASES_PER_MESSAGE)
             count = RELEASES_PER_MESSAGE;
         error = queue_del_objs(session, session->releases + done, count, now);
-        if (error)
+        if (error != 0)
             break;
         done += count;
     }
     session->release_count -= done;
     if (session->release_count > 0)
-        memmove(session->releases, session->releases + done, session->release_count * sizeof(*session->releases));
+        memmove(session->releases, session->releases + done, session->release_count * sizeof *session->releases);
     else if (session->release_capacity > RELEASES_KEPT)
         ax_session_drop_releases(session);
     return error;
@@ -595,7 +595,7 @@ static int queue_chunk(struct ax_session *session)
     size_t room = 2 * AX_FRAME_HEADER_SIZE + 1;
     unsigned char *out = ax_output_append(&session->output, room);
 
-    if (!out)
+    if (out == NULL)
         return AX_ENOMEM;
     ax_frame_put_header(out, 1, true);
     out = ax_head_put_uint(out + AX_FRAME_HEADER_SIZE, AX_CHUNK);

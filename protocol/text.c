@@ -35,7 +35,7 @@ static size_t character_size(const unsigned char *text, size_t size)
 {
     if (text[0] < 0x80)
         return 1;
-    for (size_t i = 0; i < sizeof(leads) / sizeof(leads[0]); i++) {
+    for (size_t i = 0; i < sizeof leads / sizeof leads[0]; i++) {
         const struct lead *lead = &leads[i];
         if (text[0] < lead->first || text[0] > lead->last)
             continue;
@@ -93,7 +93,7 @@ void ax_text_copy(char *out, size_t room, const void *text, size_t size)
     while (size > 0) {
         bool is_plain;
         size_t valid = ax_text_next(in, size, &is_plain);
-        size_t step = valid ? valid : 1;
+        size_t step = valid != 0 ? valid : 1;
         size_t written = is_plain ? step : 1;
 
         if (written >= room)

@@ -251,5 +251,5 @@ void ax_peer_describe(int fd, const char *scheme, char *text, size_t size)
                          NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         snprintf(text, size, "an unknown address");
     else
-        snprintf(text, size, strchr(host, ':') ? "%s:[%s]:%s" : "%s:%s:%s", scheme, host, port);
+        snprintf(text, size, strchr(host, ':') != NULL ? "%s:[%s]:%s" : "%s:%s:%s", scheme, host, port);
 }

@@ -170,7 +170,7 @@ static int resolve_tcp(const struct ax_address *address, struct ax_sockaddr *res
     int code;
 
     snprintf(port, sizeof port, "%u", address->port);
-    code = getaddrinfo(address->name[0] ? address->name : NULL, port, &hints, &found);
+    code = getaddrinfo(address->name[0] != '\0' ? address->name : NULL, port, &hints, &found);
     if (code != 0)
         return ax_error_format(error, size, "the host %s of an address is not known: %s", address->name,
                                code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code));

@@ -38,6 +38,6 @@ int ax_file_check_private(const struct stat *status, const char *what, const cha
                                what, path, (unsigned long)status->st_uid, (unsigned long)own);
     if ((status->st_mode & wrong) != 0)
         return ax_error_format(error, error_size, "%s %s is open to others, with mode %03o: chmod %s %s", what, path,
-                               (unsigned)(status->st_mode & 0777), wrong & S_IRGRP ? "600" : "640", path);
+                               (unsigned)(status->st_mode & 0777), (wrong & S_IRGRP) != 0 ? "600" : "640", path);
     return 0;
 }

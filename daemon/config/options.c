@@ -590,8 +590,8 @@ void ax_options_print_help(FILE *stream)
 
         if (option->help == NULL)
             continue;
-        snprintf(left, sizeof left, "--%s%s%s", option->name, option->value_name ? " " : "",
-                 option->value_name ? option->value_name : "");
+        snprintf(left, sizeof left, "--%s%s%s", option->name, option->value_name != NULL ? " " : "",
+                 option->value_name != NULL ? option->value_name : "");
         fprintf(stream, "  %-27s %s", left, option->help);
         if (option->fallback != NULL)
             fprintf(stream, " (default: %s)", option->fallback);

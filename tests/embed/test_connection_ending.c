@@ -261,7 +261,7 @@ static void the_end_of_the_stream_may_have_a_reason(void **state)
         assert_int_equal(ax_connection_fail_at_end(peer.connection, "the channel broke"), 0);
         assert_int_equal(ax_connection_fail_at_end(peer.connection, "the second one"), 0);
         assert_int_equal(state_of(peer.connection), AX_STATE_READY);
-        if (with_goodbye)
+        if (with_goodbye != 0)
             say(&peer, goodbye, sizeof goodbye);
         end_stream(&peer);
         assert_int_equal(wait_phase(peer.connection, AX_PHASE_FINISHED), 0);

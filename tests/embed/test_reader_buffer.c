@@ -243,7 +243,7 @@ static void a_connection_may_break_while_a_body_moves(void **state)
         send_body(pair->near, AX_BUFFER_MEMORY, &pending);
         for (int wait = 0; wait < i; wait++)
             sched_yield();
-        ax_connection_cancel(i % 2 ? pair->near : pair->far);
+        ax_connection_cancel(i % 2 != 0 ? pair->near : pair->far);
         assert_int_equal(await(pair->near, &pending), 0);
         if (pending.message != NULL) { /* it was quicker */
             assert_null(ax_ticket_done(pair->near, &pending.ticket));
@@ -256,7 +256,7 @@ static void a_connection_may_break_while_a_body_moves(void **state)
 static void *echo_some(void *arg)
 {
     for (int i = 0; i < 3; i++)
-        echo_body(arg, i % 2 ? AX_BUFFER_BYTES : AX_BUFFER_MEMORY);
+        echo_body(arg, i % 2 != 0 ? AX_BUFFER_BYTES : AX_BUFFER_MEMORY);
     return NULL;
 }
 

@@ -351,11 +351,11 @@ static void add_peer(unsigned how)
     peer->needs_proof = (how & 6) != 0;
     peer->stage = peer->needs_proof ? AT_HELLO : AT_SUPERBLOCK;
     peer->is_disturbed = server.is_faulty;
-    if (how & 8) /* usually it has begun before the server polls it */
+    if ((how & 8) != 0) /* usually it has begun before the server polls it */
         greet(peer, TLS_HELLO);
-    if (how & 16)
+    if ((how & 16) != 0)
         say_hello(peer);
-    if (how & 32)
+    if ((how & 32) != 0)
         say_superblock(peer, how / 64);
     server.is_crowded = server.set.count >= server.set.limit;
     ax_handshakes_add(&server.set, &server.source, peer->server_fd, peer->has_tls, peer->needs_proof, peer);
@@ -551,7 +551,7 @@ static void start(unsigned settings)
     world_start();
     world.random = model_make_nonce;
     piece = pieces[(settings & PIECES) / 16];
-    world.pair_capacity = settings & SMALL_PAIRS ? SMALL_PAIR + take_byte(&input) : WORLD_QUEUE;
+    world.pair_capacity = (settings & SMALL_PAIRS) != 0 ? SMALL_PAIR + take_byte(&input) : WORLD_QUEUE;
     memset(&server, 0, sizeof server);
     server.secret = (struct ax_secret){.crypto = &model_crypto, .size = sizeof secret - 1};
     memcpy(server.secret.bytes, secret, sizeof secret - 1);
@@ -563,7 +563,7 @@ static void start(unsigned settings)
     CHECK(ax_relays_init(&server.relays, NULL, on_relay_gone, on_relay_ended, NULL) == 0);
     server.set.make_tls = on_tls;
     server.set.secured = on_secured;
-    server.set.secret = settings & SECRET ? &server.secret : NULL;
+    server.set.secret = (settings & SECRET) != 0 ? &server.secret : NULL;
     peer_count = 0;
 }
 

@@ -15,7 +15,7 @@ static char *print(const struct ax_options *options, size_t *size)
     char *text = NULL;
     FILE *stream = open_memstream(&text, size);
 
-    CHECK(stream);
+    CHECK(stream != NULL);
     ax_options_print(options, stream);
     CHECK(fclose(stream) == 0);
     return text;

@@ -29,7 +29,7 @@ static void check_header(const struct ax_frame_reader *reader)
     CHECK(reader->remaining == reader->length);
     CHECK(reader->header_size == 0);
     ax_frame_put_header(again, reader->length, reader->more);
-    CHECK(memcmp(again, reader->header, sizeof(again)) == 0);
+    CHECK(memcmp(again, reader->header, sizeof again) == 0);
 }
 
 static size_t read_some(struct ax_frame_reader *reader, const uint8_t *data, size_t size, struct summary *summary)

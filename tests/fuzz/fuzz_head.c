@@ -18,14 +18,14 @@ static void check_text(const struct ax_message *message)
         CHECK(message->text >= begin);
         CHECK(message->text_size <= (size_t)(begin + message->head.size - message->text));
     }
-    ax_text_copy(copy, sizeof(copy), message->text, message->text_size);
-    CHECK(strlen(copy) < sizeof(copy));
+    ax_text_copy(copy, sizeof copy, message->text, message->text_size);
+    CHECK(strlen(copy) < sizeof copy);
     CHECK(strlen(copy) <= message->text_size);
-    for (const char *c = copy; *c; c++)
+    for (const char *c = copy; *c != '\0'; c++)
         CHECK((unsigned char)*c >= 0x20);
     /* Escaping is idempotent. */
     char again[64];
-    ax_text_copy(again, sizeof(again), copy, strlen(copy));
+    ax_text_copy(again, sizeof again, copy, strlen(copy));
     CHECK(strcmp(copy, again) == 0);
     CHECK(ax_text_cut(copy, strlen(copy), 10) <= 10);
 }
@@ -36,7 +36,7 @@ static size_t count_ids(struct ax_ids ids, uint64_t *out)
     uint64_t id;
 
     while (ax_ids_next(&ids, &id)) {
-        if (out)
+        if (out != NULL)
             out[count] = id;
         count++;
     }
@@ -46,16 +46,16 @@ static size_t count_ids(struct ax_ids ids, uint64_t *out)
 static void check_ids(const struct ax_message *message)
 {
     size_t count = count_ids(message->ids, NULL);
-    uint64_t *ids = malloc((count + 1) * sizeof(*ids));
+    uint64_t *ids = malloc((count + 1) * sizeof *ids);
 
     CHECK(count <= message->head.size);
     CHECK(count <= message->ids.count);
-    CHECK(ids);
+    CHECK(ids != NULL);
     count_ids(message->ids, ids);
 
     size_t size = ax_ids_size(ids, count);
     unsigned char *written = malloc(size);
-    CHECK(written);
+    CHECK(written != NULL);
     CHECK(ax_put_ids(written, ids, count) == written + size);
     struct ax_ids again;
     ax_head_reader_init(&again.reader, written, size);
@@ -131,7 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ax_message *message = ax_message_new();
 
-    CHECK(message);
+    CHECK(message != NULL);
     CHECK(ax_buffer_reserve(&message->head, size) == 0); /* no space behind the last byte */
     CHECK(ax_buffer_append(&message->head, data, size) == 0);
     ax_message_decode(message);

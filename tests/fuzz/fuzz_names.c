@@ -166,7 +166,7 @@ static bool fill(X509 *certificate, unsigned settings)
         expect(AX_TLS_COMMON_NAME, common_name);
     is_plain = is_plain || names != NULL;
     GENERAL_NAMES_free(names);
-    if (settings & EXTENSION)
+    if ((settings & EXTENSION) != 0)
         fill_with_der(certificate);
     return is_plain && (settings & EXTENSION) == 0;
 }
@@ -318,7 +318,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     settings = take_byte(&input);
     told.count = expected.count = 0;
     has_capacity = true;
-    certificate = settings & CERTIFICATE ? parse() : X509_new();
+    certificate = (settings & CERTIFICATE) != 0 ? parse() : X509_new();
     if (certificate != NULL && (settings & CERTIFICATE) == 0)
         is_all = fill(certificate, settings);
     if (certificate != NULL)

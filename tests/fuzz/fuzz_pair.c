@@ -182,7 +182,7 @@ static struct ax_buffer make_buffer(size_t size)
 {
     struct ax_buffer buffer = {.data = malloc(size + 1), .size = size, .capacity = size};
 
-    CHECK(buffer.data);
+    CHECK(buffer.data != NULL);
     memset(buffer.data, 'p', size);
     return buffer;
 }
@@ -245,7 +245,7 @@ static void answer(struct fuzz *fuzz, struct end *end)
     CHECK(ax_session_consumed(&end->session, end->running[index].counted, fuzz->now) == 0);
     end->running[index].counted = 0;
     int error = send_result(fuzz, end, call, how);
-    if (error && error != AX_ESTATE)
+    if (error != 0 && error != AX_ESTATE)
         return; /* to be retried */
     end->running[index] = end->running[--end->running_count];
     if (error == 0 && caller->fates[call] == RUNS)
@@ -362,18 +362,18 @@ static void step(struct fuzz *fuzz)
 
 static void start(struct fuzz *fuzz, enum ax_role role, unsigned settings, uint32_t timeout_ms)
 {
-    struct ax_session_config config = {.role = role, .minor = settings & OLD ? 1 : 2};
+    struct ax_session_config config = {.role = role, .minor = (settings & OLD) != 0 ? 1 : 2};
     struct end *end = &fuzz->ends[role];
 
     memset(end, 0, offsetof(struct end, flight));
-    if (settings & (role == AX_OPENER ? OPENER_HAS_FEATURES : ACCEPTOR_HAS_FEATURES))
+    if ((settings & (role == AX_OPENER ? OPENER_HAS_FEATURES : ACCEPTOR_HAS_FEATURES)) != 0)
         config.features = AX_FEATURES_ALL;
-    if (settings & (role == AX_OPENER ? OPENER_HAS_TIMEOUT : ACCEPTOR_HAS_TIMEOUT))
+    if ((settings & (role == AX_OPENER ? OPENER_HAS_TIMEOUT : ACCEPTOR_HAS_TIMEOUT)) != 0)
         config.timeout_ms = timeout_ms;
-    config.refuse_requests = settings & REFUSING && role == AX_ACCEPTOR;
+    config.refuse_requests = (settings & REFUSING) != 0 && role == AX_ACCEPTOR;
     ax_limits_init(&config.limits);
     config.limits.idle_floor_ms = 1;
-    if (settings & SMALL_LIMITS) {
+    if ((settings & SMALL_LIMITS) != 0) {
         config.limits.max_calls = 3;
         config.limits.max_queued = 1024;
         config.limits.window = 2 * AX_COUNTED_MIN;

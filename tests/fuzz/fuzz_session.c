@@ -127,8 +127,8 @@ static void tell_event(struct fuzz *fuzz, const struct ax_event *event)
 
     if (event->type == AX_EVENT_NONE)
         return;
-    tell(fuzz, &event->type, sizeof(event->type));
-    if (!message)
+    tell(fuzz, &event->type, sizeof event->type);
+    if (message == NULL)
         return;
     tell(fuzz, message->head.data, message->head.size);
     for (uint32_t i = 0; i < message->buffer_count; i++)
@@ -139,11 +139,11 @@ static void check_message(const struct fuzz *fuzz, const struct ax_message *mess
 {
     const struct ax_limits *limits = &fuzz->session.config.limits;
 
-    CHECK(message);
+    CHECK(message != NULL);
     CHECK(message->head.size <= limits->max_head);
     CHECK(message->buffer_count < limits->max_frames);
     CHECK(message->ids.count <= limits->max_ids);
-    CHECK(ax_message_memory(message) <= sizeof(*message) + fuzz->fed * (1 + sizeof(struct ax_buffer) / 8));
+    CHECK(ax_message_memory(message) <= sizeof *message + fuzz->fed * (1 + sizeof(struct ax_buffer) / 8));
 }
 
 static void close_call(struct fuzz *fuzz, uint64_t id)
@@ -191,10 +191,10 @@ static void handle(struct fuzz *fuzz, struct ax_event *event)
     tell_event(fuzz, event);
     switch (event->type) {
     case AX_EVENT_NONE:
-        CHECK(!event->message);
+        CHECK(event->message == NULL);
         break;
     case AX_EVENT_READY:
-        CHECK(session->state == AX_STATE_READY && !event->message);
+        CHECK(session->state == AX_STATE_READY && event->message == NULL);
         break;
     case AX_EVENT_CALL:
         check_request(fuzz, event->message);
@@ -211,7 +211,7 @@ static void handle(struct fuzz *fuzz, struct ax_event *event)
         fuzz->ended = true;
         break;
     case AX_EVENT_FAILED:
-        CHECK(session->state == AX_STATE_FAILED && fuzz->state != AX_STATE_FAILED && !event->message);
+        CHECK(session->state == AX_STATE_FAILED && fuzz->state != AX_STATE_FAILED && event->message == NULL);
         CHECK(session->reason[0] && session->error < 0);
         fuzz->ended = true;
         break;
@@ -226,7 +226,7 @@ static void check_session(struct fuzz *fuzz)
     CHECK(session->state >= fuzz->state);
     CHECK((session->state == AX_STATE_FAILED) == (session->error != 0));
     CHECK(session->error != AX_ENOMEM || fuzz->has_failed);
-    CHECK(memchr(session->reason, 0, sizeof(session->reason)));
+    CHECK(memchr(session->reason, 0, sizeof session->reason));
     CHECK(session->calls.count >= fuzz->open_calls);
     CHECK(session->calls_in_progress <= session->config.limits.max_calls);
     CHECK(session->state < AX_STATE_CLOSING || session->release_count == 0);
@@ -306,7 +306,7 @@ static void feed_frame(struct fuzz *fuzz, bool more)
     struct input body = take_bytes(&fuzz->input, take_byte(&fuzz->input));
 
     ax_frame_put_header(header, body.size, more);
-    feed(fuzz, (struct input){header, sizeof(header)});
+    feed(fuzz, (struct input){header, sizeof header});
     feed(fuzz, body);
 }
 
@@ -320,7 +320,7 @@ static void feed_large(struct fuzz *fuzz, bool more)
     void *memory;
 
     ax_frame_put_header(header, length, more);
-    feed(fuzz, (struct input){header, sizeof(header)});
+    feed(fuzz, (struct input){header, sizeof header});
     begin_request(fuzz);
     size_t space = ax_session_space(&fuzz->session, &memory);
     CHECK((space > 0) == (memory != NULL));
@@ -380,7 +380,7 @@ static void feed_result(struct fuzz *fuzz)
     feed_wire(fuzz, &wire);
     if (!is_heard || fuzz->has_failed)
         return;
-    snprintf(expected, sizeof(expected), "Call not found: %u", (unsigned)id);
+    snprintf(expected, sizeof expected, "Call not found: %u", (unsigned)id);
     if (is_known)
         CHECK(fuzz->session.state == AX_STATE_READY && !ax_idmap_get(&fuzz->session.calls, id));
     else
@@ -429,7 +429,7 @@ static void feed_message(struct fuzz *fuzz, enum well_formed type)
             put_request(&wire, ids);
         break;
     case GOODBYE:
-        wire_goodbye(&wire, ids[0] % 2 ? "Because" : NULL);
+        wire_goodbye(&wire, ids[0] % 2 != 0 ? "Because" : NULL);
         break;
     case DEL_OBJS:
         wire_del_objs(&wire, ids, ids[0] % 4);
@@ -447,7 +447,7 @@ static struct ax_buffer make_buffer(size_t size)
 {
     struct ax_buffer buffer = {.data = malloc(size + 1), .size = size, .capacity = size};
 
-    CHECK(buffer.data);
+    CHECK(buffer.data != NULL);
     memset(buffer.data, 'p', size);
     return buffer;
 }
@@ -487,7 +487,7 @@ static void make_load(struct fuzz *fuzz, struct load *load, size_t buffers)
 static bool is_taken(const struct load *load)
 {
     for (size_t i = 0; i < load->payload.buffer_count; i++)
-        if (load->buffers[i].data)
+        if (load->buffers[i].data != NULL)
             return false;
     return true;
 }
@@ -495,7 +495,7 @@ static bool is_taken(const struct load *load)
 static bool is_whole(const struct load *load)
 {
     for (size_t i = 0; i < load->payload.buffer_count; i++)
-        if (!load->buffers[i].data)
+        if (load->buffers[i].data == NULL)
             return false;
     return true;
 }
@@ -544,7 +544,7 @@ static void call(struct fuzz *fuzz)
     bool failed = end_request(fuzz);
     bool is_known = operation.type == AX_APPLY || has_feature(fuzz, AX_FEATURE_OPERATIONS);
     CHECK((error == AX_ESTATE) == (fuzz->session.state != AX_STATE_READY || !is_known));
-    if (error) {
+    if (error != 0) {
         bool is_known_error = error == AX_ESTATE || error == AX_EFULL || error == AX_ETOOLARGE;
         CHECK(is_whole(&load) && (is_known_error || (error == AX_ENOMEM && failed)));
         CHECK(error != AX_EFULL || may_be_full(fuzz));
@@ -579,7 +579,7 @@ static void answer(struct fuzz *fuzz, unsigned how)
     CHECK(error != AX_ENOMEM || failed);
     CHECK(error != AX_ERANGE || how != 0);
     CHECK(in_progress - fuzz->session.calls_in_progress == (error == 0));
-    CHECK(error && how != 0 ? is_whole(&load) : how == 0 || is_taken(&load));
+    CHECK(error != 0 && how != 0 ? is_whole(&load) : how == 0 || is_taken(&load));
     free_load(&load);
 }
 
@@ -611,7 +611,7 @@ static void give_buffer(struct fuzz *fuzz)
     CHECK(buffer_request.size <= 16 * (fuzz->fed + 1));
     struct ax_buffer buffer = {.data = malloc(buffer_request.size), .capacity = buffer_request.size};
     unsigned char *memory = buffer.data;
-    CHECK(memory && ax_session_give_buffer(&fuzz->session, buffer_request.body, &buffer) == 0);
+    CHECK(memory != NULL && ax_session_give_buffer(&fuzz->session, buffer_request.body, &buffer) == 0);
     CHECK(buffer.data != memory && buffer.size <= fuzz->fed);
     memcpy(memory, buffer.data, buffer.size);
     ax_buffer_fini(&buffer);
@@ -768,16 +768,16 @@ static void step(struct fuzz *fuzz)
 static struct ax_session_config make_config(unsigned settings)
 {
     static const char source[] = "pass\n";
-    struct ax_session_config config = {.role = settings & ACCEPTOR ? AX_ACCEPTOR : AX_OPENER};
+    struct ax_session_config config = {.role = (settings & ACCEPTOR) != 0 ? AX_ACCEPTOR : AX_OPENER};
 
-    config.minor = settings & OLD ? 1 : 2;
-    config.features = settings & FEATURES ? AX_FEATURES_ALL : 0;
-    config.bootstrap = settings & BOOTSTRAP ? source : NULL;
+    config.minor = (settings & OLD) != 0 ? 1 : 2;
+    config.features = (settings & FEATURES) != 0 ? AX_FEATURES_ALL : 0;
+    config.bootstrap = (settings & BOOTSTRAP) != 0 ? source : NULL;
     config.refuse_requests = settings & REFUSING;
     ax_limits_init(&config.limits);
     config.limits.window = 4 * AX_COUNTED_MIN;
     config.limits.max_message = 4u << 20; /* all memory is really written: more would only take time */
-    if (settings & SMALL_LIMITS) {
+    if ((settings & SMALL_LIMITS) != 0) {
         config.limits = (struct ax_limits){
             .max_message = 4096,
             .max_head = 64,
@@ -790,7 +790,7 @@ static struct ax_session_config make_config(unsigned settings)
             .window = 4096,
         };
     }
-    if (settings & TIMEOUTS) {
+    if ((settings & TIMEOUTS) != 0) {
         config.timeout_ms = 1000;
         config.handshake_timeout_ms = 5000;
     }
@@ -801,7 +801,7 @@ static void shake_hands(struct fuzz *fuzz, unsigned settings, unsigned timeout, 
 {
     struct wire wire = {0}, head = {0};
 
-    wire_superblock_features(&wire, settings & OLD ? 1 : 2, features);
+    wire_superblock_features(&wire, (settings & OLD) != 0 ? 1 : 2, features);
     wire_uint(&head, AX_GREETING);
     wire_uint(&head, timeout);
     wire_uint(&head, timeout % 3 * AX_COUNTED_MIN);
@@ -841,7 +841,7 @@ static uint64_t run(const uint8_t *data, size_t size, size_t piece)
     unsigned features = take_byte(&fuzz.input);
     struct ax_session_config config = make_config(settings);
     CHECK(ax_session_init(&fuzz.session, &config, fuzz.now) == 0);
-    if (settings & READY)
+    if ((settings & READY) != 0)
         shake_hands(&fuzz, settings, timeout, features);
     while (fuzz.input.size > 0)
         step(&fuzz);

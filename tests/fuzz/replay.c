@@ -14,12 +14,12 @@ static bool replay_file(const char *folder, const char *name)
     char path[4096];
     bool done = false;
 
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *file = fopen(path, "rb");
-    if (file && data) {
+    if (file != NULL && data != NULL) {
         size_t size = fread(data, 1, FILE_MAX, file);
-        uint8_t *fitting = realloc(data, size ? size : 1);
-        if (fitting && !ferror(file)) {
+        uint8_t *fitting = realloc(data, size != 0 ? size : 1);
+        if (fitting != NULL && ferror(file) == 0) {
             data = fitting;
             LLVMFuzzerTestOneInput(data, size);
             done = true;
@@ -27,7 +27,7 @@ static bool replay_file(const char *folder, const char *name)
     }
     if (!done)
         perror(path);
-    if (file)
+    if (file != NULL)
         fclose(file);
     free(data);
     return done;
@@ -39,7 +39,7 @@ static int replay_folder(const char *path)
     DIR *folder = opendir(path);
     int count = 0;
 
-    if (!folder) {
+    if (folder == NULL) {
         perror(path);
         return -1;
     }

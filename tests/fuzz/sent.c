@@ -159,7 +159,7 @@ static size_t take_header(struct sent *sent, struct sent_lane *lane, const unsig
         if (lane->frames++ > 0)
             lane->buffers++;
         else
-            CHECK(lane->frame.length > 0 && lane->frame.length <= sizeof(lane->head));
+            CHECK(lane->frame.length > 0 && lane->frame.length <= sizeof lane->head);
         CHECK(!lane->is_chunk || (lane->frame.length > 0 && lane->frame.length <= AX_CHUNK_SIZE));
         if (lane->frame.length == 0 && ax_frame_read_body(&lane->frame, 0))
             end_frame(sent, lane);

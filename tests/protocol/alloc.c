@@ -33,7 +33,7 @@ static bool fails(size_t size)
 
 static void *counted(void *memory)
 {
-    if (memory) {
+    if (memory != NULL) {
         blocks++;
         bytes += malloc_usable_size(memory);
     }
@@ -54,18 +54,18 @@ void *__wrap_realloc(void *memory, size_t size)
 {
     if (fails(size))
         return NULL;
-    if (!memory)
+    if (memory == NULL)
         return counted(__real_malloc(size));
     size_t before = malloc_usable_size(memory);
     void *moved = __real_realloc(memory, size);
-    if (moved)
+    if (moved != NULL)
         bytes += malloc_usable_size(moved) - before;
     return moved;
 }
 
 void __wrap_free(void *memory)
 {
-    if (memory) {
+    if (memory != NULL) {
         blocks--;
         bytes -= malloc_usable_size(memory);
     }

@@ -46,7 +46,7 @@ static void log_number(struct peer *peer, const char *before, long long number)
 {
     char text[64];
 
-    log_text(peer, text, (size_t)snprintf(text, sizeof(text), "%s%lld", before, number));
+    log_text(peer, text, (size_t)snprintf(text, sizeof text, "%s%lld", before, number));
 }
 
 static void log_ids(struct peer *peer, struct ax_ids ids)
@@ -105,9 +105,9 @@ static void log_result(struct peer *peer, const struct ax_message *message, void
 static void log_end(struct peer *peer, const char *what)
 {
     log_string(peer, what);
-    if (peer->session.error)
+    if (peer->session.error != 0)
         log_number(peer, " ", peer->session.error);
-    if (ax_session_reason(&peer->session)[0]) {
+    if (ax_session_reason(&peer->session)[0] != '\0') {
         log_string(peer, " ");
         log_string(peer, ax_session_reason(&peer->session));
     }
@@ -300,7 +300,7 @@ void peer_make_ready(struct peer *peer, const struct ax_session_config *config, 
     struct wire wire = {0};
 
     peer_init(peer, config);
-    if (peer_features)
+    if (peer_features != 0)
         wire_superblock_features(&wire, config->minor, peer_features);
     else
         wire_superblock(&wire, 0, config->minor, 0);
@@ -318,7 +318,7 @@ void peer_connect(struct peer *opener, struct peer *acceptor, uint32_t features,
     peer_init(opener, &config);
     config = peer_config(AX_ACCEPTOR);
     config.features = features;
-    if (limits)
+    if (limits != NULL)
         config.limits = *limits;
     peer_init(acceptor, &config);
     peer_exchange(opener, acceptor);
@@ -330,9 +330,9 @@ void peer_connect(struct peer *opener, struct peer *acceptor, uint32_t features,
 
 struct ax_buffer make_buffer(size_t size, int byte)
 {
-    struct ax_buffer buffer = {.data = malloc(size ? size : 1), .size = size, .capacity = size};
+    struct ax_buffer buffer = {.data = malloc(size != 0 ? size : 1), .size = size, .capacity = size};
 
-    if (buffer.data)
+    if (buffer.data != NULL)
         memset(buffer.data, byte, size);
     return buffer;
 }
@@ -359,7 +359,7 @@ int peer_call(struct peer *peer, const char *text, uintptr_t waiter, uint64_t *i
     struct ax_buffer buffer = {0};
     int error = ax_buffer_append(&buffer, text, strlen(text));
 
-    if (!error)
+    if (error == 0)
         error = apply(&peer->session, NULL, 0, &buffer, (void *)waiter, peer->now, id);
     ax_buffer_fini(&buffer);
     return error;
@@ -370,7 +370,7 @@ int peer_result(struct peer *peer, uint64_t call, enum ax_result_kind kind, cons
     struct ax_buffer buffer = {0};
     int error = ax_buffer_append(&buffer, text, strlen(text));
 
-    if (!error)
+    if (error == 0)
         error = answer(&peer->session, call, kind, NULL, 0, &buffer, peer->now);
     ax_buffer_fini(&buffer);
     return error;
@@ -399,7 +399,7 @@ void assert_failed(struct peer *peer, int error, const char *text)
 {
     char expected[AX_REASON_SIZE + 32];
 
-    snprintf(expected, sizeof(expected), "failed %d %s\n", error, text);
+    snprintf(expected, sizeof expected, "failed %d %s\n", error, text);
     assert_log(peer, expected);
     assert_int_equal(peer->session.state, AX_STATE_FAILED);
     assert_int_equal(peer->session.error, error);

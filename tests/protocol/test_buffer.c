@@ -48,8 +48,8 @@ static void a_large_piece_is_given_exactly_what_it_needs(void **state)
     struct ax_buffer buffer = {0};
 
     (void)state;
-    assert_int_equal(ax_buffer_append(&buffer, piece, sizeof(piece)), 0);
-    assert_int_equal(buffer.capacity, sizeof(piece));
+    assert_int_equal(ax_buffer_append(&buffer, piece, sizeof piece), 0);
+    assert_int_equal(buffer.capacity, sizeof piece);
     ax_buffer_fini(&buffer);
 }
 
@@ -77,11 +77,11 @@ static void without_memory_a_buffer_stays_as_it_was(void **state)
     ax_buffer_append(&buffer, "text", 4);
     struct ax_buffer before = buffer;
     alloc_fail_at(1);
-    assert_int_equal(ax_buffer_append(&buffer, piece, sizeof(piece)), AX_ENOMEM);
-    assert_memory_equal(&buffer, &before, sizeof(buffer));
+    assert_int_equal(ax_buffer_append(&buffer, piece, sizeof piece), AX_ENOMEM);
+    assert_memory_equal(&buffer, &before, sizeof buffer);
     alloc_fail_at(1);
     assert_int_equal(ax_buffer_reserve(&buffer, 1000), AX_ENOMEM);
-    assert_memory_equal(&buffer, &before, sizeof(buffer));
+    assert_memory_equal(&buffer, &before, sizeof buffer);
     ax_buffer_fini(&buffer);
 }
 

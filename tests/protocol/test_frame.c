@@ -18,7 +18,7 @@ static void read_header(uint64_t length, bool more)
     unsigned char header[AX_FRAME_HEADER_SIZE];
 
     ax_frame_put_header(header, length, more);
-    assert_int_equal(ax_frame_read_header(&reader, header, sizeof(header)), sizeof(header));
+    assert_int_equal(ax_frame_read_header(&reader, header, sizeof header), sizeof header);
 }
 
 static void a_header_is_length_and_more(void **state)
@@ -29,9 +29,9 @@ static void a_header_is_length_and_more(void **state)
 
     (void)state;
     ax_frame_put_header(out, 257, false);
-    assert_memory_equal(out, last, sizeof(last));
+    assert_memory_equal(out, last, sizeof last);
     ax_frame_put_header(out, 257, true);
-    assert_memory_equal(out, not_last, sizeof(not_last));
+    assert_memory_equal(out, not_last, sizeof not_last);
 }
 
 static void a_header_may_come_in_any_two_pieces(void **state)
@@ -44,7 +44,7 @@ static void a_header_may_come_in_any_two_pieces(void **state)
         assert_int_equal(ax_frame_read_header(&reader, header, first), first);
         assert_int_equal(reader.in_body, first == AX_FRAME_HEADER_SIZE);
         if (first < AX_FRAME_HEADER_SIZE)
-            assert_int_equal(ax_frame_read_header(&reader, header + first, sizeof(header) - first),
+            assert_int_equal(ax_frame_read_header(&reader, header + first, sizeof header - first),
                              AX_FRAME_HEADER_SIZE - first);
         assert_true(reader.in_body);
         assert_true(reader.more);

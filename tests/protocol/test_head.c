@@ -52,7 +52,7 @@ static void a_longer_form_than_needed_is_read_too(void **state)
     struct ax_head_reader reader;
 
     (void)state;
-    ax_head_reader_init(&reader, bytes, sizeof(bytes));
+    ax_head_reader_init(&reader, bytes, sizeof bytes);
     assert_int_equal(ax_head_get_uint(&reader), 5);
     assert_int_equal(ax_head_get_uint(&reader), 6);
     assert_int_equal(ax_head_get_uint(&reader), 7);
@@ -91,7 +91,7 @@ static void bytes_are_borrowed_from_the_head(void **state)
     size_t size;
 
     (void)state;
-    ax_head_reader_init(&reader, bytes, sizeof(bytes));
+    ax_head_reader_init(&reader, bytes, sizeof bytes);
     assert_ptr_equal(ax_head_get_bytes(&reader, &size), bytes + 1);
     assert_int_equal(size, 3);
     assert_int_equal(ax_head_get_uint(&reader), 9);
@@ -104,7 +104,7 @@ static void bytes_that_promise_more_than_there_is_end_with_the_head(void **state
     size_t size;
 
     (void)state;
-    ax_head_reader_init(&reader, bytes, sizeof(bytes));
+    ax_head_reader_init(&reader, bytes, sizeof bytes);
     assert_ptr_equal(ax_head_get_bytes(&reader, &size), bytes + 9);
     assert_int_equal(size, 2);
     assert_ptr_equal(reader.pos, reader.end);

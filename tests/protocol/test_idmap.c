@@ -100,7 +100,7 @@ static void a_long_random_history_agrees_with_a_plain_array(void **state)
         unsigned id = random_number(&seed) % COUNT_OF(expected);
         /* Long waves of more puts than takes and the reverse, so that it grows and shrinks. */
         bool filling = step / 5000 % 2 == 0;
-        if (!expected[id] && random_number(&seed) % 4 < (filling ? 3u : 1u)) {
+        if (expected[id] == NULL && random_number(&seed) % 4 < (filling ? 3u : 1u)) {
             expected[id] = value_of(id);
             assert_int_equal(ax_idmap_put(&map, id, expected[id]), 0);
             count++;
@@ -151,7 +151,7 @@ static void a_full_map_is_emptied_in_one_walk(void **state)
 
     (void)state;
     put_range(0, COUNT);
-    while ((value = ax_idmap_take_any(&map))) {
+    while ((value = ax_idmap_take_any(&map)) != NULL) {
         size_t id = ((uintptr_t)value - 1) / 2;
         assert_int_equal(seen[id], 0);
         seen[id] = 1;

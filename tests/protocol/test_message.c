@@ -151,11 +151,11 @@ static void buffers_are_added_behind_each_other_and_freed_with_the_message(void 
     for (unsigned i = 0; i < 100; i++) {
         struct ax_buffer *buffer = ax_message_add_buffer(message);
         assert_non_null(buffer);
-        assert_int_equal(ax_buffer_append(buffer, &i, sizeof(i)), 0);
+        assert_int_equal(ax_buffer_append(buffer, &i, sizeof i), 0);
     }
     assert_int_equal(message->buffer_count, 100);
     for (unsigned i = 0; i < 100; i++)
-        assert_memory_equal(message->buffers[i].data, &i, sizeof(i));
+        assert_memory_equal(message->buffers[i].data, &i, sizeof i);
 }
 
 static void without_memory_no_buffer_is_added(void **state)
@@ -175,7 +175,7 @@ static void memory_counts_head_and_buffers(void **state)
 
     (void)state;
     size_t empty = ax_message_memory(message);
-    assert_true(empty >= sizeof(*message));
+    assert_true(empty >= sizeof *message);
     ax_buffer_append(&message->head, bytes, 200);
     assert_int_equal(ax_message_memory(message), empty + 200);
     ax_buffer_append(ax_message_add_buffer(message), bytes, 1000);

@@ -31,12 +31,12 @@ static size_t call_all(struct peer *peer)
     size_t accepted = 0;
 
     for (size_t i = 0; i < CALLS; i++) {
-        struct ax_buffer payload = make_buffer(i % 3 ? 10 : AX_OUTPUT_COPY_MAX + 1, 'x');
+        struct ax_buffer payload = make_buffer(i % 3 != 0 ? 10 : AX_OUTPUT_COPY_MAX + 1, 'x');
         uint64_t id;
-        if (!payload.data)
+        if (payload.data == NULL)
             continue;
         int error = apply(&peer->session, refs, 3, &payload, (void *)(uintptr_t)(i + 1), peer->now, &id);
-        if (error) {
+        if (error != 0) {
             assert_true(error == AX_ENOMEM || (error == AX_ESTATE && peer->session.state != AX_STATE_READY));
             ax_buffer_fini(&payload);
         } else {
@@ -52,7 +52,7 @@ static size_t count_waiters(struct peer *peer)
 {
     size_t count = 0;
 
-    while (ax_session_next_waiter(&peer->session))
+    while (ax_session_next_waiter(&peer->session) != NULL)
         count++;
     return count;
 }

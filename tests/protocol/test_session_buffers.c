@@ -59,7 +59,7 @@ static void expect_pieces(struct wire *expected)
         at += sizes[i];
     }
     wire_frame(expected, "\x01\x00\x00", 3, true);
-    wire_frame(expected, whole, sizeof(whole), true);
+    wire_frame(expected, whole, sizeof whole, true);
     wire_frame(expected, "ee", 2, false);
 }
 
@@ -107,7 +107,7 @@ static void without_memory_all_pieces_stay_with_the_caller(void **state)
         alloc_fail_at(++attempt);
         error = ask(&payload);
         alloc_fail_at(0);
-        for (size_t i = 0; error && i < 5; i++)
+        for (size_t i = 0; error != 0 && i < 5; i++)
             assert_non_null(buffers[i].data);
     } while (error == AX_ENOMEM);
     assert_int_equal(error, 0);
@@ -226,7 +226,7 @@ static void begin_call(size_t size, unsigned kind)
     struct ax_event event;
     unsigned char head[6] = {AX_APPLY, 0, 0, 0, 1, (unsigned char)kind};
 
-    wire_frame(&wire, head, sizeof(head), true);
+    wire_frame(&wire, head, sizeof head, true);
     wire_frame(&wire, "p", 1, true);
     wire_u64(&wire, (uint64_t)size * 2);
     assert_int_equal(ax_session_feed(&acceptor.session, wire.data, wire.size, acceptor.now, &event), wire.size);
@@ -257,7 +257,7 @@ static void check_body(struct ax_event *event, const unsigned char *where)
     assert_int_equal(event->type, AX_EVENT_CALL);
     const struct ax_buffer *body = &event->message->buffers[1];
     assert_int_equal(body->size, BODY);
-    assert_true(!where || body->data == where);
+    assert_true(where == NULL || body->data == where);
     for (size_t i = 0; i < BODY; i++)
         assert_int_equal(body->data[i], byte_at(i));
     ax_message_free(event->message);

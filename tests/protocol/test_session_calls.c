@@ -143,10 +143,10 @@ static void both_sides_call_with_ids_of_their_own(void **state)
         assert_int_equal(peer_call(&acceptor, "a", 2, &id), 0);
         assert_int_equal(id, i);
         peer_exchange(&opener, &acceptor);
-        snprintf(log, sizeof(log), "call %d refs buffers 1 a\nresult %d kind 2 waiter 1 refs buffers 1 o\n", (int)i,
+        snprintf(log, sizeof log, "call %d refs buffers 1 a\nresult %d kind 2 waiter 1 refs buffers 1 o\n", (int)i,
                  (int)i);
         assert_log(&opener, log);
-        snprintf(log, sizeof(log), "call %d refs buffers 1 o\nresult %d kind 2 waiter 2 refs buffers 1 a\n", (int)i,
+        snprintf(log, sizeof log, "call %d refs buffers 1 o\nresult %d kind 2 waiter 2 refs buffers 1 a\n", (int)i,
                  (int)i);
         assert_log(&acceptor, log);
     }
@@ -182,7 +182,7 @@ static void payloads_of_any_size_come_through(void **state)
             assert_int_equal(apply(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);
             peer_exchange(&opener, &acceptor);
             char begin[64];
-            snprintf(begin, sizeof(begin), "result %d kind 2 waiter 1 refs buffers 1 ", (int)id);
+            snprintf(begin, sizeof begin, "result %d kind 2 waiter 1 refs buffers 1 ", (int)id);
             size_t length = strlen(begin);
             assert_int_equal(opener.log.size, length + sizes[i] + 1);
             assert_memory_equal(opener.log.data, begin, length);
@@ -207,7 +207,7 @@ static void a_borrowed_payload_is_given_back_when_it_is_sent(void **state)
     uint64_t id;
 
     (void)state;
-    for (size_t size = AX_OUTPUT_COPY_MAX; size <= sizeof(memory); size++) {
+    for (size_t size = AX_OUTPUT_COPY_MAX; size <= sizeof memory; size++) {
         struct ax_buffer payload = {.data = memory, .size = size, .release = count_release};
         released = 0;
         assert_int_equal(apply(&opener.session, NULL, 0, &payload, (void *)1, opener.now, &id), 0);

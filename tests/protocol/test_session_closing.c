@@ -92,7 +92,7 @@ static void two_sessions_may_close_at_once(void **state)
         peer_init(&other, &config);
         peer_exchange(&peer, &other);
         close_now(NULL);
-        if (both)
+        if (both != 0)
             ax_session_close(&other.session, NULL, other.now);
         peer_exchange(&peer, &other);
         assert_log(&peer, "ready\nclosed\n");
@@ -207,8 +207,8 @@ static void a_long_reason_is_cut(void **state)
     char reason[400];
 
     (void)state;
-    memset(reason, 'r', sizeof(reason));
-    reason[sizeof(reason) - 1] = '\0';
+    memset(reason, 'r', sizeof reason);
+    reason[sizeof reason - 1] = '\0';
     make_ready(AX_FEATURE_REASON);
     close_now(reason);
     reason[AX_REASON_SIZE - 1] = '\0';
@@ -226,8 +226,8 @@ static void the_peers_reason_is_kept_and_made_harmless(void **state)
     assert_log(&peer, "closed Bye  [2J?!\n");
     peer_fini(&peer);
 
-    memset(reason, 'r', sizeof(reason));
-    reason[sizeof(reason) - 1] = '\0';
+    memset(reason, 'r', sizeof reason);
+    reason[sizeof reason - 1] = '\0';
     make_ready(AX_FEATURE_REASON);
     feed_goodbye(reason);
     memset(expected + 7, 'r', AX_REASON_SIZE - 1);
@@ -290,7 +290,7 @@ static void waiters_are_handed_back_once_the_session_ends(void **state)
     make_ready(0);
     for (uintptr_t i = 1; i <= 100; i++) {
         assert_int_equal(peer_call(&peer, "x", i, &id), 0);
-        if (i % 2)
+        if (i % 2 != 0)
             ax_session_forget(&peer.session, id);
     }
     assert_null(ax_session_next_waiter(&peer.session));

@@ -160,7 +160,7 @@ static void a_goodbye_waits_for_what_was_queued(void **state)
     peer_exchange(&opener, &acceptor);
     assert_large_call_and(&acceptor, 0, LARGE, 'a', "closed enough\n");
     assert_log(&opener, "closed\n");
-    while (ax_session_next_waiter(&opener.session))
+    while (ax_session_next_waiter(&opener.session) != NULL)
         ;
 }
 
@@ -173,7 +173,7 @@ static void a_failure_cuts_the_lane_and_still_says_why(void **state)
     assert_true(ax_session_unsent(&opener.session) < AX_CHUNK_SIZE + 100);
     peer_exchange(&opener, &acceptor);
     assert_log(&acceptor, "closed broken\n");
-    while (ax_session_next_waiter(&opener.session))
+    while (ax_session_next_waiter(&opener.session) != NULL)
         ;
 }
 

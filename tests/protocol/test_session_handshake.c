@@ -201,7 +201,7 @@ static void check_features(uint32_t ours, unsigned level, uint32_t theirs, uint3
     peer_feed_wire(&peer, &wire);
     assert_int_equal(peer.session.features, expected);
 
-    if (ours)
+    if (ours != 0)
         wire_superblock_features(&wire, 2, ours);
     else
         wire_superblock(&wire, 0, 2, 0);
@@ -365,8 +365,8 @@ static void settings_out_of_range_are_refused(void **state)
 
 static void expect_bootstrap(struct wire *wire)
 {
-    wire_u8(wire, 0), wire_u8(wire, 0), wire_u8(wire, 0), wire_u8(wire, sizeof(source) - 1);
-    wire_raw(wire, source, sizeof(source) - 1);
+    wire_u8(wire, 0), wire_u8(wire, 0), wire_u8(wire, 0), wire_u8(wire, sizeof source - 1);
+    wire_raw(wire, source, sizeof source - 1);
     wire_superblock(wire, 0, 2, 0);
 }
 

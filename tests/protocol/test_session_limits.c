@@ -19,7 +19,7 @@ static void make_ready(const struct ax_limits *limits)
 {
     struct ax_session_config config = peer_config(AX_ACCEPTOR);
 
-    if (limits)
+    if (limits != NULL)
         config.limits = *limits;
     peer_make_ready(&peer, &config, 0, 0);
     alloc_reset_largest();
@@ -58,11 +58,11 @@ static void a_head_may_be_as_large_as_the_limit(void **state)
 
     (void)state;
     ax_limits_init(&limits);
-    limits.max_head = sizeof(head);
+    limits.max_head = sizeof head;
     make_ready(&limits);
-    feed_frame(head, sizeof(head), false);
+    feed_frame(head, sizeof head, false);
     assert_log(&peer, "");
-    feed_header(sizeof(head) + 1, false);
+    feed_header(sizeof head + 1, false);
     assert_failed(&peer, AX_EPROTOCOL, "Message head of 1001 bytes is larger than the limit of 1000");
 }
 
@@ -135,9 +135,9 @@ static void without_limits_a_length_costs_what_arrives(void **state)
         feed_header(AX_FRAME_MAX_LENGTH, false);
         assert_true(alloc_largest() < 1024);
         assert_int_equal(ax_session_space(&peer.session, &memory), AX_BODY_FIRST_STEP);
-        for (size_t size = 0; size < 500000; size += sizeof(bytes)) {
-            peer_feed(&peer, bytes, sizeof(bytes));
-            assert_true(alloc_largest() <= AX_BODY_FIRST_STEP + 2 * size + 2 * sizeof(bytes));
+        for (size_t size = 0; size < 500000; size += sizeof bytes) {
+            peer_feed(&peer, bytes, sizeof bytes);
+            assert_true(alloc_largest() <= AX_BODY_FIRST_STEP + 2 * size + 2 * sizeof bytes);
         }
         assert_log(&peer, "");
         peer_fini(&peer);
@@ -209,17 +209,17 @@ static void a_body_asks_for_no_more_than_what_is_missing(void **state)
     (void)state;
     make_ready(NULL);
     feed_frame("\1\0\0", 3, true);
-    feed_header(sizeof(bytes), false);
+    feed_header(sizeof bytes, false);
     assert_int_equal(ax_session_space(&peer.session, &memory), AX_BODY_FIRST_STEP);
     memset(memory, 'x', AX_BODY_FIRST_STEP);
     ax_session_filled(&peer.session, AX_BODY_FIRST_STEP, peer.now, &event);
     assert_int_equal(event.type, AX_EVENT_NONE);
-    assert_int_equal(ax_session_space(&peer.session, &memory), sizeof(bytes) - AX_BODY_FIRST_STEP);
-    memset(memory, 'x', sizeof(bytes) - AX_BODY_FIRST_STEP);
-    ax_session_filled(&peer.session, sizeof(bytes) - AX_BODY_FIRST_STEP, peer.now, &event);
+    assert_int_equal(ax_session_space(&peer.session, &memory), sizeof bytes - AX_BODY_FIRST_STEP);
+    memset(memory, 'x', sizeof bytes - AX_BODY_FIRST_STEP);
+    ax_session_filled(&peer.session, sizeof bytes - AX_BODY_FIRST_STEP, peer.now, &event);
     assert_int_equal(event.type, AX_EVENT_CALL);
-    assert_int_equal(event.message->buffers[0].size, sizeof(bytes));
-    assert_int_equal(event.message->buffers[0].capacity, sizeof(bytes));
+    assert_int_equal(event.message->buffers[0].size, sizeof bytes);
+    assert_int_equal(event.message->buffers[0].capacity, sizeof bytes);
     ax_message_free(event.message);
 }
 

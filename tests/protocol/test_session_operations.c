@@ -38,7 +38,7 @@ static int reply(uint64_t call, enum ax_result_kind kind, const uint64_t *refs, 
     struct ax_payload payload = {
         .refs = refs, .ref_count = ref_count, .buffers = &buffer, .buffer_count = text != NULL};
 
-    if (text && ax_buffer_append(&buffer, text, strlen(text)) < 0)
+    if (text != NULL && ax_buffer_append(&buffer, text, strlen(text)) < 0)
         return AX_ENOMEM;
     int error = ax_session_result(&acceptor.session, call, kind, &payload, acceptor.now);
     ax_buffer_fini(&buffer);
@@ -243,8 +243,8 @@ static void check_arrival(const struct wire *sent)
     for (size_t i = 0; i < 4; i++) {
         unsigned char header[AX_FRAME_HEADER_SIZE];
         ax_frame_put_header(header, sizes[i], i < 3);
-        assert_memory_equal(sent->data + at, header, sizeof(header));
-        at += sizeof(header);
+        assert_memory_equal(sent->data + at, header, sizeof header);
+        at += sizeof header;
         for (size_t k = 0; k < sizes[i]; k++)
             assert_int_equal(sent->data[at + k], 'a' + (int)i);
         at += sizes[i];
@@ -277,7 +277,7 @@ static void without_memory_all_buffers_stay_with_the_caller(void **state)
         alloc_fail_at(++attempt);
         error = ask((struct ax_operation){.type = AX_APPLY}, buffers, 4);
         alloc_fail_at(0);
-        for (size_t i = 0; error && i < 4; i++)
+        for (size_t i = 0; error != 0 && i < 4; i++)
             assert_non_null(buffers[i].data);
     } while (error == AX_ENOMEM);
     assert_int_equal(error, 0);

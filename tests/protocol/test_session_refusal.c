@@ -68,7 +68,7 @@ static void so_is_every_other_request(void **state)
         const unsigned char head[] = {(unsigned char)types[i], (unsigned char)i};
         struct wire wire = {0};
         assert_true(ax_is_request(types[i]));
-        wire_frame(&wire, head, sizeof(head), true);
+        wire_frame(&wire, head, sizeof head, true);
         wire_frame(&wire, "x", 1, false);
         peer_feed_wire(&peer, &wire);
         wire_operation_error(&expected, i, REFUSAL);

@@ -19,7 +19,7 @@ static int set_up(void **state)
     const uint64_t refs[] = {1, 300, 70000};
 
     (void)state;
-    memset(large, 'L', sizeof(large) - 1);
+    memset(large, 'L', sizeof large - 1);
     wire_superblock(&before, 0, 2, 0);
     wire_greeting(&before, 60000);
     wire_apply(&after, 0, refs, 3, "small");

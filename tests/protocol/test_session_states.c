@@ -105,7 +105,7 @@ static void check_message(enum stage stage, size_t index, enum feeding feeding)
     reach(stage);
     peer.feeding = feeding;
     if (strcmp(expected, REFUSED) == 0) {
-        snprintf(refused, sizeof(refused), "failed -1 Invalid message in %s state: %llu\n",
+        snprintf(refused, sizeof refused, "failed -1 Invalid message in %s state: %llu\n",
                  stage == GREETING ? "greeting" : "ready", (unsigned long long)types[index]);
         expected = refused;
     }
@@ -253,7 +253,7 @@ static void what_is_polled_for_in_every_state(void **state)
         assert_int_equal(peer.session.state, states[stage]);
         assert_int_equal(ax_session_wants_read(&peer.session), stage < CLOSED);
         assert_int_equal(ax_session_wants_write(&peer.session), stage != FAILED);
-        while (ax_session_next_waiter(&peer.session))
+        while (ax_session_next_waiter(&peer.session) != NULL)
             ;
         wire_free(&wire);
         peer_fini(&peer);

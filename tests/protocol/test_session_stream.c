@@ -30,7 +30,7 @@ static struct wire bytes_of(const char *text)
 {
     struct wire wire = {0};
 
-    for (; *text; text++) {
+    for (; *text != '\0'; text++) {
         if (*text == ' ')
             continue;
         wire_u8(&wire, digit(text[0]) << 4 | digit(text[1]));

@@ -22,12 +22,12 @@ static const uint64_t refs[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 /* A call of ours, or with `name` of a method, with so many references and bytes. */
 static int ask(size_t ref_count, size_t size, const char *name, char *why)
 {
-    struct ax_operation operation = {.type = name ? AX_METHOD : AX_APPLY, .name = name};
+    struct ax_operation operation = {.type = name != NULL ? AX_METHOD : AX_APPLY, .name = name};
     struct ax_buffer buffer = make_buffer(size, 'x');
     struct ax_payload payload = {.refs = refs, .ref_count = ref_count, .buffers = &buffer, .buffer_count = 1};
     uint64_t id;
 
-    operation.name_size = name ? strlen(name) : 0;
+    operation.name_size = name != NULL ? strlen(name) : 0;
     int error = ax_session_call(&opener.session, &operation, &payload, (void *)42, opener.now, &id);
     if (error == AX_ETOOLARGE)
         ax_session_explain_too_large(&opener.session, &operation, &payload, why);
@@ -46,7 +46,7 @@ static void assert_asked(size_t times)
     for (size_t i = 0; i + 5 <= acceptor.log.size; i++)
         asked += memcmp(acceptor.log.data + i, "call ", 5) == 0;
     assert_int_equal(asked, times);
-    while (ax_session_waiter(&opener.session, opener.session.next_call - times))
+    while (ax_session_waiter(&opener.session, opener.session.next_call - times) != NULL)
         ax_session_forget(&opener.session, opener.session.next_call - times--);
 }
 

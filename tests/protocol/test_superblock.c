@@ -10,9 +10,9 @@ static void a_plain_superblock_is_magic_version_and_zeros(void **state)
     unsigned char out[AX_SUPERBLOCK_SIZE];
 
     (void)state;
-    memset(out, 0xaa, sizeof(out));
+    memset(out, 0xaa, sizeof out);
     ax_superblock_encode(out, &superblock);
-    assert_memory_equal(out, expected, sizeof(expected));
+    assert_memory_equal(out, expected, sizeof expected);
 }
 
 static void level_and_features_have_their_places(void **state)
@@ -23,7 +23,7 @@ static void level_and_features_have_their_places(void **state)
 
     (void)state;
     ax_superblock_encode(out, &superblock);
-    assert_memory_equal(out, expected, sizeof(expected));
+    assert_memory_equal(out, expected, sizeof expected);
 }
 
 static void decoding_reads_what_encoding_wrote(void **state)
@@ -60,10 +60,10 @@ static uint32_t crc32_of(const char *text)
 {
     uint32_t crc = 0xffffffff;
 
-    for (; *text; text++) {
+    for (; *text != '\0'; text++) {
         crc ^= (unsigned char)*text;
         for (int bit = 0; bit < 8; bit++)
-            crc = crc & 1 ? crc >> 1 ^ 0xedb88320u : crc >> 1;
+            crc = (crc & 1) != 0 ? crc >> 1 ^ 0xedb88320u : crc >> 1;
     }
     return ~crc;
 }

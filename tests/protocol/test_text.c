@@ -30,7 +30,7 @@ static void assert_copy(const char *text, const char *expected)
 {
     char out[100];
 
-    ax_text_copy(out, sizeof(out), text, strlen(text));
+    ax_text_copy(out, sizeof out, text, strlen(text));
     assert_string_equal(out, expected);
 }
 
@@ -68,7 +68,7 @@ static void control_characters_become_spaces(void **state)
 
     (void)state;
     assert_copy("two\r\nlines\x1b[0m\x7f", "two  lines [0m ");
-    ax_text_copy(out, sizeof(out), "a\0b", 3);
+    ax_text_copy(out, sizeof out, "a\0b", 3);
     assert_string_equal(out, "a b");
 }
 

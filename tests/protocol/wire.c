@@ -17,7 +17,7 @@ void wire_raw(struct wire *wire, const void *data, size_t size)
     if (size == 0)
         return;
     unsigned char *grown = plain_realloc(wire->data, wire->size + size);
-    if (!grown)
+    if (grown == NULL)
         abort();
     memcpy(grown + wire->size, data, size);
     wire->data = grown;
@@ -94,7 +94,7 @@ void wire_frame(struct wire *wire, const void *body, size_t size, bool more)
 static void put_message(struct wire *wire, struct wire *head, const char *payload)
 {
     wire_frame(wire, head->data, head->size, payload != NULL);
-    if (payload)
+    if (payload != NULL)
         wire_frame(wire, payload, strlen(payload), false);
     wire_free(head);
 }
@@ -159,7 +159,7 @@ void wire_goodbye(struct wire *wire, const char *text)
     struct wire head = {0};
 
     wire_uint(&head, 3);
-    if (text)
+    if (text != NULL)
         put_text(&head, text);
     put_message(wire, &head, NULL);
 }
