@@ -187,7 +187,9 @@ static void add_facts(struct report *report, const struct ax_report_source *sour
     status->as_of_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     status->uptime_ms = source->now - source->started_at;
     status->limits.connections = source->pool->limit;
+    status->limits.connections_per_source = source->connection_source_limit;
     status->limits.handshakes = source->handshake_limit;
+    status->limits.handshakes_per_source = source->handshake_source_limit;
     status->limits.worker_memory = source->options->worker_memory;
     status->limits.memory_by_group = groups != NULL && groups->exist && groups->base.has_memory;
     if (groups != NULL && groups->exist && groups->base.has_pids)

@@ -31,7 +31,9 @@ struct ax_report_source {
     const struct ax_clients *clients;
     const struct ax_pool *pool;
     const struct ax_report_memory *memory; /* NULL: unknown */
+    size_t connection_source_limit;
     size_t handshake_limit;
+    size_t handshake_source_limit;
     uint64_t started_at; /* on the loop's clock, like `now` */
     uint64_t now;
     uint64_t calls_done; /* by workers that have exited */

@@ -69,7 +69,9 @@ struct ax_status {
     } connections;
     struct { /* 0: none */
         uint64_t connections;
+        uint64_t connections_per_source;
         uint64_t handshakes;
+        uint64_t handshakes_per_source;
         uint64_t waiting;
         uint64_t worker_memory; /* bytes */
         bool memory_by_group;   /* for a worker with all its processes; otherwise per process */

@@ -97,8 +97,12 @@ static void write_limits(struct ax_writer *writer, const struct ax_status *statu
 {
     ax_writer_print(writer, ",\n \"limits\": {\"connections\": ");
     write_number_or_null(writer, status->limits.connections);
+    ax_writer_print(writer, ", \"connections_per_source\": ");
+    write_number_or_null(writer, status->limits.connections_per_source);
     ax_writer_print(writer, ", \"handshakes\": ");
     write_number_or_null(writer, status->limits.handshakes);
+    ax_writer_print(writer, ", \"handshakes_per_source\": ");
+    write_number_or_null(writer, status->limits.handshakes_per_source);
     ax_writer_print(writer, ", \"waiting\": ");
     write_number_or_null(writer, status->limits.waiting);
     ax_writer_print(writer, ", \"worker_memory_bytes\": ");

@@ -245,12 +245,18 @@ static void write_addresses(struct ax_writer *writer, const struct ax_status *st
     }
 }
 
-static void write_limit(struct ax_writer *writer, const char *name, uint64_t limit, const char *end)
+static void write_limit(struct ax_writer *writer, const char *name, uint64_t limit)
 {
     if (limit > 0)
-        ax_writer_print(writer, "%" PRIu64 " %s%s", limit, name, end);
+        ax_writer_print(writer, "%" PRIu64 " %s", limit, name);
     else
-        ax_writer_print(writer, "any number of %s%s", name, end);
+        ax_writer_print(writer, "any number of %s", name);
+}
+
+static void write_source_limit(struct ax_writer *writer, uint64_t limit)
+{
+    if (limit > 0)
+        ax_writer_print(writer, " (%" PRIu64 " per source)", limit);
 }
 
 static void write_limits(struct ax_writer *writer, const struct ax_status *status)
@@ -258,9 +264,13 @@ static void write_limits(struct ax_writer *writer, const struct ax_status *statu
     char memory[32];
 
     write_name(writer, "limits");
-    write_limit(writer, "connections", status->limits.connections, ", ");
-    write_limit(writer, "handshakes", status->limits.handshakes, ", ");
-    write_limit(writer, "waiting", status->limits.waiting, "");
+    write_limit(writer, "connections", status->limits.connections);
+    write_source_limit(writer, status->limits.connections_per_source);
+    ax_writer_print(writer, ", ");
+    write_limit(writer, "handshakes", status->limits.handshakes);
+    write_source_limit(writer, status->limits.handshakes_per_source);
+    ax_writer_print(writer, ", ");
+    write_limit(writer, "waiting", status->limits.waiting);
     if (status->limits.worker_memory > 0) {
         format_bytes(memory, sizeof memory, status->limits.worker_memory);
         ax_writer_print(writer, ", %s for each %s", memory,

@@ -73,9 +73,9 @@ def worker_of(answer, pid):
 @both_modes
 @both_addresses
 def test_the_answer_for_programs(make_daemon, tmp_path, isolation, kind):
-    daemon = make_daemon(
-        '--max-connections', '7', '--worker-memory', '65536G', isolation=isolation, listen=listen_on(kind, tmp_path)
-    )
+    options = ['--max-connections', '7', '--max-connections-per-source', '5', '--worker-memory', '65536G']
+    options += ['--max-handshakes', '16', '--max-handshakes-per-source', '9']
+    daemon = make_daemon(*options, isolation=isolation, listen=listen_on(kind, tmp_path))
     with contextlib.ExitStack() as stack:
         conns = [stack.enter_context(daemon.connect()) for _ in range(2)]
         pids = [conn.call(os.getpid) for conn in conns]
@@ -90,7 +90,10 @@ def test_the_answer_for_programs(make_daemon, tmp_path, isolation, kind):
     assert (answer['connection_counts']['open'], answer['connection_counts']['refused']) == (2, 0)
     assert (answer['connection_counts']['waiting'], answer['connection_counts']['handshaking']) == (0, 0)
     assert answer['connection_counts']['total'] < later['connection_counts']['total']
-    assert (answer['limits']['connections'], answer['limits']['worker_memory_bytes']) == (7, 65536 << 30)
+    limits = answer['limits']
+    assert (limits['connections'], limits['connections_per_source']) == (7, 5)
+    assert (limits['handshakes'], limits['handshakes_per_source']) == (16, 9)
+    assert limits['worker_memory_bytes'] == 65536 << 30
     assert answer['zygote']['pid'] == daemon.find_zygote()
     assert (answer['log_lines_lost'], answer['workers_omitted'], answer['connections_omitted']) == (0, 0, 0)
     assert {connection['worker'] for connection in answer['connections']} == set(pids)

@@ -41,7 +41,15 @@ static struct ax_status example(void)
         .addresses = addresses,
         .address_count = 2,
         .connections = {.open = 2, .waiting = 0, .handshaking = 1, .total = 12, .refused = 3},
-        .limits = {.connections = 1000, .handshakes = 1024, .waiting = 512, .worker_memory = 536870912},
+        .limits =
+            {
+                .connections = 1000,
+                .connections_per_source = 100,
+                .handshakes = 1024,
+                .handshakes_per_source = 896,
+                .waiting = 512,
+                .worker_memory = 536870912,
+            },
         .calls_running = 2,
         .calls_done = 1000005,
         .log_lines_lost = 4,
@@ -76,7 +84,8 @@ static void test_the_text_is_aligned(void **state)
         "addresses    unix:/run/x.sock\n"
         "             tcp:127.0.0.1:7000\n"
         "connections  2 open (0 waiting, 1 in their handshake), 12 since the start, 3 refused\n"
-        "limits       1000 connections, 1024 handshakes, 512 waiting, 536.9 MB for each process of a worker\n"
+        "limits       1000 connections (100 per source), 1024 handshakes (896 per source), 512 waiting, 536.9 MB for "
+        "each process of a worker\n"
         "calls        2 running, 1000005 done\n"
         "zygote       process 100, up 4h 2m\n"
         "log          4 lines lost\n"
@@ -199,7 +208,8 @@ static void test_json_has_all_of_it(void **state)
         "'tcp:127.0.0.1:7000'],\n"
         "    'connection_counts': {'open': 2, 'waiting': 0, 'handshaking': 1, 'total': 12, 'refused': 3},\n"
         "    'call_counts': {'running': 2, 'done': 1000005}, 'log_lines_lost': 4,\n"
-        "    'limits': {'connections': 1000, 'handshakes': 1024, 'waiting': 512,\n"
+        "    'limits': {'connections': 1000, 'connections_per_source': 100, 'handshakes': 1024,\n"
+        "               'handshakes_per_source': 896, 'waiting': 512,\n"
         "               'worker_memory_bytes': 536870912, 'worker_memory_scope': 'process', 'worker_tasks': None},\n"
         "    'worker_groups': False,\n"
         "    'zygote': {'pid': 100, 'age_ms': 14579000},\n"
