@@ -73,7 +73,20 @@ static void on_abandoned(void *owner, struct ax_client *client)
 
 /* ---- the admission ---- */
 
-static void start(struct ax_options *options, size_t limit, size_t source_limit)
+#define A_DAY 86400000u
+
+struct settings {
+    struct ax_options options;
+    size_t limit; /* connections */
+    size_t source_limit;
+};
+
+static const struct settings usual = {.options = {.handshake_timeout_ms = A_DAY}, .limit = 4, .source_limit = 4};
+static const struct settings untimed = {
+    .options = {.handshake_timeout_ms = AX_DURATION_NONE}, .limit = 4, .source_limit = 4};
+static const struct settings for_one = {.options = {.handshake_timeout_ms = A_DAY}, .limit = 1, .source_limit = 1};
+
+static void start(const struct settings *settings)
 {
     static const struct ax_admission_events events = {
         .has_room = has_room,
@@ -83,7 +96,12 @@ static void start(struct ax_options *options, size_t limit, size_t source_limit)
         .abandoned = on_abandoned,
     };
     const struct ax_fd_budget budget = {
-        .connections = limit, .handshakes = 8, .connections_of_source = source_limit, .handshakes_of_source = 8};
+        .connections = settings->limit,
+        .handshakes = 8,
+        .connections_of_source = settings->source_limit,
+        .handshakes_of_source = 8,
+    };
+    const struct ax_options *options = &settings->options;
     struct ax_listener *listeners = calloc(AX_LISTENERS_MAX, sizeof *listeners);
     struct ax_address address;
     char error[AX_ERROR_TEXT_SIZE] = "";
@@ -124,20 +142,36 @@ static void finish(void)
     ax_admission_free_memory(&admission);
 }
 
-static int set_up(void **state)
+static int make_socket_folder(void **state)
 {
     (void)state;
+
     folder = make_folder();
     return 0;
 }
 
-static int tear_down(void **state)
+static int remove_socket_folder(void **state)
 {
     int result = rmdir(folder); /* the socket's file is gone */
     (void)state;
 
     free(folder);
     return result;
+}
+
+static int set_up(void **state)
+{
+    const struct settings *settings = *state;
+
+    make_socket_folder(state);
+    start(settings);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    finish();
+    return remove_socket_folder(state);
 }
 
 #define RUN_UNTIL(condition)                                                                                           \
@@ -194,45 +228,37 @@ static void assert_ends(int fd)
 
 static void test_a_client_is_offered_with_what_was_read(void **state)
 {
-    struct ax_options options = {.handshake_timeout_ms = 86400000};
     int peer;
     (void)state;
 
-    start(&options, 4, 4);
     peer = open_plain();
     RUN_UNTIL(count_of(AX_CLIENT_SERVED) == 1);
     assert_int_equal(offers, 1);
     assert_memory_equal(offered.received, plain, sizeof plain);
-    assert_true(offered.handshake_ms > 0 && offered.handshake_ms <= 86400000);
+    assert_true(offered.handshake_ms > 0 && offered.handshake_ms <= A_DAY);
     assert_non_null(ax_admission_find(&admission, offered.id));
     ax_admission_end(&admission, ax_admission_find(&admission, offered.id), NULL);
     assert_null(ax_admission_find(&admission, offered.id));
     assert_int_equal(admission.clients.refused, 0);
     assert_ends(peer);
-    finish();
 }
 
 static void test_no_limit_of_time_is_passed_on(void **state)
 {
-    struct ax_options options = {.handshake_timeout_ms = AX_DURATION_NONE};
     int peer;
     (void)state;
 
-    start(&options, 4, 4);
     peer = open_plain();
     RUN_UNTIL(offers == 1);
     assert_int_equal(offered.handshake_ms, 0);
     close(peer);
-    finish();
 }
 
 static void test_clients_wait_for_room(void **state)
 {
-    struct ax_options options = {0};
     int peers[2];
     (void)state;
 
-    start(&options, 4, 4);
     room = 0;
     peers[0] = open_plain();
     peers[1] = open_plain();
@@ -245,16 +271,13 @@ static void test_clients_wait_for_room(void **state)
     assert_int_equal(count_of(AX_CLIENT_SERVED), 1);
     close(peers[0]);
     close(peers[1]);
-    finish();
 }
 
 static void test_an_offer_that_finds_no_worker_can_be_repeated(void **state)
 {
-    struct ax_options options = {0};
     int peer;
     (void)state;
 
-    start(&options, 4, 4);
     offer_result = 0;
     peer = open_plain();
     RUN_UNTIL(waiting == 1);
@@ -264,42 +287,36 @@ static void test_an_offer_that_finds_no_worker_can_be_repeated(void **state)
     assert_int_equal(offers, 2);
     assert_int_equal(count_of(AX_CLIENT_SERVED), 1);
     close(peer);
-    finish();
 }
 
 static void test_a_client_that_cannot_be_served_is_refused(void **state)
 {
-    struct ax_options options = {0};
     (void)state;
 
-    start(&options, 4, 4);
     offer_result = -EMFILE;
     assert_ends(open_plain());
     assert_int_equal(offers, 1);
     assert_int_equal(admission.clients.refused, 1);
     assert_int_equal(ax_clients_open(&admission.clients), 0);
-    finish();
 }
 
 static void test_other_bytes_are_refused_without_an_offer(void **state)
 {
-    struct ax_options options = {0};
     (void)state;
 
-    start(&options, 4, 4);
     assert_ends(open_peer("GET / HTTP/1.1\r\n", 16));
     assert_int_equal(offers, 0);
     assert_int_equal(admission.clients.refused, 1);
-    finish();
 }
 
 static void test_a_user_who_is_not_listed_is_refused(void **state)
 {
     char *users[] = {geteuid() == 4000000000u ? "4000000001" : "4000000000"};
-    struct ax_options options = {.allow_uid = {.items = users, .count = 1}};
+    const struct settings settings = {
+        .options = {.allow_uid = {.items = users, .count = 1}}, .limit = 4, .source_limit = 4};
     (void)state;
 
-    start(&options, 4, 4);
+    start(&settings);
     assert_ends(open_plain());
     assert_int_equal(offers, 0);
     assert_int_equal(admission.clients.refused, 1);
@@ -308,11 +325,9 @@ static void test_a_user_who_is_not_listed_is_refused(void **state)
 
 static void test_a_peer_that_hangs_up_while_it_waits_is_noticed(void **state)
 {
-    struct ax_options options = {0};
     int peer;
     (void)state;
 
-    start(&options, 4, 4);
     room = 0;
     peer = open_plain();
     RUN_UNTIL(waiting == 1);
@@ -322,16 +337,13 @@ static void test_a_peer_that_hangs_up_while_it_waits_is_noticed(void **state)
     room = 1;
     ax_admission_dispatch(&admission);
     assert_int_equal(offers, 0);
-    finish();
 }
 
 static void test_who_waits_too_long_is_refused(void **state)
 {
-    struct ax_options options = {.handshake_timeout_ms = 86400000};
     int peer;
     (void)state;
 
-    start(&options, 4, 4);
     room = 0;
     peer = open_plain();
     RUN_UNTIL(waiting == 1);
@@ -340,18 +352,16 @@ static void test_who_waits_too_long_is_refused(void **state)
     assert_ends(peer);
     assert_int_equal(waiting, 0);
     assert_int_equal(admission.clients.refused, 1);
-    finish();
 }
 
 static void test_more_than_the_limit_are_refused(void **state)
 {
-    static const size_t limits[][2] = {{1, 4}, {4, 1}}; /* of all, of a source */
-    struct ax_options options = {0};
+    static const struct settings settings[] = {{.limit = 1, .source_limit = 4}, {.limit = 4, .source_limit = 1}};
     int peer;
     (void)state;
 
-    for (size_t i = 0; i < COUNT_OF(limits); i++) {
-        start(&options, limits[i][0], limits[i][1]);
+    for (size_t i = 0; i < COUNT_OF(settings); i++) {
+        start(&settings[i]);
         room = 2;
         peer = open_plain();
         RUN_UNTIL(count_of(AX_CLIENT_SERVED) == 1);
@@ -368,12 +378,10 @@ static void test_more_than_the_limit_are_refused(void **state)
 
 static void test_the_status_can_be_asked_for_when_all_places_are_taken(void **state)
 {
-    struct ax_options options = {0};
     unsigned char request[AX_SUPERBLOCK_SIZE];
     int peer, asker;
     (void)state;
 
-    start(&options, 1, 1);
     peer = open_plain();
     RUN_UNTIL(count_of(AX_CLIENT_SERVED) == 1);
     ax_status_request_encode(request, AX_STATUS_JSON);
@@ -385,18 +393,15 @@ static void test_the_status_can_be_asked_for_when_all_places_are_taken(void **st
     close(asked_fd);
     assert_ends(asker);
     close(peer);
-    finish();
 }
 
 static void test_a_client_whose_worker_died_is_offered_again(void **state)
 {
-    struct ax_options options = {0};
     struct ax_client *client;
     uint64_t id;
     int peer;
     (void)state;
 
-    start(&options, 4, 4);
     peer = open_plain();
     RUN_UNTIL(count_of(AX_CLIENT_SERVED) == 1);
     id = offered.id;
@@ -409,18 +414,15 @@ static void test_a_client_whose_worker_died_is_offered_again(void **state)
     assert_int_equal(offers, 2);
     assert_int_equal(offered.id, id);
     close(peer);
-    finish();
 }
 
 /* As relays tell it; test_relay.c has those themselves. */
 static void test_only_a_worker_is_told_that_a_tls_peer_has_gone(void **state)
 {
-    struct ax_options options = {0};
     uint64_t id;
     int peer;
     (void)state;
 
-    start(&options, 4, 4);
     room = 0;
     peer = open_plain();
     RUN_UNTIL(waiting == 1);
@@ -434,16 +436,14 @@ static void test_only_a_worker_is_told_that_a_tls_peer_has_gone(void **state)
     admission.relays.gone(&admission.relays, id + 1);
     assert_int_equal(abandoned_id, id);
     close(peer);
-    finish();
 }
 
 static void test_the_end_of_admission_leaves_served_clients(void **state)
 {
-    struct ax_options options = {0};
     int peers[3];
     (void)state;
 
-    start(&options, 4, 4);
+    start(&usual);
     peers[0] = open_plain();
     RUN_UNTIL(count_of(AX_CLIENT_SERVED) == 1);
     peers[1] = open_plain();
@@ -462,25 +462,29 @@ static void test_the_end_of_admission_leaves_served_clients(void **state)
     close(peers[0]);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST_WITH(name, settings)                                                                                      \
+    cmocka_unit_test_prestate_setup_teardown(name, set_up, tear_down, (void *)(uintptr_t) & (settings))
+#define TEST(name) TEST_WITH(name, usual)
+/* It starts and finishes the admission itself. */
+#define TEST_ALONE(name) cmocka_unit_test_setup_teardown(name, make_socket_folder, remove_socket_folder)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_client_is_offered_with_what_was_read),
-        TEST(test_no_limit_of_time_is_passed_on),
+        TEST_WITH(test_no_limit_of_time_is_passed_on, untimed),
         TEST(test_clients_wait_for_room),
         TEST(test_an_offer_that_finds_no_worker_can_be_repeated),
         TEST(test_a_client_that_cannot_be_served_is_refused),
         TEST(test_other_bytes_are_refused_without_an_offer),
-        TEST(test_a_user_who_is_not_listed_is_refused),
+        TEST_ALONE(test_a_user_who_is_not_listed_is_refused),
         TEST(test_a_peer_that_hangs_up_while_it_waits_is_noticed),
         TEST(test_who_waits_too_long_is_refused),
-        TEST(test_more_than_the_limit_are_refused),
-        TEST(test_the_status_can_be_asked_for_when_all_places_are_taken),
+        TEST_ALONE(test_more_than_the_limit_are_refused),
+        TEST_WITH(test_the_status_can_be_asked_for_when_all_places_are_taken, for_one),
         TEST(test_a_client_whose_worker_died_is_offered_again),
         TEST(test_only_a_worker_is_told_that_a_tls_peer_has_gone),
-        TEST(test_the_end_of_admission_leaves_served_clients),
+        TEST_ALONE(test_the_end_of_admission_leaves_served_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

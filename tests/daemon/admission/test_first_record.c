@@ -85,8 +85,8 @@ static void test_reads_the_largest_record(void **state)
 
 static void test_what_is_no_tls_stays_in_the_socket(void **state)
 {
-    static const char *const bytes[] = {"G", "GET / HTTP/1.1", "\xe3\x5b\x9e\x78", "\x16\x02", "\x16\x03\x01\x40\x01",
-                                        "\x16\x03\x01\xff\xff and more"};
+    static const char *const bytes[] = {"G",        "GET / HTTP/1.1",       "\xe3\x5b\x9e\x78",
+                                        "\x16\x02", "\x16\x03\x01\x40\x01", "\x16\x03\x01\xff\xff and more"};
     (void)state;
 
     for (size_t i = 0; i < COUNT_OF(bytes); i++) {
