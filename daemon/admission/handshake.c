@@ -35,11 +35,11 @@ struct ax_handshake {
     struct ax_handshakes *set;
     struct ax_origin *source; /* borrowed */
     enum ax_handshake_stage stage;
-    int fd;             /* owned */
-    bool needs_tls;     /* its TLS handshake is not done */
+    int fd;                              /* owned */
+    bool needs_tls;                      /* its TLS handshake is not done */
     struct ax_first_record first_record; /* what has arrived of it; empty once there is a TLS object */
-    struct ax_tls *tls; /* owned; NULL: not created yet, or handed over */
-    int wanted;         /* poll events that it waits for */
+    struct ax_tls *tls;                  /* owned; NULL: not created yet, or handed over */
+    int wanted;                          /* poll events that it waits for */
     void *arg;
     uint64_t deadline; /* on the loop's clock */
     bool needs_proof;  /* the peer still has to prove that it knows the secret */

@@ -347,6 +347,24 @@ def make_counted(count):
     return [across.ref(Counted(number)) for number in range(count)]
 
 
+class ManyLocals:
+    """Arrives as a list that keeps so many objects of the sender's table, without proxies, which would take longer."""
+
+    def __init__(self, count):
+        self._count = count
+
+    def __reduce__(self):
+        from across import engines  # plain across has none
+
+        return _claim, ([engines.register(ManyLocals) for _ in range(self._count)],)
+
+
+def _claim(ids):
+    from across import engines
+
+    return [engines.claim(id) for id in ids]
+
+
 def make_counted_and_unloadable():
     return [across.ref(Counted()), Unloadable(), across.ref(Counted())]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Proxies, Local, and the tables of objects behind them."""
 
+import contextlib
 import copy
 import gc
 import io
@@ -204,6 +205,44 @@ def test_the_end_of_a_connection_releases_all_objects(shared_daemon):
         watcher.call(tasks.drop_kept)
         with pytest.raises(across.DisconnectError):
             proxies[0].get()
+
+
+FULL = 1_000_000  # objects that a peer may hold
+MANY = 50_000  # fewer than one message may refer to
+
+
+def test_a_client_with_a_full_table_cannot_send_one_more_object(shared_daemon):
+    def has_room():
+        with contextlib.suppress(across.OperationError):
+            return conn.call(tasks.echo, across.Local(conn)) is conn
+
+    with shared_daemon.connect() as conn, shared_daemon.connect() as other:
+        for _ in range(FULL // MANY):
+            conn.call(tasks.keep, tasks.ManyLocals(MANY))
+        with pytest.raises(across.OperationError, match='holds {} objects already'.format(FULL)):
+            conn.call(tasks.echo, across.Local(conn))
+        assert conn.call(tasks.add, 1, 2) == 3
+        assert other.call(tasks.echo, across.Local(conn)) is conn
+        conn.call(tasks.drop_kept)
+        wait_until(has_room, 'dropping objects')
+
+
+def test_a_worker_with_a_full_table_cannot_send_one_more_object(shared_daemon):
+    def has_room():
+        with contextlib.suppress(across.OperationError):
+            return len(conn.create(list)) == 0
+
+    with shared_daemon.connect() as conn, shared_daemon.connect() as other:
+        held = [conn.call(tasks.ManyLocals, MANY) for _ in range(FULL // MANY)]
+        for function, args in ((tasks.make_counted, (1,)), (tasks.ManyLocals, (1,))):
+            with pytest.raises(across.OperationError, match='holds {} objects already'.format(FULL)):
+                conn.call(function, *args)
+        with pytest.raises(across.OperationError, match='holds {} objects already'.format(FULL)):
+            conn.create(list)
+        assert conn.call(tasks.add, 1, 2) == 3
+        assert len(other.create(list)) == 0
+        del held[-1]
+        wait_until(has_room, 'dropping objects')
 
 
 def test_failed_calls_leave_no_object_behind(conn):
