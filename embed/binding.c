@@ -26,6 +26,7 @@ static void free_source(char *source)
 struct ax_binding *ax_binding_new(struct ax_module *module, const char *bootstrap)
 {
     struct ax_binding *binding = calloc(1, sizeof *binding);
+
     if (binding == NULL)
         return NULL;
     binding->module = module;
@@ -40,6 +41,7 @@ struct ax_binding *ax_binding_new(struct ax_module *module, const char *bootstra
 void ax_binding_pin(struct ax_link *link)
 {
     struct ax_binding *binding = link->connection->above;
+
     if (binding->link == NULL && !binding->finished)
         binding->link = Py_NewRef((PyObject *)link);
 }
@@ -49,6 +51,7 @@ static int make_link(struct ax_connection *connection)
 {
     struct ax_binding *binding = connection->above;
     struct ax_link *link = (struct ax_link *)binding->module->link_type->tp_alloc(binding->module->link_type, 0);
+
     if (link == NULL)
         return -1;
     /* Garbage may have been looked for: then another thread may have made one meanwhile, or the connection finished. */
@@ -64,6 +67,7 @@ static int make_link(struct ax_connection *connection)
 struct ax_link *ax_binding_link(struct ax_connection *connection)
 {
     struct ax_binding *binding = connection->above;
+
     if (binding->link == NULL && !binding->finished && make_link(connection) != 0)
         return NULL;
     struct ax_link *link = (struct ax_link *)binding->link;
@@ -85,6 +89,7 @@ struct ax_link *ax_binding_link(struct ax_connection *connection)
 void ax_binding_free(void *above)
 {
     struct ax_binding *binding = above;
+
     if (binding == NULL)
         return;
     free_source(binding->bootstrap);

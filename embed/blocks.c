@@ -37,6 +37,7 @@ void ax_blocks_prepare(void *memory, size_t size)
 {
     uintptr_t begin = round_up((uintptr_t)memory);
     uintptr_t end = round_down((uintptr_t)memory + size);
+
     if (begin < end)
         madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* where there are none, that is no harm */
 }
@@ -71,6 +72,7 @@ static void unmap_later(struct ax_block *block)
 static struct ax_block *map(struct ax_blocks *blocks, size_t size)
 {
     struct ax_block *block = malloc(sizeof *block);
+
     if (block == NULL)
         return NULL;
     size = round_up(size);
@@ -105,6 +107,7 @@ static void watch_on(struct ax_blocks *blocks, uint64_t ms);
 static void on_trim(uv_timer_t *timer)
 {
     struct ax_blocks *blocks = timer->data;
+
     unmap_later(take_spare(blocks, AX_BLOCKS_KEEP_MS));
     pthread_mutex_lock(&blocks->lock);
     blocks->watched = blocks->spare != NULL;
@@ -128,6 +131,7 @@ static void watch_on(struct ax_blocks *blocks, uint64_t ms)
 static void run_watch(struct ax_task *task)
 {
     struct ax_blocks *blocks = (struct ax_blocks *)((char *)task - offsetof(struct ax_blocks, watch));
+
     watch_on(blocks, AX_BLOCKS_KEEP_MS);
 }
 
@@ -150,6 +154,7 @@ void ax_blocks_fini(struct ax_blocks *blocks)
 static void keep(struct ax_block *block)
 {
     struct ax_blocks *blocks = block->blocks;
+
     pthread_mutex_lock(&blocks->lock);
     struct ax_block *before = blocks->spare;
     bool watched = blocks->watched;
@@ -166,6 +171,7 @@ static void release(void *owner)
 {
     struct ax_block *block = owner;
     bool is_home = block->blocks == atomic_load(&current) && !ax_fork_is_past(block->generation);
+
     if (block->size <= AX_BLOCKS_KEPT_MAX && is_home)
         keep(block);
     else

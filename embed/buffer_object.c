@@ -10,6 +10,7 @@ struct buffer_object {
 PyObject *ax_buffer_object_new(struct ax_module *module, struct ax_buffer *buffer, bool readonly)
 {
     struct buffer_object *self = (struct buffer_object *)module->buffer_type->tp_alloc(module->buffer_type, 0);
+
     if (self != NULL) {
         self->buffer = ax_buffer_take(buffer);
         self->readonly = readonly;
@@ -20,6 +21,7 @@ PyObject *ax_buffer_object_new(struct ax_module *module, struct ax_buffer *buffe
 static void buffer_object_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
+
     ax_buffer_fini(&((struct buffer_object *)object)->buffer);
     type->tp_free(object);
     Py_DECREF(type);
@@ -28,6 +30,7 @@ static void buffer_object_dealloc(PyObject *object)
 static int buffer_object_getbuffer(PyObject *object, Py_buffer *view, int flags)
 {
     struct buffer_object *self = (struct buffer_object *)object;
+
     /* An empty one has no memory, which not everybody who builds upon it takes. */
     void *data = self->buffer.data != NULL ? self->buffer.data : (unsigned char *)"";
     return PyBuffer_FillInfo(view, object, data, (Py_ssize_t)self->buffer.size, self->readonly, flags);

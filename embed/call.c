@@ -10,6 +10,7 @@
 int ax_wait_phase(struct ax_connection *connection, enum ax_phase phase)
 {
     int error;
+
     do {
         Py_BEGIN_ALLOW_THREADS
         error = ax_connection_wait(connection, phase);
@@ -43,6 +44,7 @@ static int send_request(struct ax_module *module, struct ax_connection *connecti
                         const struct ax_operation *operation, struct ax_payload *payload, struct ax_pending *pending)
 {
     int error = 0;
+
     while (error == 0) {
         Py_BEGIN_ALLOW_THREADS
         error = ax_connection_call(connection, operation, payload, pending);
@@ -65,6 +67,7 @@ static struct ax_message *receive_result(struct ax_module *module, struct ax_con
 {
     struct ax_request *request = NULL;
     int error;
+
     do {
         if (PyErr_CheckSignals() != 0) { /* before the wait, too: a signal that has come already interrupts nothing */
             Py_BEGIN_ALLOW_THREADS
@@ -109,6 +112,7 @@ static PyObject *open_result(struct ax_module *module, struct ax_connection *con
 static PyObject *take_result(struct ax_module *module, struct ax_connection *connection, struct ax_pending *pending)
 {
     struct ax_message *message = receive_result(module, connection, pending);
+
     if (message == NULL)
         return NULL;
     PyObject *value = open_result(module, connection, message);
@@ -139,6 +143,7 @@ static PyObject *ask_plainly(struct ax_module *module, struct ax_connection *con
 {
     struct ax_payload payload = {0};
     struct ax_pending pending;
+
     operation->within = ax_scope_within(connection);
     if (send_request(module, connection, operation, &payload, &pending) != 0)
         return NULL;
@@ -151,6 +156,7 @@ static PyObject *ask(struct ax_module *module, struct ax_connection *connection,
 {
     struct ax_pickled pickled;
     struct ax_pending pending;
+
     if (ax_pickle(module, connection, value, true, &pickled) != 0) {
         raise_failed(module, connection, "Pickling");
         return NULL;
@@ -176,6 +182,7 @@ static PyObject *ask_to_run(struct ax_module *module, struct ax_connection *conn
 {
     struct ax_operation operation = {.type = type};
     PyObject *call = PyTuple_Pack(3, func, args, kwargs != NULL ? kwargs : module->no_kwargs);
+
     if (call == NULL)
         return NULL;
     PyObject *value = ask(module, connection, &operation, call);
@@ -217,6 +224,7 @@ PyObject *ax_create(struct ax_module *module, struct ax_connection *connection, 
 PyObject *ax_replicate(struct ax_module *module, struct ax_connection *connection, PyObject *value)
 {
     struct ax_operation operation = {.type = AX_REPLICATE};
+
     if (wait_until_running(module, connection) != 0)
         return NULL;
     if (ax_has_operations(connection))
@@ -232,6 +240,7 @@ PyObject *ax_replicate(struct ax_module *module, struct ax_connection *connectio
 PyObject *ax_copy(struct ax_module *module, struct ax_connection *connection, uint64_t id)
 {
     struct ax_operation operation = {.type = AX_COPY, .object = id};
+
     return ask_plainly(module, connection, &operation);
 }
 
@@ -240,6 +249,7 @@ PyObject *ax_invoke(struct ax_module *module, struct ax_connection *connection, 
 {
     Py_ssize_t size;
     const char *utf8 = PyUnicode_AsUTF8AndSize(name, &size);
+
     if (utf8 == NULL)
         return NULL;
     struct ax_operation operation = {.type = AX_METHOD, .object = id, .name = utf8, .name_size = (size_t)size};

@@ -32,6 +32,7 @@ static void unref_member(struct ax_member *member)
 static void close_in_child(struct ax_member *member)
 {
     struct ax_connection *connection = ax_connection_of(member);
+
     ax_stream_close(&connection->stream);
     connection->wire = NULL;
 }
@@ -60,6 +61,7 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
                                         const struct ax_session_config *config, void *above)
 {
     struct ax_connection *connection = calloc(1, sizeof *connection);
+
     if (connection == NULL)
         return NULL;
     struct ax_session_config own = *config;
@@ -96,6 +98,7 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
 static int check_waitable(int fd)
 {
     struct stat info;
+
     if (fstat(fd, &info) != 0)
         return -errno;
     return S_ISREG(info.st_mode) ? -EPERM : 0;
@@ -105,6 +108,7 @@ int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd,
 {
     struct ax_stream stream;
     int error = check_waitable(in_fd);
+
     if (error == 0)
         error = check_waitable(out_fd);
     if (error != 0) {
@@ -187,6 +191,7 @@ bool ax_connection_fail(struct ax_connection *connection, int io_error, const ch
 int ax_connection_fail_at_end(struct ax_connection *connection, const char *reason)
 {
     int error = 0;
+
     if (ax_connection_is_past(connection))
         return 0;
     ax_connection_lock(connection);
@@ -201,6 +206,7 @@ int ax_connection_fail_at_end(struct ax_connection *connection, const char *reas
 static void drop_all(struct ax_connection *connection)
 {
     struct ax_object *object, *all = NULL;
+
     while ((object = ax_objects_take_any(&connection->objects)) != NULL) {
         object->next = all;
         all = object;
@@ -213,6 +219,7 @@ static void run_finish(struct ax_job *job)
 {
     struct ax_connection *connection =
         (struct ax_connection *)((char *)job - offsetof(struct ax_connection, finish_job));
+
     connection->ops->finished(connection);
     drop_all(connection);
     ax_connection_lock(connection);

@@ -79,6 +79,7 @@ void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *
 static void run_request(struct ax_job *job)
 {
     struct ax_connection *connection = request_of(job)->connection;
+
     ax_connection_ref(connection);
     do
         connection->ops->serve(request_of(job));
@@ -91,6 +92,7 @@ static void refuse_request(struct ax_job *job)
 {
     struct ax_request *request = request_of(job);
     struct ax_connection *connection = request->connection;
+
     ax_connection_release_unclaimed(connection, request->message, NULL, 0);
     ax_connection_drop_later(connection, ax_request_unpickled(request));
     ax_request_fail(request, "Too many calls: all threads that run calls are in use, and no more can wait for one");
@@ -101,6 +103,7 @@ static void refuse_request(struct ax_job *job)
 static struct ax_request *request_new(struct ax_connection *connection, struct ax_message *message)
 {
     struct ax_request *request = calloc(1, sizeof *request);
+
     if (request == NULL)
         return NULL;
     request->job.owner = connection->number;
@@ -117,6 +120,7 @@ void ax_request_give_credit(struct ax_request *request)
 {
     struct ax_connection *connection = request->connection;
     uint64_t counted = request->message->counted;
+
     if (counted == 0 || ax_connection_is_past(connection))
         return;
     request->message->counted = 0;
@@ -137,6 +141,7 @@ int ax_request_result(struct ax_request *request, enum ax_result_kind kind, stru
     struct ax_connection *connection = request->connection;
     uint64_t call = request->message->call;
     int error;
+
     ax_connection_lock(connection);
     do {
         error = ax_session_result(&connection->session, call, kind, payload, ax_loop_now());
@@ -152,6 +157,7 @@ int ax_request_result(struct ax_request *request, enum ax_result_kind kind, stru
 void ax_request_fail(struct ax_request *request, const char *text)
 {
     struct ax_connection *connection = request->connection;
+
     ax_connection_lock(connection);
     int error = ax_session_result_failed(&connection->session, request->message->call, text, ax_loop_now());
     if (error == AX_ENOMEM) /* rather than leave the peer waiting for an answer that never comes */
@@ -163,6 +169,7 @@ void ax_request_fail(struct ax_request *request, const char *text)
 void ax_request_free(struct ax_request *request)
 {
     struct ax_connection *connection = request->connection;
+
     ax_message_free(request->message);
     free(request);
     ax_engine_call_ends(connection->engine);
@@ -174,6 +181,7 @@ void ax_request_free(struct ax_request *request)
 static void on_call(struct ax_connection *connection, struct ax_message *message, struct ax_arrivals *arrivals)
 {
     struct ax_request *request = request_new(connection, message);
+
     if (request == NULL) {
         ax_message_free(message);
         ax_session_fail(&connection->session, AX_ENOMEM, "Out of memory for a call");
@@ -206,6 +214,7 @@ static void on_release(struct ax_connection *connection, struct ax_message *mess
     struct ax_object *doomed = NULL;
     struct ax_ids ids = message->ids;
     uint64_t id;
+
     while (ax_ids_next(&ids, &id)) {
         if (ax_objects_doom(&connection->objects, id, &doomed) == 0)
             continue;

@@ -19,6 +19,7 @@ static struct ax_object *concat(struct ax_object *list, struct ax_object *tail)
 void ax_ticket_take(struct ax_connection *connection, struct ax_ticket *ticket)
 {
     struct ax_ticket *head = &connection->tickets;
+
     ticket->doomed = NULL;
     pthread_mutex_lock(&connection->order_lock);
     ticket->prev = head->prev;
@@ -81,6 +82,7 @@ void ax_connection_drop_in_order(struct ax_connection *connection, struct ax_obj
 void ax_connection_run_drop(struct ax_job *job)
 {
     struct ax_connection *connection = (struct ax_connection *)((char *)job - offsetof(struct ax_connection, drop_job));
+
     pthread_mutex_lock(&connection->order_lock);
     struct ax_object *doomed = connection->doomed;
     connection->doomed = NULL;
@@ -118,6 +120,7 @@ int ax_compare_ids(const void *first, const void *second)
 {
     uint64_t a = *(const uint64_t *)first;
     uint64_t b = *(const uint64_t *)second;
+
     return (a > b) - (a < b);
 }
 
@@ -126,6 +129,7 @@ void ax_connection_release_unclaimed(struct ax_connection *connection, const str
 {
     struct ax_ids ids = message->ids;
     uint64_t id;
+
     while (ax_ids_next(&ids, &id)) {
         if (count > 0 && bsearch(&id, claimed, count, sizeof id, ax_compare_ids) != NULL)
             continue;
@@ -140,6 +144,7 @@ void ax_connection_release_unclaimed(struct ax_connection *connection, const str
 void ax_connection_gather_releases_locked(struct ax_connection *connection)
 {
     struct ax_release *release = atomic_exchange(&connection->releases, NULL);
+
     while (release != NULL) {
         struct ax_release *next = release->next;
         ax_session_release(&connection->session, release->id);
@@ -151,6 +156,7 @@ void ax_connection_gather_releases_locked(struct ax_connection *connection)
 void ax_connection_free_releases(struct ax_connection *connection)
 {
     struct ax_release *release = atomic_exchange(&connection->releases, NULL);
+
     while (release != NULL) {
         struct ax_release *next = release->next;
         free(release);

@@ -58,6 +58,7 @@ struct discarded {
 static void run_discard(struct ax_job *job)
 {
     struct discarded *discarded = (struct discarded *)job;
+
     ax_message_free_all(discarded->messages);
     free(discarded);
 }
@@ -65,6 +66,7 @@ static void run_discard(struct ax_job *job)
 static void discard(struct ax_connection *connection, struct ax_message *messages)
 {
     struct discarded *discarded = malloc(sizeof *discarded);
+
     if (discarded == NULL) {
         ax_message_free_all(messages);
         return;
@@ -76,6 +78,7 @@ static void discard(struct ax_connection *connection, struct ax_message *message
 void ax_connection_unlock(struct ax_connection *connection)
 {
     struct ax_message *discarded = NULL;
+
     /* The body that is being copied may be one of them: whoever copies it unlocks once more. */
     if (connection->session.discarded != NULL && !connection->reader.copying)
         discarded = ax_session_take_discarded(&connection->session);
@@ -89,6 +92,7 @@ void ax_connection_unlock(struct ax_connection *connection)
 void ax_connection_wake_watchers_locked(struct ax_connection *connection)
 {
     struct ax_waiter *waiter = connection->watchers;
+
     connection->watchers = NULL;
     while (waiter != NULL) {
         struct ax_waiter *next = waiter->next; /* gone when posted */
@@ -100,6 +104,7 @@ void ax_connection_wake_watchers_locked(struct ax_connection *connection)
 int ax_connection_watch_locked(struct ax_connection *connection)
 {
     struct ax_waiter waiter;
+
     ax_waiter_init(&waiter);
     waiter.next = connection->watchers;
     connection->watchers = &waiter;
@@ -120,6 +125,7 @@ int ax_connection_watch_locked(struct ax_connection *connection)
 int ax_connection_wait(struct ax_connection *connection, enum ax_phase phase)
 {
     int error = 0;
+
     if (ax_connection_is_past(connection))
         return 0;
     ax_connection_lock(connection);
@@ -146,6 +152,7 @@ void ax_connection_set_phase_locked(struct ax_connection *connection, enum ax_ph
 static void end_calls(struct ax_connection *connection)
 {
     struct ax_pending *pending;
+
     while ((pending = ax_session_next_waiter(&connection->session)) != NULL) {
         pending->message = NULL;
         pending->done = true;

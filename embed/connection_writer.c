@@ -19,6 +19,7 @@ static void tell_wire(struct ax_connection *connection)
     const struct ax_session *session = &connection->session;
     bool whole = session->state == AX_STATE_READY && ax_session_unsent(session) == 0;
     uint32_t state = whole && (session->features & AX_FEATURE_REASON) != 0 ? AX_WIRE_EXPLAINED : AX_WIRE_BUSY;
+
     if (session->state == AX_STATE_CLOSED && ax_session_unsent(session) == 0)
         state = AX_WIRE_CLOSED;
     if (connection->wire != NULL && *connection->wire != state)
@@ -44,6 +45,7 @@ static void write_some(struct ax_connection *connection)
 {
     struct ax_slice slices[WRITE_SLICES];
     size_t budget = WRITE_BUDGET;
+
     connection->writes_blocked = false;
     while (connection->write_error == 0) {
         size_t count = ax_session_pending(&connection->session, slices, WRITE_SLICES);
@@ -78,6 +80,7 @@ void ax_connection_write_locked(struct ax_connection *connection)
 void ax_connection_settle_locked(struct ax_connection *connection)
 {
     bool was_blocked = connection->writes_blocked;
+
     if (atomic_load(&connection->releases) != NULL)
         ax_connection_gather_releases_locked(connection);
     if (!was_blocked)

@@ -11,6 +11,7 @@
 static inline void ax_deadline_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attr;
+
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(cond, &attr);
@@ -21,6 +22,7 @@ static inline void ax_deadline_cond_init(pthread_cond_t *cond)
 static inline struct timespec ax_deadline_after(uint32_t ms)
 {
     struct timespec at;
+
     clock_gettime(CLOCK_MONOTONIC, &at);
     at.tv_sec += ms / 1000;
     at.tv_nsec += (long)(ms % 1000) * 1000000;

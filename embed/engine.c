@@ -38,6 +38,7 @@ void ax_engine_set_stats(struct ax_call_stats *calls)
 static struct ax_engine *engine_new(void)
 {
     struct ax_engine *engine = calloc(1, sizeof *engine);
+
     if (engine == NULL)
         return NULL;
     engine->generation = ax_fork_generation;
@@ -103,6 +104,7 @@ static void watch_forks(void)
 struct ax_engine *ax_engine_get(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+
     pthread_once(&once, watch_forks);
     pthread_mutex_lock(&start_lock);
     if (engine_of_process == NULL)
@@ -173,6 +175,7 @@ bool ax_engine_wait_quiet(struct ax_engine *engine, uint32_t timeout_ms)
 {
     struct timespec deadline = ax_deadline_after(timeout_ms);
     int error = 0;
+
     pthread_mutex_lock(&engine->lock);
     while ((engine->connection_count > 0 || engine->calls_running > 0) && error == 0) {
         if (timeout_ms == UINT32_MAX)
@@ -212,6 +215,7 @@ void ax_engine_quiesce(void)
 void ax_engine_stop(void)
 {
     struct ax_engine *engine = engine_of_process;
+
     if (engine == NULL)
         return;
     /*

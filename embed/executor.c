@@ -27,6 +27,7 @@ static _Thread_local struct ax_executor_thread *self;
 static uint64_t now_ns(void)
 {
     struct timespec now;
+
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
@@ -36,6 +37,7 @@ static struct ax_job_queue take_calls(struct ax_job_queue *queue)
 {
     struct ax_job_queue calls = {0}, others = {0};
     struct ax_job *job;
+
     while ((job = ax_job_pop(queue)) != NULL)
         ax_job_push(job->kind == AX_JOB_CALL ? &calls : &others, job);
     *queue = others;
@@ -45,6 +47,7 @@ static struct ax_job_queue take_calls(struct ax_job_queue *queue)
 static void refuse_all(struct ax_job_queue *queue)
 {
     struct ax_job *job;
+
     while ((job = ax_job_pop(queue)) != NULL)
         job->refuse(job);
 }
@@ -78,6 +81,7 @@ int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hoo
 static void forget_idle(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     struct ax_executor_thread **link = &executor->idle;
+
     while (*link != thread)
         link = &(*link)->next;
     *link = thread->next;
@@ -90,6 +94,7 @@ static void forget_idle(struct ax_executor *executor, struct ax_executor_thread 
 static bool wait_for_job(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     struct timespec deadline = ax_deadline_after(AX_EXECUTOR_IDLE_MS);
+
     thread->next = executor->idle;
     executor->idle = thread;
     thread->idle = true;
@@ -142,6 +147,7 @@ static void end_job(struct ax_executor *executor, struct ax_executor_thread *thr
 static struct ax_job *pop_call(struct ax_executor *executor)
 {
     struct ax_job *job = ax_job_pop(&executor->calls);
+
     atomic_store_explicit(&executor->queued, executor->calls.count, memory_order_relaxed);
     return job;
 }
@@ -156,6 +162,7 @@ static void push_call(struct ax_executor *executor, struct ax_job *job)
 static struct ax_job *next_queued(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     struct ax_job *job = ax_job_pop(&executor->services);
+
     if (job == NULL && executor->in_endings < AX_EXECUTOR_ENDING_THREADS) {
         job = ax_job_pop(&executor->endings);
         executor->in_endings += job != NULL;
@@ -172,6 +179,7 @@ static void run_job(struct ax_executor *executor, struct ax_executor_thread *thr
 {
     bool is_call = job->kind == AX_JOB_CALL || job->kind == AX_JOB_BACKGROUND;
     bool is_ending = job->kind == AX_JOB_ENDING;
+
     calling = is_call ? executor : NULL;
     self = thread;
     if (!is_call)
@@ -232,6 +240,7 @@ static void *thread_main(void *arg)
 {
     struct ax_executor_thread *thread = arg;
     struct ax_executor *executor = thread->executor;
+
     /* The engine's own thread, which may start this one, blocks all. */
     pthread_sigmask(SIG_SETMASK, &executor->blocked, NULL);
     if (executor->hooks.thread_start != NULL)
@@ -268,6 +277,7 @@ static void *thread_main(void *arg)
 static struct ax_executor_thread *take_record(struct ax_executor *executor)
 {
     struct ax_executor_thread *thread = executor->spare;
+
     if (thread != NULL) {
         executor->spare = thread->next;
         return thread;
@@ -284,6 +294,7 @@ static struct ax_executor_thread *take_record(struct ax_executor *executor)
 static struct ax_executor_thread *start_thread(struct ax_executor *executor, struct ax_job *job)
 {
     struct ax_executor_thread *thread = take_record(executor);
+
     if (thread == NULL)
         return NULL;
     thread->job = job;
@@ -305,6 +316,7 @@ static struct ax_executor_thread *start_thread(struct ax_executor *executor, str
 static struct ax_executor_thread *find_idle(struct ax_executor *executor, uint64_t owner)
 {
     struct ax_executor_thread *found = executor->idle;
+
     if (owner == 0)
         return found;
     bool is_found_free = false;
@@ -326,6 +338,7 @@ static struct ax_executor_thread *give(struct ax_executor *executor, struct ax_j
                                        struct ax_executor_thread **wake)
 {
     struct ax_executor_thread *thread = find_idle(executor, job->owner);
+
     *wake = thread;
     if (thread == NULL)
         return executor->threads - executor->in_endings < max_threads ? start_thread(executor, job) : NULL;
@@ -349,6 +362,7 @@ static bool is_stuck(const struct ax_executor *executor)
 {
     bool another =
         executor->threads - executor->in_endings > executor->in_calls && executor->in_calls < executor->max_threads;
+
     return executor->waiting == executor->in_calls && !another;
 }
 
@@ -380,6 +394,7 @@ static bool submit_call(struct ax_executor *executor, struct ax_job *job, bool m
 {
     struct ax_executor_thread *wake = NULL;
     bool accepted = true, behind = false;
+
     job->kind = AX_JOB_CALL;
     pthread_mutex_lock(&executor->lock);
     if (may_wait) {
@@ -421,6 +436,7 @@ static bool give_oldest(struct ax_executor *executor, struct ax_executor_thread 
 bool ax_executor_spread(struct ax_executor *executor)
 {
     bool given, young;
+
     do {
         struct ax_executor_thread *wake = NULL;
         uint64_t now = now_ns();
@@ -450,6 +466,7 @@ void ax_executor_rest_end(void)
 void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *job)
 {
     struct ax_executor_thread *wake;
+
     job->kind = AX_JOB_BACKGROUND;
     pthread_mutex_lock(&executor->lock);
     if (!give_call(executor, job, &wake))
@@ -461,6 +478,7 @@ void ax_executor_submit_background(struct ax_executor *executor, struct ax_job *
 void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job)
 {
     struct ax_executor_thread *wake;
+
     if (ax_fork_is_past(executor->generation))
         return; /* a forked child has no threads for it: what the job was to free stays */
     job->kind = AX_JOB_SERVICE;
@@ -489,6 +507,7 @@ void ax_executor_disown(struct ax_executor *executor, uint64_t owner)
 void ax_executor_submit_ending(struct ax_executor *executor, struct ax_job *job)
 {
     struct ax_executor_thread *wake = NULL;
+
     job->kind = AX_JOB_ENDING;
     pthread_mutex_lock(&executor->lock);
     bool given = executor->in_endings < AX_EXECUTOR_ENDING_THREADS &&
@@ -538,6 +557,7 @@ static uint32_t count_threads(const struct ax_executor *executor)
 uint32_t ax_executor_stop(struct ax_executor *executor, bool wait_for_jobs, uint32_t timeout_ms)
 {
     struct timespec deadline = ax_deadline_after(timeout_ms);
+
     pthread_mutex_lock(&executor->lock);
     executor->stopping = true;
     for (struct ax_executor_thread *thread = executor->idle; thread != NULL; thread = thread->next)
@@ -553,6 +573,7 @@ uint32_t ax_executor_stop(struct ax_executor *executor, bool wait_for_jobs, uint
 void ax_executor_fini(struct ax_executor *executor)
 {
     struct ax_executor_thread *spare = executor->spare;
+
     while (spare != NULL) {
         struct ax_executor_thread *next = spare->next;
         pthread_cond_destroy(&spare->given);

@@ -77,6 +77,7 @@ static inline void ax_job_push(struct ax_job_queue *queue, struct ax_job *job)
 static inline struct ax_job *ax_job_pop(struct ax_job_queue *queue)
 {
     struct ax_job *job = queue->first;
+
     if (job == NULL)
         return NULL;
     queue->first = job->next;

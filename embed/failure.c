@@ -26,6 +26,7 @@ static void copy_heard(struct ending *ending, const struct ax_session *session)
     const struct ax_buffer *preamble = &session->preamble;
     size_t size = preamble->size < sizeof ending->heard ? preamble->size : sizeof ending->heard;
     size_t more = sizeof ending->heard - size;
+
     if (more > session->superblock_size)
         more = session->superblock_size;
     if (size > 0)
@@ -37,6 +38,7 @@ static void copy_heard(struct ending *ending, const struct ax_session *session)
 static struct ending ending_of(struct ax_connection *connection)
 {
     struct ending ending;
+
     Py_BEGIN_ALLOW_THREADS
     ax_connection_lock(connection);
     ending.end = connection->end;
@@ -66,6 +68,7 @@ static PyObject *make_error(PyObject *type, const char *reason)
 {
     PyObject *text = decode(reason);
     PyObject *error = text != NULL ? PyObject_CallFunctionObjArgs(type, text, NULL) : NULL;
+
     Py_XDECREF(text);
     return error;
 }
@@ -74,6 +77,7 @@ static PyObject *make_error(PyObject *type, const char *reason)
 static PyObject *make_advised_error(struct ax_module *module, PyObject *type, const struct ending *ending)
 {
     PyObject *reason = decode(ending->reason);
+
     if (reason == NULL)
         return NULL;
     PyObject *text = PyObject_CallFunction(module->advise, "Oy#O", reason, (const char *)ending->heard,
@@ -109,6 +113,7 @@ PyObject *ax_fatal_error(struct ax_module *module, struct ax_connection *connect
 {
     struct ax_binding *binding = connection->above;
     struct ending ending = ending_of(connection);
+
     if (ending.end != AX_END_FAILED)
         return Py_NewRef(Py_None);
     if (binding->error == NULL && ending.ended_for_it)
@@ -151,6 +156,7 @@ static PyObject *disconnect_text(struct ax_module *module, struct ax_connection 
 PyObject *ax_raise_disconnected(struct ax_module *module, struct ax_connection *connection)
 {
     PyObject *text = disconnect_text(module, connection);
+
     if (text != NULL)
         PyErr_SetObject(module->disconnect_error, text);
     Py_XDECREF(text);
@@ -179,6 +185,7 @@ PyObject *ax_raise_too_large(struct ax_module *module, struct ax_connection *con
                              const struct ax_operation *operation, const struct ax_payload *payload)
 {
     char text[AX_TOO_LARGE_SIZE];
+
     ax_session_explain_too_large(&connection->session, operation, payload, text);
     PyErr_SetString(module->operation_error, text);
     return NULL;

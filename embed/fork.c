@@ -40,6 +40,7 @@ static void watch(void)
 void ax_fork_watch(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+
     pthread_once(&once, watch);
 }
 

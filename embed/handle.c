@@ -13,6 +13,7 @@ struct handle {
 PyObject *ax_handle_new(struct ax_module *module, struct ax_link *link, uint64_t id)
 {
     struct ax_release *release = malloc(sizeof *release);
+
     if (release == NULL)
         return PyErr_NoMemory();
     release->id = id;
@@ -38,6 +39,7 @@ static void handle_dealloc(PyObject *object)
 {
     struct handle *self = (struct handle *)object;
     PyTypeObject *type = Py_TYPE(object);
+
     PyObject_GC_UnTrack(object);
     ax_connection_release(self->link->connection, self->release);
     Py_DECREF((PyObject *)self->link);
@@ -76,6 +78,7 @@ static PyObject *handle_copy(PyObject *object, PyObject *unused)
 static PyObject *handle_invoke(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
     struct ax_connection *connection = usable(object);
+
     if (connection == NULL)
         return NULL;
     if (count != 3 || !PyUnicode_Check(args[0]) || !PyTuple_Check(args[1]) || !PyDict_Check(args[2])) {

@@ -43,6 +43,7 @@ static PyObject *host_functions; /* the module across.serving.host */
 static int start_interpreter(const char *python)
 {
     PyConfig config;
+
     PyConfig_InitPythonConfig(&config);
     config.install_signal_handlers = 0; /* signals are the daemon's business */
     config.parse_argv = 0;
@@ -61,6 +62,7 @@ static int start_interpreter(const char *python)
 static PyObject *preload_list(const char *const *names)
 {
     PyObject *list = PyList_New(0);
+
     for (; list != NULL && names != NULL && *names != NULL; names++) {
         PyObject *name = PyUnicode_DecodeFSDefault(*names);
         if (name == NULL || PyList_Append(list, name) != 0)
@@ -76,6 +78,7 @@ static int run_start_source(const struct ax_host_config *config)
     PyObject *package_dir = PyUnicode_DecodeFSDefault(config->package_dir);
     PyObject *preload = preload_list(config->preload);
     PyObject *scope = PyDict_New();
+
     if (package_dir != NULL && preload != NULL && scope != NULL &&
         PyDict_SetItemString(scope, "__builtins__", PyEval_GetBuiltins()) == 0 &&
         PyDict_SetItemString(scope, "package_dir", package_dir) == 0 &&
@@ -105,6 +108,7 @@ static void look_for_threads(void (*warn)(const char *sentence))
 {
     PyObject *found = PyObject_CallMethod(host_functions, "has_threads", NULL);
     bool has_threads = found == Py_True;
+
     Py_XDECREF(found);
     if (!has_threads)
         return;
@@ -142,6 +146,7 @@ int ax_host_init(const struct ax_host_config *config)
 static void call_host_function(const char *name)
 {
     PyObject *result = PyObject_CallMethod(host_functions, name, NULL);
+
     if (result == NULL)
         PyErr_Print();
     Py_XDECREF(result);
@@ -160,6 +165,7 @@ void ax_host_keep_private(int fd)
 pid_t ax_host_fork(void (*first)(pid_t parent))
 {
     pid_t parent = getpid();
+
     PyEval_RestoreThread(main_thread);
     PyOS_BeforeFork();
     pid_t pid = fork();
@@ -198,6 +204,7 @@ int ax_host_warm_up(void)
 {
     static struct ax_job job = {.run = warm_up};
     struct ax_engine *engine = ax_engine_get();
+
     if (engine == NULL)
         return -1;
     ax_executor_submit_service(&engine->executor, &job);
@@ -209,6 +216,7 @@ int ax_host_warm_up(void)
 static PyObject *variables_dict(const char *const *variables)
 {
     PyObject *dict = PyDict_New();
+
     for (; dict != NULL && *variables != NULL; variables += 2) {
         PyObject *value = PyUnicode_DecodeFSDefault(variables[1]);
         if (value == NULL || PyDict_SetItemString(dict, variables[0], value) != 0)
@@ -247,6 +255,7 @@ int ax_host_add(const struct ax_host_offer *offer)
         .handshake_timeout_ms = offer->handshake_ms > 0 ? offer->handshake_ms : host_config.handshake_timeout_ms,
         .features = AX_FEATURES_ALL,
     };
+
     ax_limits_init(&config.limits);
     if (host_config.max_message != 0)
         config.limits.max_message = host_config.max_message;
@@ -274,6 +283,7 @@ int ax_host_add(const struct ax_host_offer *offer)
 void ax_host_count(struct ax_host_counts *counts)
 {
     struct ax_engine *engine = ax_engine_get();
+
     *counts = (struct ax_host_counts){0};
     if (engine == NULL)
         return;
@@ -287,6 +297,7 @@ void ax_host_count(struct ax_host_counts *counts)
 bool ax_host_wait_idle(uint32_t timeout_ms)
 {
     struct ax_engine *engine = ax_engine_get();
+
     return engine == NULL || ax_engine_wait_quiet(engine, timeout_ms);
 }
 
@@ -298,6 +309,7 @@ static void close_one(struct ax_member *member, void *reason)
 void ax_host_close_all(const char *reason)
 {
     struct ax_engine *engine = ax_engine_get();
+
     if (engine != NULL)
         ax_engine_for_each(engine, close_one, (void *)reason);
 }

@@ -34,6 +34,7 @@ static void drop(struct ax_connection *connection, struct ax_object *doomed)
 static void tell_owner(struct ax_binding *binding)
 {
     struct ax_link *link = (struct ax_link *)binding->link;
+
     if (link == NULL || link->owner == NULL)
         return;
     PyObject *done = PyObject_CallMethodNoArgs(link->owner, binding->module->finished_name);
@@ -46,6 +47,7 @@ static void finished(struct ax_connection *connection)
 {
     struct ax_binding *binding = connection->above;
     PyGILState_STATE gil = PyGILState_Ensure();
+
     tell_owner(binding);
     binding->finished = true;
     Py_CLEAR(binding->link); /* the engine still holds the connection */
@@ -77,6 +79,7 @@ const struct ax_connection_ops ax_link_ops = {
 static bool read_source(PyObject *object, const char **source)
 {
     char *bytes = NULL;
+
     if (object != Py_None && PyBytes_AsStringAndSize(object, &bytes, NULL) != 0)
         return false;
     *source = bytes;
@@ -94,6 +97,7 @@ static bool read_config(PyObject *args, PyObject *kwargs, PyObject **owner, stru
     unsigned int timeout_ms = 60000, handshake_ms = 60000;
     PyObject *source = Py_None;
     const char *bootstrap;
+
     unsigned long long max_message = 0;
     int refuse_requests = 0;
     unsigned int max_preamble = 0;
@@ -124,6 +128,7 @@ static int link_init(PyObject *object, PyObject *args, PyObject *kwargs)
     PyObject *owner;
     struct ax_session_config config;
     unsigned spin_us = AX_SPIN_DEFAULT_US;
+
     if (self->connection != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "A link is initialised once");
         return -1;
@@ -169,6 +174,7 @@ static int link_traverse(PyObject *object, visitproc visit, void *arg)
 static int link_clear(PyObject *object)
 {
     struct ax_link *self = (struct ax_link *)object;
+
     Py_CLEAR(self->owner);
     if (self->connection != NULL) {
         Py_CLEAR(binding_of(self)->dumps);
@@ -183,6 +189,7 @@ static void link_dealloc(PyObject *object)
 {
     struct ax_link *self = (struct ax_link *)object;
     PyTypeObject *type = Py_TYPE(object);
+
     PyObject_GC_UnTrack(object);
     link_clear(object);
     if (self->connection != NULL)
@@ -196,6 +203,7 @@ static void link_dealloc(PyObject *object)
 struct ax_connection *ax_link_connection(struct ax_link *link)
 {
     struct ax_connection *connection = link->connection;
+
     if (connection == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "The link was not initialised");
         return NULL;
@@ -215,6 +223,7 @@ static struct ax_connection *usable(PyObject *object)
 static int duplicate(int fd)
 {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
     return copy >= 0 ? copy : -errno;
 }
 
@@ -228,6 +237,7 @@ static PyObject *link_start(PyObject *object, PyObject *args)
 {
     struct ax_connection *connection = usable(object);
     int in_fd, out_fd;
+
     if (connection == NULL || !PyArg_ParseTuple(args, "ii", &in_fd, &out_fd))
         return NULL;
     int in_copy = duplicate(in_fd);
@@ -267,6 +277,7 @@ static PyObject *link_fail(PyObject *object, PyObject *error)
     struct ax_connection *connection = usable(object);
     const char *reason;
     PyObject *text = connection != NULL ? describe_failure(object, error, &reason) : NULL;
+
     if (text == NULL)
         return NULL;
     struct ax_binding *binding = connection->above;
@@ -289,6 +300,7 @@ static PyObject *link_fail_at_end(PyObject *object, PyObject *error)
     struct ax_connection *connection = usable(object);
     const char *reason;
     PyObject *text = connection != NULL ? describe_failure(object, error, &reason) : NULL;
+
     if (text == NULL)
         return NULL;
     struct ax_binding *binding = connection->above;
@@ -311,6 +323,7 @@ typedef PyObject *run_fn(struct ax_module *module, struct ax_connection *connect
 static PyObject *run(run_fn *fn, PyObject *object, PyTypeObject *type, PyObject *const *args, Py_ssize_t count)
 {
     struct ax_connection *connection = usable(object);
+
     if (connection == NULL)
         return NULL;
     if (count != 3 || !PyTuple_Check(args[1]) || !(PyDict_Check(args[2]) || args[2] == Py_None)) {
@@ -337,6 +350,7 @@ static PyObject *link_create(PyObject *object, PyTypeObject *type, PyObject *con
 static PyObject *link_replicate(PyObject *object, PyObject *value)
 {
     struct ax_connection *connection = usable(object);
+
     if (connection == NULL)
         return NULL;
     return ax_replicate(PyType_GetModuleState(Py_TYPE(object)), connection, value);
@@ -416,6 +430,7 @@ static PyObject *link_owner(PyObject *object, void *closure)
 static PyObject *link_function(PyObject *object, void *closure)
 {
     struct ax_connection *connection = ((struct ax_link *)object)->connection;
+
     if (connection == NULL)
         Py_RETURN_NONE;
     PyObject *function = *(PyObject **)((char *)connection->above + (size_t)closure);
@@ -425,6 +440,7 @@ static PyObject *link_function(PyObject *object, void *closure)
 static int link_set_function(PyObject *object, PyObject *value, void *closure)
 {
     struct ax_connection *connection = usable(object);
+
     if (connection == NULL)
         return -1;
     if (value == NULL || (value != Py_None && !PyCallable_Check(value))) {

@@ -19,6 +19,7 @@ void ax_task_init(struct ax_task *task, void (*run)(struct ax_task *task))
 static void run_tasks(struct ax_loop *loop)
 {
     struct ax_task *task = atomic_exchange(&loop->tasks, NULL);
+
     while (task != NULL) {
         struct ax_task *next = task->next;
         /* From here on it may be posted anew: what its poster did before is visible to run(). */
@@ -31,6 +32,7 @@ static void run_tasks(struct ax_loop *loop)
 static void on_wake(uv_async_t *wake)
 {
     struct ax_loop *loop = wake->data;
+
     run_tasks(loop);
     if (atomic_load(&loop->stopping))
         uv_stop(&loop->uv);
@@ -39,6 +41,7 @@ static void on_wake(uv_async_t *wake)
 static void *loop_main(void *arg)
 {
     struct ax_loop *loop = arg;
+
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     return NULL;
 }
@@ -47,6 +50,7 @@ static void *loop_main(void *arg)
 static int start_thread(struct ax_loop *loop)
 {
     sigset_t all, before;
+
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&loop->thread, NULL, loop_main, loop);
@@ -63,6 +67,7 @@ static int check_descriptors(void)
     int fds[DESCRIPTORS];
     int count = 0;
     int error = 0;
+
     while (count < DESCRIPTORS && error == 0) {
         fds[count] = eventfd(0, EFD_CLOEXEC);
         if (fds[count] < 0)

@@ -27,6 +27,7 @@ static struct ax_segmented_pickle *pack(struct ax_module *module, struct ax_conn
                                         bool waits)
 {
     unsigned flags = waits ? AX_PICKLE_LOCKS_BYTEARRAYS : 0;
+
     if ((connection->session.features & AX_FEATURE_BUFFERS) != 0)
         flags |= AX_PICKLE_OUT_OF_BAND;
     return ax_segmented_pickle_new(module, connection->engine, value, flags);
@@ -37,6 +38,7 @@ int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObje
 {
     PyObject *args[] = {value, module->protocol};
     struct ax_binding *binding = connection->above;
+
     pickled->bytes = NULL;
     pickled->segmented = NULL;
     pickled->buffers = NULL;
@@ -69,6 +71,7 @@ static void drop_kept(struct ax_job *job)
 {
     struct kept *kept = (struct kept *)job;
     PyGILState_STATE gil = PyGILState_Ensure();
+
     Py_DECREF(kept->bytes);
     PyGILState_Release(gil);
     free(kept);
@@ -77,6 +80,7 @@ static void drop_kept(struct ax_job *job)
 static void release_kept(void *owner)
 {
     struct kept *kept = owner;
+
     ax_executor_submit_service(&kept->engine->executor, &kept->job);
 }
 
@@ -89,6 +93,7 @@ static void keep_nothing(void *owner)
 static int fill_one(struct ax_pickled *pickled, struct ax_connection *connection)
 {
     struct ax_buffer *buffer = pickled->buffers = &pickled->one;
+
     pickled->buffer_count = 1;
     size_t size = (size_t)PyBytes_GET_SIZE(pickled->bytes);
     *buffer = (struct ax_buffer){
@@ -112,6 +117,7 @@ static int fill_many(struct ax_pickled *pickled)
 {
     size_t count = ax_segmented_pickle_buffer_count(pickled->segmented);
     size_t kinds = ax_segmented_pickle_kind_count(pickled->segmented);
+
     pickled->buffers = count > 1 ? calloc(count, sizeof *pickled->buffers) : &pickled->one;
     pickled->kinds = kinds > 0 ? calloc(kinds, sizeof *pickled->kinds) : NULL;
     if (pickled->buffers == NULL || (kinds > 0 && pickled->kinds == NULL))
@@ -124,6 +130,7 @@ static int fill_many(struct ax_pickled *pickled)
 int ax_pickled_payload(struct ax_pickled *pickled, struct ax_connection *connection, struct ax_payload *payload)
 {
     int error = pickled->segmented != NULL ? fill_many(pickled) : fill_one(pickled, connection);
+
     *payload = (struct ax_payload){
         .refs = pickled->scope.ids,
         .ref_count = pickled->scope.count,
@@ -155,6 +162,7 @@ void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
 static PyObject *open_buffer(struct ax_module *module, struct ax_buffer *buffer, uint64_t kind)
 {
     PyObject *received = ax_receive_buffer_take(buffer);
+
     if (received != NULL)
         return received;
     switch (kind) {
@@ -172,6 +180,7 @@ static PyObject *open_buffers(struct ax_module *module, struct ax_message *messa
 {
     PyObject *list = PyList_New((Py_ssize_t)message->buffer_count - 1);
     struct ax_ids kinds = message->kinds;
+
     for (uint32_t i = 1; list != NULL && i < message->buffer_count; i++) {
         uint64_t kind = AX_BUFFER_MEMORY;
         ax_ids_next(&kinds, &kind);
@@ -193,6 +202,7 @@ static PyObject *load_with(struct ax_module *module, PyObject *loads, PyObject *
                            PyObject *buffers)
 {
     PyObject *args[] = {payload, as_error ? Py_True : Py_False, buffers};
+
     Py_INCREF(loads);
     PyObject *value = PyObject_Vectorcall(loads, args, 2, buffers != NULL ? module->buffers_kw : NULL);
     Py_DECREF(loads);
@@ -202,6 +212,7 @@ static PyObject *load_with(struct ax_module *module, PyObject *loads, PyObject *
 static PyObject *load_error(struct ax_module *module, PyObject *record)
 {
     PyObject *error = record != NULL ? PyObject_CallFunctionObjArgs(module->load_error, record, NULL) : NULL;
+
     Py_XDECREF(record);
     return error;
 }
@@ -215,6 +226,7 @@ static PyObject *rescue_error(struct ax_module *module, PyObject *payload, PyObj
     PyObject *why = ax_error_take();
     PyObject *error =
         PyObject_CallFunctionObjArgs(module->rescue_error, why, payload, buffers != NULL ? buffers : Py_None, NULL);
+
     if (error == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
         PyErr_Clear();
         ax_error_restore(why);
@@ -230,6 +242,7 @@ static PyObject *load_reference(struct ax_module *module, const struct ax_messag
     const struct ax_buffer *names = &message->buffers[0];
     struct ax_ids ids = message->ids;
     uint64_t id = 0;
+
     ax_ids_next(&ids, &id);
     const char *text = names->size > 0 ? (const char *)names->data : "";
     return PyObject_CallFunction(module->make_proxy, "Ky#", (unsigned long long)id, text, (Py_ssize_t)names->size);
@@ -251,6 +264,7 @@ static PyObject *load_parts(struct ax_module *module, struct ax_binding *binding
 static PyObject *load(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)
 {
     bool as_error = message->type == AX_RESULT && message->kind == AX_RESULT_ERROR;
+
     if (message->type == AX_RESULT && message->kind == AX_RESULT_REFERENCE)
         return load_reference(module, message);
     bool has_more = message->buffer_count > 1 && (connection->session.features & AX_FEATURE_BUFFERS) != 0;
@@ -281,6 +295,7 @@ static void release_unclaimed(struct ax_connection *connection, struct ax_messag
 PyObject *ax_unpickle(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)
 {
     struct ax_scope scope;
+
     ax_scope_enter(&scope, connection, AX_SCOPE_UNPICKLE);
     PyObject *value = load(module, connection, message);
     ax_scope_leave(&scope);
@@ -313,6 +328,7 @@ PyObject *ax_look_up(struct ax_module *module, struct ax_connection *connection,
 {
     bool is_past = ax_engine_is_past(connection->engine);
     PyObject *object = is_past ? NULL : ax_objects_get(&connection->objects, id);
+
     if (object != NULL)
         return Py_NewRef(object);
     if (ax_connection_phase(connection) >= AX_PHASE_STOPPING) /* they all are gone */

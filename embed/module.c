@@ -40,6 +40,7 @@ static void forget_thread(void)
     PyObject *threading = PyImport_AddModule("threading"); /* borrowed; the package has imported it */
     PyObject *active = threading != NULL ? PyObject_GetAttrString(threading, "_active") : NULL;
     PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+
     if (active != NULL && ident != NULL && PyDict_Check(active) && PyDict_GetItemWithError(active, ident) != NULL)
         PyDict_DelItem(active, ident);
     PyErr_Clear();
@@ -77,6 +78,7 @@ static PyObject **hook(struct ax_module *module, size_t i)
 static PyObject *install(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     struct ax_module *module = ax_module_state(self);
+
     if (PyTuple_GET_SIZE(args) != 0 || kwargs == NULL || PyDict_GET_SIZE(kwargs) != (Py_ssize_t)HOOK_COUNT)
         return PyErr_Format(PyExc_TypeError, "install() takes %zu keyword arguments", HOOK_COUNT);
     for (size_t i = 0; i < HOOK_COUNT; i++) {
@@ -92,6 +94,7 @@ static PyObject *install(PyObject *self, PyObject *args, PyObject *kwargs)
 static struct ax_scope *scope_in(unsigned modes, const char *where)
 {
     struct ax_scope *scope = ax_scope_current();
+
     if (scope == NULL || (modes & (1u << scope->mode)) == 0) {
         PyErr_Format(PyExc_RuntimeError, "Only possible while a connection %s", where);
         return NULL;
@@ -123,6 +126,7 @@ static PyObject *pickling(PyObject *self, PyObject *unused)
 static PyObject *register_object(PyObject *self, PyObject *object)
 {
     struct ax_scope *scope = scope_in(1u << AX_SCOPE_PICKLE, "pickles");
+
     if (scope == NULL)
         return NULL;
     uint64_t id;
@@ -139,6 +143,7 @@ static PyObject *lookup(PyObject *self, PyObject *argument)
 {
     struct ax_scope *scope =
         scope_in(1u << AX_SCOPE_CALL | 1u << AX_SCOPE_PICKLE | 1u << AX_SCOPE_UNPICKLE, "is in use by this thread");
+
     if (scope == NULL)
         return NULL;
     unsigned long long id = PyLong_AsUnsignedLongLong(argument);
@@ -150,6 +155,7 @@ static PyObject *lookup(PyObject *self, PyObject *argument)
 static PyObject *claim(PyObject *self, PyObject *argument)
 {
     struct ax_scope *scope = scope_in(1u << AX_SCOPE_UNPICKLE, "unpickles");
+
     if (scope == NULL)
         return NULL;
     unsigned long long id = PyLong_AsUnsignedLongLong(argument);
@@ -177,6 +183,7 @@ static void run_spawned(struct ax_job *job)
     struct spawned *spawned = (struct spawned *)job;
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *value = PyObject_CallNoArgs(spawned->func);
+
     if (value == NULL)
         PyErr_WriteUnraisable(spawned->func);
     Py_XDECREF(value);
@@ -229,6 +236,7 @@ static PyMethodDef functions[] = {
 static PyTypeObject *add_type(PyObject *self, PyType_Spec *spec, bool constructible)
 {
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(self, spec, NULL);
+
     if (type == NULL)
         return NULL;
     if (!constructible)
@@ -241,6 +249,7 @@ static PyTypeObject *add_type(PyObject *self, PyType_Spec *spec, bool constructi
 static int import_pickle(struct ax_module *module)
 {
     PyObject *pickle = PyImport_ImportModule("pickle");
+
     if (pickle == NULL)
         return -1;
     module->dumps = PyObject_GetAttrString(pickle, "dumps");
@@ -265,6 +274,7 @@ static int check_interpreter(void)
 static bool holds_gil(void)
 {
     PyThreadState *holder = ax_current_thread_state();
+
     return holder != NULL && holder == PyGILState_GetThisThreadState();
 }
 #endif
@@ -274,6 +284,7 @@ static int module_exec(PyObject *self)
     struct ax_module *module = ax_module_state(self);
     static const struct ax_executor_hooks thread_hooks = {
         .thread_start = thread_start, .thread_end = thread_end, .thread_renew = thread_renew};
+
     if (check_interpreter() != 0)
         return -1;
     static bool configured;
@@ -310,6 +321,7 @@ static int module_exec(PyObject *self)
 static int module_traverse(PyObject *self, visitproc visit, void *arg)
 {
     struct ax_module *module = ax_module_state(self);
+
     Py_VISIT(module->link_type);
     Py_VISIT(module->handle_type);
     Py_VISIT(module->buffer_type);
@@ -322,6 +334,7 @@ static int module_traverse(PyObject *self, visitproc visit, void *arg)
 static int module_clear(PyObject *self)
 {
     struct ax_module *module = ax_module_state(self);
+
     Py_CLEAR(module->link_type);
     Py_CLEAR(module->handle_type);
     Py_CLEAR(module->buffer_type);

@@ -15,6 +15,7 @@ void ax_objects_init(struct ax_objects *objects)
 int ax_objects_put(struct ax_objects *objects, void *value, uint64_t *id)
 {
     struct ax_object *object = calloc(1, sizeof *object);
+
     if (object == NULL)
         return AX_ENOMEM;
     object->value = value;
@@ -44,6 +45,7 @@ void *ax_objects_get(struct ax_objects *objects, uint64_t id)
 int ax_objects_doom(struct ax_objects *objects, uint64_t id, struct ax_object **list)
 {
     int error = AX_ERANGE;
+
     pthread_mutex_lock(&objects->lock);
     struct ax_object *object = ax_idmap_get(&objects->map, id);
     if (object != NULL && !object->doomed) {
@@ -75,6 +77,7 @@ struct ax_object *ax_objects_take_id(struct ax_objects *objects, uint64_t id)
 struct ax_object *ax_objects_take_any(struct ax_objects *objects)
 {
     struct ax_object *object;
+
     pthread_mutex_lock(&objects->lock);
     do
         object = ax_idmap_take_any(&objects->map);

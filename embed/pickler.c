@@ -46,6 +46,7 @@ static bool is_small(PyObject *value, int *budget)
 static bool is_small_container(PyObject *value, int *budget)
 {
     bool small = true;
+
     if (PyTuple_CheckExact(value)) {
         for (Py_ssize_t i = 0; small && i < PyTuple_GET_SIZE(value); i++)
             small = is_small(PyTuple_GET_ITEM(value, i), budget);
@@ -66,6 +67,7 @@ static bool is_small_container(PyObject *value, int *budget)
 bool ax_may_be_large(PyObject *value)
 {
     int budget = INSPECTED_MAX;
+
     return !is_small(value, &budget);
 }
 
@@ -104,6 +106,7 @@ static void destroy(struct ax_segmented_pickle *pickle)
 static void run_destroy(struct ax_job *job)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
+
     destroy((struct ax_segmented_pickle *)job);
     PyGILState_Release(gil);
 }
@@ -112,6 +115,7 @@ static void run_destroy(struct ax_job *job)
 static void release_buffer(void *owner)
 {
     struct ax_segmented_pickle *pickle = owner;
+
     if (atomic_fetch_sub(&pickle->users, 1) == 1)
         ax_executor_submit_service(&pickle->engine->executor, &pickle->job);
 }
@@ -162,6 +166,7 @@ size_t ax_segmented_pickle_kind_count(const struct ax_segmented_pickle *pickle)
 static struct ax_buffer buffer_of(struct ax_segmented_pickle *pickle, const struct segment *segment)
 {
     bool is_text = segment->view.obj == NULL;
+
     atomic_fetch_add(&pickle->users, 1);
     return (struct ax_buffer){
         .data = is_text ? pickle->text.data + segment->begin : segment->view.buf,
@@ -174,6 +179,7 @@ static struct ax_buffer buffer_of(struct ax_segmented_pickle *pickle, const stru
 void ax_segmented_pickle_fill(struct ax_segmented_pickle *pickle, struct ax_buffer *buffers, uint64_t *kinds)
 {
     size_t segments = pickle->count - pickle->out_of_band, at = 0, out_of_band = 0;
+
     for (size_t i = 0; i < pickle->count; i++) {
         const struct segment *segment = &pickle->segments[i];
         if (segment->out_of_band) {
@@ -201,6 +207,7 @@ struct sink {
 static uint64_t little_endian(const unsigned char *bytes, int count)
 {
     uint64_t value = 0;
+
     for (int i = count - 1; i >= 0; i--)
         value = value << 8 | bytes[i];
     return value;
@@ -224,6 +231,7 @@ static bool is_header(unsigned char opcode, size_t size)
 static void find_header(struct sink *sink, const unsigned char *data, size_t size)
 {
     size_t at = !sink->begun && size >= 2 && data[0] == PROTO ? 2 : 0;
+
     while (size - at >= 9 && data[at] == FRAME && little_endian(data + at + 1, 8) <= size - at - 9)
         at += 9 + (size_t)little_endian(data + at + 1, 8);
     size_t rest = size - at;
@@ -248,6 +256,7 @@ static int put_out_of_band(struct sink *sink, PyObject *object, struct segment *
     unsigned char opcode = pickle->text.data[pickle->text.size - sink->header];
     unsigned char opcodes[2] = {NEXT_BUFFER, READONLY_BUFFER};
     bool is_memory = PyPickleBuffer_Check(object);
+
     segment->out_of_band = true;
     segment->kind = is_memory ? AX_BUFFER_MEMORY : opcode == BYTEARRAY8 ? AX_BUFFER_BYTEARRAY : AX_BUFFER_BYTES;
     pickle->out_of_band++;
@@ -260,6 +269,7 @@ static bool may_be_out_of_band(const struct sink *sink, uint64_t size)
 {
     const struct ax_segmented_pickle *pickle = sink->pickle;
     unsigned char opcode = pickle->text.data[pickle->text.size - sink->header];
+
     return (sink->flags & AX_PICKLE_OUT_OF_BAND) != 0 && opcode != BINUNICODE && opcode != BINUNICODE8 &&
            sink->announced == size && pickle->out_of_band < AX_PICKLE_OUT_OF_BAND_MAX;
 }
@@ -282,6 +292,7 @@ static int add_object(struct sink *sink, PyObject *object, uint64_t size)
 {
     struct ax_segmented_pickle *pickle = sink->pickle;
     bool out_of_band = may_be_out_of_band(sink, size);
+
     if (!out_of_band && split_text(pickle) != 0)
         return -1;
     struct segment *segment = add_segment(pickle);
@@ -295,6 +306,7 @@ static PyObject *sink_write(PyObject *self, PyObject *object)
 {
     struct sink *sink = (struct sink *)self;
     Py_buffer view;
+
     if (sink->pickle == NULL) {
         PyErr_SetString(PyExc_ValueError, "The pickle is complete");
         return NULL;
@@ -319,6 +331,7 @@ static PyObject *sink_write(PyObject *self, PyObject *object)
 static void sink_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -349,6 +362,7 @@ static int dump(struct ax_module *module, struct sink *sink, PyObject *value)
 {
     PyObject *protocol = (sink->flags & AX_PICKLE_OUT_OF_BAND) != 0 ? module->protocol_5 : module->protocol;
     PyObject *pickler = PyObject_CallFunctionObjArgs(module->pickler, (PyObject *)sink, protocol, NULL);
+
     if (pickler == NULL)
         return -1;
     PyObject *done = PyObject_CallMethodOneArg(pickler, module->dump_name, value);
@@ -366,6 +380,7 @@ struct ax_segmented_pickle *ax_segmented_pickle_new(struct ax_module *module, st
                                                     unsigned flags)
 {
     struct sink *sink = (struct sink *)module->sink_type->tp_alloc(module->sink_type, 0);
+
     if (sink == NULL)
         return NULL;
     struct ax_segmented_pickle *pickle = calloc(1, sizeof *pickle);

@@ -27,6 +27,7 @@ static void feed_locked(struct ax_connection *connection, const unsigned char *d
                         struct ax_arrivals *arrivals)
 {
     uint64_t now = ax_loop_now();
+
     while (size > 0) {
         struct ax_event event;
         size_t used = ax_session_feed(&connection->session, data, size, now, &event);
@@ -47,6 +48,7 @@ static void fail_for_end_reason(struct ax_connection *connection)
 static void take_end_locked(struct ax_connection *connection, ssize_t got, struct ax_arrivals *arrivals)
 {
     struct ax_event event = {.type = AX_EVENT_NONE};
+
     if (connection->end_reason != NULL) {
         fail_for_end_reason(connection);
     } else if (got < 0 && connection->session.state != AX_STATE_CLOSING) {
@@ -66,6 +68,7 @@ static void take_bytes_locked(struct ax_connection *connection, const struct rec
     struct ax_event event = {.type = AX_EVENT_NONE};
     size_t size = (size_t)received->size;
     size_t filled = size < received->space ? size : received->space;
+
     if (filled > 0) {
         ax_session_filled(&connection->session, filled, ax_loop_now(), &event);
         connection->on_event(connection, &event, arrivals);
@@ -90,6 +93,7 @@ void ax_reader_take_in_locked(struct ax_connection *connection, const void *rece
                               struct ax_arrivals *arrivals)
 {
     const struct received all = {.size = size > 0 ? (ssize_t)size : -EAGAIN, .others = received};
+
     take_in_locked(connection, &all, arrivals);
 }
 
@@ -97,6 +101,7 @@ bool ax_reader_read_locked(struct ax_connection *connection, unsigned char *scra
                            struct ax_arrivals *arrivals)
 {
     void *memory;
+
     if (connection->stream.in_fd < 0 || !ax_session_wants_read(&connection->session) ||
         ax_reader_is_paused_locked(connection))
         return false;
@@ -123,6 +128,7 @@ void ax_reader_settle_buffer(struct ax_connection *connection, struct ax_arrival
 void ax_reader_deliver(struct ax_connection *connection, struct ax_arrivals *arrivals)
 {
     struct ax_job *job;
+
     while ((job = ax_job_pop(&arrivals->jobs)) != NULL)
         ax_executor_submit(&connection->engine->executor, job);
     ax_reader_settle_buffer(connection, arrivals);

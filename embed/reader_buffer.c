@@ -21,6 +21,7 @@ static void pause_locked(struct ax_reader *reader)
 bool ax_reader_request_buffer_locked(struct ax_connection *connection, struct ax_buffer_request *buffer_request)
 {
     struct ax_reader *reader = &connection->reader;
+
     if (!ax_session_wants_buffer(&connection->session, buffer_request))
         return false;
     if (!becomes_object(buffer_request)) {
@@ -41,6 +42,7 @@ bool ax_reader_request_buffer_locked(struct ax_connection *connection, struct ax
 void ax_reader_provide_buffer(struct ax_connection *connection, const struct ax_buffer_request *buffer_request)
 {
     struct ax_buffer block;
+
     if (ax_blocks_take(&connection->engine->blocks, buffer_request->size, &block)) {
         unsigned char *begin = block.data;
         ax_connection_lock(connection);
@@ -74,6 +76,7 @@ void ax_reader_run_buffer(struct ax_job *job)
     struct ax_connection *connection =
         (struct ax_connection *)((char *)job - offsetof(struct ax_connection, reader.buffer_job));
     struct ax_buffer buffer;
+
     ax_connection_lock(connection);
     struct ax_buffer_request buffer_request = connection->reader.buffer_request;
     connection->reader.buffer_submitted = false;

@@ -18,6 +18,7 @@
 void ax_reader_offer_locked(struct ax_connection *connection)
 {
     struct ax_reader *reader = &connection->reader;
+
     reader->state = AX_LEASE_FREE;
     reader->since = ax_loop_now();
     reader->parked = reader->wanted = false;
@@ -33,6 +34,7 @@ bool ax_reader_reclaim_locked(struct ax_connection *connection)
 {
     struct ax_reader *reader = &connection->reader;
     bool needed = reader->wanted || connection->session.state != AX_STATE_READY;
+
     if (reader->state == AX_LEASE_FREE && needed) {
         reader->state = AX_LEASE_LOOP;
         if (reader->waiting == 0) /* idle: thousands of these have one descriptor each, and not two */
@@ -48,6 +50,7 @@ bool ax_reader_reclaim_locked(struct ax_connection *connection)
 bool ax_reader_look_locked(struct ax_connection *connection, uint64_t now)
 {
     struct ax_reader *reader = &connection->reader;
+
     if (reader->state == AX_LEASE_FREE && now - reader->since >= AX_LEASE_FREE_MS)
         reader->wanted = true;
     else if (reader->state == AX_LEASE_TAKEN && now - reader->since >= AX_LEASE_PARK_MS)
@@ -61,6 +64,7 @@ bool ax_reader_look_locked(struct ax_connection *connection, uint64_t now)
 void ax_reader_close_waker_locked(struct ax_connection *connection)
 {
     struct ax_reader *reader = &connection->reader;
+
     if (reader->state == AX_LEASE_TAKEN || reader->wake_fd < 0)
         return;
     close(reader->wake_fd);
@@ -80,6 +84,7 @@ static bool take(struct ax_connection *connection, struct pollfd items[2], bool 
 {
     struct ax_reader *reader = &connection->reader;
     bool taken = false;
+
     ax_connection_lock(connection);
     if (reader->state == AX_LEASE_FREE && !reader->wanted && connection->session.state == AX_STATE_READY &&
         !ax_reader_is_paused_locked(connection) && has_waker(reader)) {
@@ -98,6 +103,7 @@ static bool take(struct ax_connection *connection, struct pollfd items[2], bool 
 static int wait_for_others(struct ax_connection *connection, struct ax_waiter *waiter)
 {
     int error = ax_loop_wait(&connection->engine->loop, waiter);
+
     ax_connection_lock(connection);
     connection->reader.waiting--;
     ax_connection_unlock(connection);
@@ -108,6 +114,7 @@ static int wait_for_others(struct ax_connection *connection, struct ax_waiter *w
 static void give_back(struct ax_connection *connection, bool waits)
 {
     struct ax_reader *reader = &connection->reader;
+
     ax_connection_lock(connection);
     reader->state = AX_LEASE_FREE;
     reader->since = ax_loop_now();
@@ -134,6 +141,7 @@ static bool is_wanted(struct ax_connection *connection)
 static void read_once(struct ax_connection *connection, struct ax_arrivals *arrivals)
 {
     unsigned char scratch[SCRATCH];
+
     ax_connection_lock_yielding(connection);
     ax_reader_read_locked(connection, scratch, sizeof scratch, arrivals);
     ax_connection_unlock(connection);
@@ -147,6 +155,7 @@ static int spin_on(struct ax_connection *connection, struct ax_spin *spin, struc
     uint64_t begin = uv_hrtime();
     uint64_t now = begin;
     uint64_t budget = ax_spin_begin(spin, spinners, connection->reader.spin_us, begin);
+
     if (budget == 0)
         return 0;
     items[1].revents = 0; /* it is asked for less often */
@@ -169,6 +178,7 @@ static int read_some(struct ax_connection *connection, struct ax_spin *spin, str
 {
     eventfd_t ignored;
     int count = 0;
+
     if (connection->reader.spin_us > 0 && !ax_spin_skips(spin))
         count = spin_on(connection, spin, items);
     if (count == 0)
@@ -185,6 +195,7 @@ static int read_some(struct ax_connection *connection, struct ax_spin *spin, str
 int ax_reader_wait(struct ax_connection *connection, struct ax_waiter *waiter)
 {
     struct pollfd items[2];
+
     if (!take(connection, items, true))
         return wait_for_others(connection, waiter);
     int slice = ax_waiter_slice();
@@ -209,6 +220,7 @@ struct ax_job *ax_reader_next_job(struct ax_connection *connection)
 {
     struct ax_arrivals arrivals = {0};
     struct pollfd items[2];
+
     if (!ax_executor_rest_begin(&connection->engine->executor))
         return NULL;
     if (take(connection, items, false)) {

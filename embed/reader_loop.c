@@ -19,6 +19,7 @@ static void on_guard(uv_timer_t *timer)
     struct ax_engine *engine = timer->data;
     struct ax_connection **link = &engine->guard.first;
     uint64_t now = ax_loop_now();
+
     while (*link != NULL) {
         struct ax_connection *connection = *link;
         ax_connection_lock(connection);
@@ -47,6 +48,7 @@ static_assert(AX_LEASE_FREE_MS == AX_EXECUTOR_BEHIND_MS, "one guard looks after 
 static void start_guard(struct ax_engine *engine)
 {
     struct ax_guard *guard = &engine->guard;
+
     if (!guard->has_timer)
         uv_timer_init(&engine->loop.uv, &guard->timer);
     guard->has_timer = true;
@@ -58,6 +60,7 @@ static void start_guard(struct ax_engine *engine)
 static void guard_lease(struct ax_connection *connection)
 {
     struct ax_guard *guard = &connection->engine->guard;
+
     if (!connection->reader.guarded) {
         connection->reader.guarded = true;
         connection->reader.guard_next = guard->first;
@@ -70,6 +73,7 @@ static void guard_lease(struct ax_connection *connection)
 static void forget_lease(struct ax_connection *connection)
 {
     struct ax_connection **link = &connection->engine->guard.first;
+
     if (!connection->reader.guarded)
         return;
     while (*link != connection)
@@ -87,6 +91,7 @@ static void forget_lease(struct ax_connection *connection)
 static bool is_turn_of_others_locked(const struct ax_connection *connection, const struct ax_arrivals *arrivals)
 {
     const struct ax_session *session = &connection->session;
+
     if (session->state != AX_STATE_READY || connection->writes_blocked || ax_reader_is_paused_locked(connection))
         return false;
     /* The one that is woken counts as waiting still. */
@@ -99,6 +104,7 @@ static void deliver_behind(struct ax_connection *connection, struct ax_arrivals 
 {
     struct ax_engine *engine = connection->engine;
     struct ax_job *job;
+
     while ((job = ax_job_pop(&arrivals->jobs)) != NULL)
         if (ax_executor_submit_behind(&engine->executor, job))
             start_guard(engine);
@@ -110,6 +116,7 @@ static bool read_once(struct ax_connection *connection, bool is_first)
 {
     struct ax_loop *loop = &connection->engine->loop;
     struct ax_arrivals arrivals = {0};
+
     ax_connection_lock_yielding(connection);
     bool more = ax_reader_read_locked(connection, loop->scratch, sizeof loop->scratch, &arrivals);
     bool offered = is_first && !more && connection->reader.state == AX_LEASE_LOOP &&
@@ -129,6 +136,7 @@ static bool read_once(struct ax_connection *connection, bool is_first)
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct ax_connection *connection = poll->data;
+
     /* An error is no news by itself: reading or writing tells what it is. libuv has stopped the handle then. */
     bool readable = status < 0 || (events & UV_READABLE) != 0;
     if (status < 0)
@@ -150,6 +158,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 static void catch_up_locked(struct ax_connection *connection, struct ax_arrivals *arrivals)
 {
     struct ax_loop *loop = &connection->engine->loop;
+
     connection->reader.paused = false;
     for (int i = 0; i < READS_PER_WAKEUP; i++)
         if (!ax_reader_read_locked(connection, loop->scratch, sizeof loop->scratch, arrivals))
@@ -164,6 +173,7 @@ static void on_timer(uv_timer_t *timer)
     struct ax_connection *connection = timer->data;
     struct ax_event event;
     struct ax_arrivals arrivals = {0};
+
     connection->reader.timer_due = AX_NEVER;
     ax_connection_ref(connection);
     ax_connection_lock(connection);
@@ -217,6 +227,7 @@ static void hang_up(struct ax_connection *connection)
 static void on_closed(uv_handle_t *handle)
 {
     struct ax_connection *connection = handle->data;
+
     if (--connection->reader.handles > 0)
         return;
     hang_up(connection);
@@ -226,6 +237,7 @@ static void on_closed(uv_handle_t *handle)
 static void detach(struct ax_connection *connection)
 {
     struct ax_reader *reader = &connection->reader;
+
     reader->detaching = true;
     forget_lease(connection);
     if (reader->handles == 0) {
@@ -249,6 +261,7 @@ static int attach(struct ax_connection *connection)
 {
     struct ax_reader *reader = &connection->reader;
     uv_loop_t *uv = &connection->engine->loop.uv;
+
     reader->attached = true;
     reader->timer.data = reader->poll_in.data = reader->poll_out.data = connection;
     int error = uv_poll_init(uv, &reader->poll_in, connection->stream.in_fd);
@@ -271,6 +284,7 @@ static unsigned interest_locked(const struct ax_connection *connection)
 {
     const struct ax_session *session = &connection->session;
     unsigned interest = ax_session_wants_read(session) ? AX_INTEREST_READ : 0;
+
     /* What is not blocked has been written; and after a write error nothing is: the stream takes nothing more. */
     if (connection->writes_blocked && ax_session_wants_write(session))
         interest |= AX_INTEREST_WRITE;
@@ -289,6 +303,7 @@ static void set_poll(uv_poll_t *poll, unsigned interest)
 {
     int events = ((interest & AX_INTEREST_READ) != 0 ? UV_READABLE : 0) |
                  ((interest & AX_INTEREST_WRITE) != 0 ? UV_WRITABLE : 0);
+
     if (events != 0)
         uv_poll_start(poll, events, on_poll);
     else
@@ -298,6 +313,7 @@ static void set_poll(uv_poll_t *poll, unsigned interest)
 static void poll_for(struct ax_connection *connection, unsigned interest)
 {
     struct ax_reader *reader = &connection->reader;
+
     if (interest == reader->polled)
         return; /* saying it again would cost system calls */
     reader->polled = interest;
@@ -311,6 +327,7 @@ static uint64_t next_look_locked(const struct ax_connection *connection)
 {
     const struct ax_reader *reader = &connection->reader;
     uint64_t due = ax_session_deadline(&connection->session);
+
     if (reader->paused && reader->paused_until < due)
         due = reader->paused_until;
     if (reader->copying && due < ax_loop_now() + 1) /* not again before that has got on */
@@ -323,6 +340,7 @@ static uint64_t next_look_locked(const struct ax_connection *connection)
 static void attach_locked(struct ax_connection *connection)
 {
     int error = attach(connection);
+
     if (error == 0)
         return;
     connection->io_error = -error;
@@ -359,6 +377,7 @@ static void attend(struct ax_connection *connection)
 static void run_attend(struct ax_task *task)
 {
     struct ax_connection *connection = (struct ax_connection *)((char *)task - offsetof(struct ax_connection, attend));
+
     attend(connection);
     ax_connection_unref(connection);
 }

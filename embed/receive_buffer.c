@@ -25,6 +25,7 @@ static void run_drop(struct ax_job *job)
 {
     struct receive_buffer *receive_buffer = (struct receive_buffer *)job;
     PyGILState_STATE gil = PyGILState_Ensure();
+
     Py_DECREF(receive_buffer->object);
     PyGILState_Release(gil);
     destroy(receive_buffer);
@@ -34,6 +35,7 @@ static void run_drop(struct ax_job *job)
 static void drop_share(void *owner)
 {
     struct receive_buffer *receive_buffer = owner;
+
     if (atomic_fetch_sub(&receive_buffer->shares, 1) > 1)
         return;
     if (receive_buffer->object != NULL)
@@ -46,6 +48,7 @@ static void drop_share(void *owner)
 static PyObject *make_object(const struct ax_buffer_request *buffer_request, unsigned char **data)
 {
     PyObject *object;
+
     if (buffer_request->kind == AX_BUFFER_BYTES) {
         object = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)buffer_request->size);
         *data = object != NULL ? (unsigned char *)PyBytes_AS_STRING(object) : NULL;
@@ -63,6 +66,7 @@ bool ax_receive_buffer_allocate(struct ax_connection *connection, const struct a
 {
     struct receive_buffer *receive_buffer =
         buffer_request->size <= PY_SSIZE_T_MAX / 2 ? calloc(1, sizeof *receive_buffer) : NULL;
+
     if (receive_buffer == NULL)
         return false;
     receive_buffer->job.run = run_drop;
@@ -84,6 +88,7 @@ bool ax_receive_buffer_allocate(struct ax_connection *connection, const struct a
 void ax_receive_buffer_copied(void *owner)
 {
     struct receive_buffer *receive_buffer = owner;
+
     sem_post(&receive_buffer->copied);
     drop_share(receive_buffer);
 }

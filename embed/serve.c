@@ -25,6 +25,7 @@ static PyObject *open_method(struct ax_module *module, struct ax_request *reques
 {
     struct ax_message *message = request->message;
     PyObject *call = NULL, *object = NULL, *name = NULL;
+
     /* The arguments first, whatever is wrong with the rest: they answer for what they refer to. */
     PyObject *arguments = message->buffer_count > 0 ? ax_unpickle(module, request->connection, message)
                                                     : Py_BuildValue("(()O)", module->no_kwargs);
@@ -75,6 +76,7 @@ static struct ax_object *end_reading(struct ax_request *request)
 static PyObject *open_request(struct ax_module *module, struct ax_request *request)
 {
     PyObject *subject = open_subject(module, request);
+
     end_if_forked(request);
     if (subject == NULL)
         ax_raise_operation_failed(module, "Unpickling");
@@ -100,6 +102,7 @@ static bool is_call(PyObject *subject)
 static PyObject *run(struct ax_module *module, struct ax_request *request, PyObject *subject)
 {
     uint64_t type = request->message->type;
+
     if (type == AX_COPY || type == AX_REPLICATE)
         return Py_NewRef(subject);
     if (type != AX_METHOD && !is_call(subject)) {
@@ -151,6 +154,7 @@ static int answer(struct ax_module *module, struct ax_request *request, enum ax_
 {
     struct ax_pickled pickled;
     struct ax_payload payload;
+
     if (ax_pickle(module, request->connection, value, false, &pickled) != 0) {
         ax_raise_operation_failed(module, "Pickling");
         return -1;
@@ -172,6 +176,7 @@ static int answer_reference(struct ax_module *module, struct ax_request *request
     uint64_t id;
     struct ax_buffer buffer = {0};
     struct ax_payload payload = {.refs = &id, .ref_count = 1, .buffers = &buffer, .buffer_count = 1};
+
     if (ax_register(module, connection, value, &id) != 0)
         return -1;
     int error = ax_buffer_append(&buffer, PyBytes_AS_STRING(names), (size_t)PyBytes_GET_SIZE(names));
@@ -192,6 +197,7 @@ static void answer_text(struct ax_request *request, PyObject *error)
 {
     PyObject *text = PyObject_Str(error);
     const char *utf8 = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
+
     if (utf8 == NULL) {
         PyErr_Clear();
         Py_XDECREF(text);
@@ -209,6 +215,7 @@ static void answer_text(struct ax_request *request, PyObject *error)
 static int answer_error(struct ax_module *module, struct ax_request *request, PyObject *error, bool from_call)
 {
     struct ax_scope scope;
+
     ax_scope_enter(&scope, request->connection, AX_SCOPE_CALL);
     PyObject *record = PyObject_CallFunctionObjArgs(module->dump_error, error, from_call ? Py_True : Py_False, NULL);
     ax_scope_leave(&scope);
@@ -238,6 +245,7 @@ static void answer_failure(struct ax_module *module, struct ax_request *request,
     bool exhausted = PyErr_GivenExceptionMatches(error, PyExc_RecursionError);
     bool answered =
         answer_error(module, request, error, from_call) == 0 || (exhausted && answer_recursion(module, request) == 0);
+
     Py_DECREF(error);
     if (answered)
         return;
@@ -300,6 +308,7 @@ static int answer_lent(struct ax_module *module, struct ax_request *request, PyO
 static void answer_value(struct ax_module *module, struct ax_request *request, enum shape shape, PyObject *value)
 {
     struct ax_payload nothing = {0};
+
     if (shape == SAME) {
         send_answer(request, AX_RESULT_SELF, &nothing, 0);
     } else if (shape == VALUE) {
@@ -317,6 +326,7 @@ static void answer_value(struct ax_module *module, struct ax_request *request, e
 static void serve_subject(struct ax_module *module, struct ax_request *request, PyObject *subject)
 {
     PyObject *value = run(module, request, subject);
+
     end_if_forked(request);
     enum shape shape = value != NULL ? shape_of(module, request, subject, value) : VALUE;
     /* Proxies among the arguments are released with the answer. */
@@ -356,6 +366,7 @@ static void serve(struct ax_module *module, struct ax_request *request)
 static void serve_apart(struct ax_module *module, struct ax_request *request)
 {
     PyObject *context = PyContext_New();
+
     if (context == NULL || PyContext_Enter(context) != 0) {
         ax_drop_objects(end_reading(request));
         answer_failure(module, request, false);
@@ -373,6 +384,7 @@ void ax_serve(struct ax_request *request)
 {
     struct ax_binding *binding = request->connection->above;
     PyGILState_STATE gil = PyGILState_Ensure();
+
     serve_apart(binding->module, request);
     PyGILState_Release(gil);
     ax_request_free(request);

@@ -21,6 +21,7 @@
 static unsigned count_cores(void)
 {
     cpu_set_t set;
+
     if (sched_getaffinity(0, sizeof set, &set) != 0)
         return CPU_SETSIZE;
     return (unsigned)CPU_COUNT(&set);
@@ -32,6 +33,7 @@ static unsigned count_runnable(void)
     char text[128];
     unsigned runnable;
     int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+
     if (fd < 0)
         return 0;
     ssize_t size = read(fd, text, sizeof text - 1);
@@ -45,6 +47,7 @@ static unsigned count_runnable(void)
 struct ax_spin_system ax_spin_ask_system(void)
 {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
+
     return (struct ax_spin_system){
         .cores = count_cores(),
         .is_busy = online > 0 && count_runnable() > (unsigned long)online,
@@ -62,6 +65,7 @@ static void ask(struct ax_spinners *spinners)
 {
     struct ax_spin_system system = spinners->ask();
     uint64_t again = atomic_load(&spinners->ask_again_ns);
+
     if (!system.is_busy || again == 0)
         again = ASK_AGAIN_NS;
     else if (again < ASK_AGAIN_MAX_NS)
@@ -93,6 +97,7 @@ static bool enter(struct ax_spinners *spinners, uint64_t now)
 uint64_t ax_spin_begin(struct ax_spin *spin, struct ax_spinners *spinners, uint32_t limit_us, uint64_t now)
 {
     uint64_t limit = (uint64_t)(limit_us < AX_SPIN_MAX_US ? limit_us : AX_SPIN_MAX_US) * 1000;
+
     if (limit == 0)
         return 0;
     if (!enter(spinners, now)) {

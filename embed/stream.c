@@ -15,6 +15,7 @@ static_assert(offsetof(struct ax_slice, size) == offsetof(struct iovec, iov_len)
 static int prepare(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
+
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
     return 0;
@@ -24,6 +25,7 @@ static bool is_socket(int fd)
 {
     int type;
     socklen_t size = sizeof type;
+
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
 }
 
@@ -53,6 +55,7 @@ static void enlarge_socket(int fd)
 {
     int domain, room, wanted = AX_STREAM_ROOM;
     socklen_t size = sizeof domain;
+
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX)
         return;
     size = sizeof room;
@@ -73,6 +76,7 @@ static void make_room(struct ax_stream *stream)
 static bool is_large(const struct ax_slice *slices, size_t count)
 {
     size_t size = 0;
+
     for (size_t i = 0; i < count; i++)
         size += slices[i].size;
     return size >= AX_STREAM_LARGE;
@@ -81,6 +85,7 @@ static bool is_large(const struct ax_slice *slices, size_t count)
 ssize_t ax_stream_write(struct ax_stream *stream, const struct ax_slice *slices, size_t count)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)slices, .msg_iovlen = count};
+
     if (!stream->is_roomy && is_large(slices, count))
         make_room(stream);
     for (;;) {
@@ -104,6 +109,7 @@ void ax_stream_close(struct ax_stream *stream)
 {
     int in_fd = stream->in_fd;
     int out_fd = stream->out_fd;
+
     stream->in_fd = stream->out_fd = -1;
     if (in_fd >= 0)
         close(in_fd);

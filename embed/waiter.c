@@ -37,6 +37,7 @@ void ax_waiter_after_fork(void)
 static struct timespec slice_end(void)
 {
     struct timespec at;
+
     clock_gettime(CLOCK_REALTIME, &at);
     at.tv_nsec += AX_WAITER_SLICE_MS * 1000000L;
     if (at.tv_nsec >= 1000000000) {

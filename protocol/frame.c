@@ -14,6 +14,7 @@ size_t ax_frame_read_header(struct ax_frame_reader *reader, const void *data, si
 {
     size_t missing = AX_FRAME_HEADER_SIZE - reader->header_size;
     size_t used = size < missing ? size : missing;
+
     if (used == 0)
         return 0;
 

@@ -44,6 +44,7 @@ static int resize(struct ax_idmap *map, size_t capacity)
 {
     struct ax_idmap old = *map;
     struct ax_idmap_slot *slots = calloc(capacity, sizeof *slots);
+
     if (slots == NULL)
         return AX_ENOMEM;
 

@@ -98,6 +98,7 @@ size_t ax_message_memory(const struct ax_message *message)
 static struct ax_ids decode_list(struct ax_head_reader *reader)
 {
     struct ax_ids list = {.count = ax_head_get_uint(reader)};
+
     list.reader = *reader;
     struct ax_ids rest = list;
     uint64_t id;

@@ -45,6 +45,7 @@ static void free_block(struct ax_output_block *block)
 static struct ax_output_block *add_room(struct ax_output *output, size_t size)
 {
     size_t room = output->size > 0 ? NEXT_ROOM : FIRST_ROOM;
+
     if (room < size)
         room = size;
     struct ax_output_block *block = malloc(sizeof *block + room);

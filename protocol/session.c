@@ -240,6 +240,7 @@ void *ax_session_next_waiter(struct ax_session *session)
 void *ax_session_waiter(const struct ax_session *session, uint64_t id)
 {
     void *waiter = ax_idmap_get(&session->calls, id);
+
     return waiter != &ax_session_forgotten ? waiter : NULL;
 }
 

@@ -24,6 +24,7 @@ int ax_session_send_superblock(struct ax_session *session, uint64_t now)
         .level = session->config.features != 0 ? AX_EXTENSION_LEVEL : 0,
         .features = session->config.features,
     };
+
     return ax_session_queue_superblock(session, &superblock, now);
 }
 

@@ -37,6 +37,7 @@ static inline void serve(struct ax_request *request)
 {
     struct ax_buffer payload = ax_buffer_take(&request->message->buffers[0]);
     char what = (char)payload.data[0];
+
     if (what == 'h') {
         sem_post(&unpickled);
         wait_for(&go_on, 1);
@@ -81,6 +82,7 @@ static inline int set_up_pipes(void **state)
 {
     struct pair *pair = malloc(sizeof *pair);
     int there[2], back[2];
+
     assert_int_equal(pipe2(there, O_CLOEXEC) | pipe2(back, O_CLOEXEC), 0);
     pair_start(pair, &ops, 0, (int[2]){back[0], there[1]}, (int[2]){there[0], back[1]});
     *state = pair;
@@ -97,6 +99,7 @@ static inline int tear_down(void **state)
 static inline struct ax_buffer bytes(const void *data, size_t size)
 {
     struct ax_buffer buffer = {0};
+
     assert_int_equal(ax_buffer_append(&buffer, data, size), 0);
     return buffer;
 }
@@ -105,6 +108,7 @@ static inline void send_call(struct ax_connection *connection, const void *data,
                              struct ax_pending *pending)
 {
     struct ax_buffer payload = bytes(data, size);
+
     assert_int_equal(pair_call(connection, &payload, pending), 0);
 }
 
@@ -124,6 +128,7 @@ static inline void expect_echo(struct ax_connection *connection, struct ax_pendi
 static inline void call(struct ax_connection *connection, const void *data, size_t size)
 {
     struct ax_pending pending;
+
     send_call(connection, data, size, &pending);
     expect_echo(connection, &pending, data, size);
 }

@@ -18,6 +18,7 @@
 static inline int wait_phase(struct ax_connection *connection, enum ax_phase phase)
 {
     int error;
+
     do
         error = ax_connection_wait(connection, phase);
     while (error == -EINTR);
@@ -28,6 +29,7 @@ static inline int await(struct ax_connection *connection, struct ax_pending *pen
 {
     struct ax_request *request;
     int error;
+
     do {
         error = ax_connection_await(connection, pending, &request);
         if (request != NULL)
@@ -44,6 +46,7 @@ static inline int pair_call_within(struct ax_connection *connection, const struc
 {
     struct ax_operation operation = {.type = AX_APPLY, .within = within != NULL ? within->message->call + 1 : 0};
     struct ax_payload payload = {.buffers = buffer, .buffer_count = 1};
+
     return ax_connection_call(connection, &operation, &payload, pending);
 }
 
@@ -55,6 +58,7 @@ static inline int pair_call(struct ax_connection *connection, struct ax_buffer *
 static inline int pair_answer(struct ax_request *request, struct ax_buffer *buffer)
 {
     struct ax_payload payload = {.buffers = buffer, .buffer_count = 1};
+
     return ax_request_result(request, AX_RESULT_SUCCESS, &payload);
 }
 
@@ -89,6 +93,7 @@ static inline struct ax_connection *pair_limited_connection(const struct ax_conn
 {
     struct ax_session_config config = {
         .role = role, .minor = 2, .timeout_ms = 60000, .handshake_timeout_ms = 60000, .features = AX_FEATURES_ALL};
+
     ax_limits_init(&config.limits);
     if (max_calls > 0)
         config.limits.max_calls = max_calls;
@@ -120,6 +125,7 @@ static inline struct pair *pair_with_limit(const struct ax_connection_ops *ops, 
 {
     struct pair *pair = malloc(sizeof *pair);
     int fds[2];
+
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     pair_start(pair, ops, max_calls, (int[2]){fds[0], fds[0]}, (int[2]){fds[1], fds[1]});
     return pair;

@@ -13,6 +13,7 @@
 static struct ax_buffer take(size_t size)
 {
     struct ax_buffer buffer;
+
     assert_true(ax_blocks_take(&ax_engine_get()->blocks, size, &buffer));
     assert_int_equal(buffer.size, 0);
     assert_int_equal(buffer.capacity, size);
@@ -23,6 +24,7 @@ static struct ax_buffer take(size_t size)
 static void *spare(void)
 {
     struct ax_blocks *blocks = &ax_engine_get()->blocks;
+
     pthread_mutex_lock(&blocks->lock);
     void *block = blocks->spare;
     pthread_mutex_unlock(&blocks->lock);
@@ -75,6 +77,7 @@ static void what_is_very_large_is_not_kept(void **state)
 static void after_a_while_there_is_none(void **state)
 {
     const struct timespec moment = {.tv_nsec = 10 * 1000 * 1000};
+
     (void)state;
     for (int i = 0; i < 2; i++) {
         struct ax_buffer buffer = take(5 * MIB);

@@ -16,6 +16,7 @@
 static void closing_ends_both_sides_in_order(void **state)
 {
     struct pair *pair = *state;
+
     ax_connection_close(pair->near, "done");
     assert_int_equal(wait_phase(pair->far, AX_PHASE_FINISHED), 0);
     assert_int_equal(wait_phase(pair->near, AX_PHASE_FINISHED), 0);
@@ -33,6 +34,7 @@ static void a_call_that_waits_ends_with_the_connection(void **state)
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_call(pair->near, "s", 1, &pending);
     wait_for(&stuck, 1);
     ax_connection_close(pair->far, NULL);
@@ -45,6 +47,7 @@ static void cancelling_ends_it_at_once(void **state)
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_call(pair->near, "s", 1, &pending);
     wait_for(&stuck, 1);
     ax_connection_cancel(pair->near);
@@ -58,6 +61,7 @@ static void cancelling_ends_it_at_once(void **state)
 static void a_failure_from_outside_keeps_the_first_reason(void **state)
 {
     struct pair *pair = *state;
+
     assert_true(ax_connection_fail(pair->near, EIO, "the first"));
     assert_false(ax_connection_fail(pair->near, 0, "the second"));
     assert_string_equal(ax_session_reason(&pair->near->session), "the first");
@@ -69,6 +73,7 @@ static void a_failure_from_outside_keeps_the_first_reason(void **state)
 static struct ax_connection *start_alone(enum ax_role role, int *peer)
 {
     int fds[2];
+
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     struct ax_connection *connection = pair_connection(&ops, role);
     assert_int_equal(ax_connection_start(connection, fds[0], fds[0], NULL, 0), 0);
@@ -157,6 +162,7 @@ static void shake_hands(int peer)
 {
     static const unsigned char hello[] = {0xe3, 0x5b, 0x9e, 0x78, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* superblock */
                                           0,    0,    0,    0,    0, 0, 0, 4, 0, 0};                  /* GREETING */
+
     assert_int_equal(write(peer, hello, sizeof hello), sizeof hello);
 }
 
@@ -174,6 +180,7 @@ static void *send_until_it_fails(void *arg)
     size_t size = 1u << 20;
     char *data = calloc(1, size);
     struct ax_pending *pendings = calloc(4096, sizeof *pendings);
+
     while (sender->error == 0) {
         struct ax_buffer payload = bytes(data, size);
         int count = atomic_load(&sender->sent);
@@ -264,5 +271,6 @@ int main(void)
         cmocka_unit_test(sender_that_is_held_back_is_woken_when_it_ends),
         cmocka_unit_test(starting_and_ending_may_race),
     };
+
     return cmocka_run_group_tests(tests, start_group, end_group);
 }

@@ -20,6 +20,7 @@ void *__wrap_malloc(size_t size)
 static void refuse(struct ax_request *request)
 {
     char text[4000]; /* more than fits into what the session has already */
+
     memset(text, 'm', sizeof text - 1);
     text[sizeof text - 1] = '\0';
     has_no_memory = true;
@@ -31,6 +32,7 @@ static void nobody_waits_for_an_answer_that_there_was_no_memory_for(void **state
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_call(pair->near, "m", 1, &pending);
     assert_int_equal(await(pair->near, &pending), 0);
     assert_null(pending.message);
@@ -41,6 +43,7 @@ static void nobody_waits_for_an_answer_that_there_was_no_memory_for(void **state
 static void a_call_is_answered_in_both_directions(void **state)
 {
     struct pair *pair = *state;
+
     call(pair->near, "ehello", 6);
     call(pair->far, "eworld", 6);
 }
@@ -50,6 +53,7 @@ static void large_payloads_cross_unchanged(void **state)
     struct pair *pair = *state;
     size_t size = 8u << 20;
     unsigned char *data = malloc(size);
+
     for (size_t i = 0; i < size; i++)
         data[i] = (unsigned char)(i * 2654435761u >> 13);
     data[0] = 'e';
@@ -62,6 +66,7 @@ static void a_stuck_call_delays_no_other(void **state)
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_call(pair->near, "s", 1, &pending);
     wait_for(&stuck, 1);
     for (int i = 0; i < 100; i++)
@@ -74,6 +79,7 @@ static void a_failed_call_has_its_text(void **state)
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_call(pair->near, "f", 1, &pending);
     assert_int_equal(await(pair->near, &pending), 0);
     assert_int_equal(pending.message->kind, AX_RESULT_OPERATION_ERROR);
@@ -87,6 +93,7 @@ static void an_abandoned_call_leaves_the_connection_usable(void **state)
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_call(pair->near, "s", 1, &pending);
     wait_for(&stuck, 1);
     ax_connection_abandon(pair->near, &pending);
@@ -105,6 +112,7 @@ static void *call_many(void *arg)
 {
     struct ax_connection *connection = arg;
     char data[64];
+
     for (int i = 0; i < CALLS; i++) {
         int size = snprintf(data, sizeof data, "e%d of %p", i, (void *)&i);
         call(connection, data, (size_t)size);
@@ -116,6 +124,7 @@ static void threads_get_each_its_own_answer(void **state)
 {
     struct pair *pair = *state;
     pthread_t threads[CALLERS];
+
     for (int i = 0; i < CALLERS; i++)
         pthread_create(&threads[i], NULL, call_many, i % 2 == 0 ? pair->near : pair->far);
     for (int i = 0; i < CALLERS; i++)

@@ -63,6 +63,7 @@ static bool read_all(const struct peer *peer)
     static unsigned char buffer[1 << 16];
     unsigned char last[sizeof goodbye] = {0};
     ssize_t size;
+
     while ((size = read(peer->in_fd, buffer, sizeof buffer)) > 0) {
         size_t got = (size_t)size < sizeof last ? (size_t)size : sizeof last;
         memmove(last, last + got, sizeof last - got);
@@ -106,6 +107,7 @@ static void await_state(struct ax_connection *connection, enum ax_session_state 
 static void start(struct peer *peer, bool on_pipes)
 {
     int there[2], back[2];
+
     if (on_pipes) {
         assert_int_equal(pipe2(there, O_CLOEXEC) | pipe2(back, O_CLOEXEC), 0);
         peer->in_fd = there[0];
@@ -121,6 +123,7 @@ static void start(struct peer *peer, bool on_pipes)
 static void block_output(struct peer *peer)
 {
     struct ax_buffer payload = {.data = calloc(1, PAYLOAD), .size = PAYLOAD, .capacity = PAYLOAD};
+
     assert_int_equal(pair_call(peer->connection, &payload, &peer->pending), 0);
     peer->called = true;
 }
@@ -133,6 +136,7 @@ static bool is_blocked(enum stage stage)
 static void reach(struct peer *peer, enum stage stage, bool on_pipes)
 {
     struct ax_session_config config = {.role = AX_ACCEPTOR, .minor = 2, .features = AX_FEATURES_ALL};
+
     ax_limits_init(&config.limits);
     config.limits.close_ms = AX_TIMEOUT_MAX_MS;
     *peer = (struct peer){.in_fd = -1, .out_fd = -1};
@@ -221,6 +225,7 @@ static void cancelling_ends_at_once_in_every_state(void **state)
 static void fail_in(enum stage stage, struct peer *peer)
 {
     bool counts = ax_connection_fail(peer->connection, EIO, "the channel broke");
+
     assert_int_equal(counts, stage < CLOSED_BY_PEER);
     assert_int_equal(wait_phase(peer->connection, AX_PHASE_FINISHED), 0);
     assert_int_equal(peer->connection->end, stage < CLOSED_BY_PEER ? AX_END_FAILED : end_of(stage));
@@ -294,6 +299,7 @@ struct look {
 static void look(struct ax_task *task)
 {
     struct look *look = CONTAINER_OF(task, struct look, task);
+
     look->polled = look->connection->reader.polled;
     sem_post(&look->done);
 }
@@ -302,6 +308,7 @@ static void look(struct ax_task *task)
 static unsigned polled_by_loop(struct ax_connection *connection)
 {
     struct look ask = {.connection = connection};
+
     ax_task_init(&ask.task, look);
     sem_init(&ask.done, 0, 0);
     ax_loop_post(&connection->engine->loop, &ask.task);

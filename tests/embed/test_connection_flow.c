@@ -18,6 +18,7 @@ static sem_t begun, go_on;
 static void serve(struct ax_request *request)
 {
     struct ax_buffer payload = ax_buffer_take(&request->message->buffers[0]);
+
     pair_drop(request->connection, ax_request_unpickled(request));
     sem_post(&begun);
     wait_for(&go_on, 1);
@@ -40,6 +41,7 @@ static void *call(void *arg)
     struct caller *caller = arg;
     struct ax_buffer payload = {0};
     struct ax_pending pending;
+
     assert_int_equal(ax_buffer_append(&payload, "x", 1), 0);
     caller->error = pair_call(caller->connection, &payload, &pending);
     if (caller->error != 0) {
@@ -72,6 +74,7 @@ static bool is_somebody_held_back(struct ax_connection *connection)
 static struct pair *start_callers(struct caller callers[LIMIT + 1])
 {
     struct pair *pair = pair_with_limit(&ops, LIMIT);
+
     for (int i = 0; i < LIMIT; i++)
         start(&callers[i], pair->near);
     wait_for(&begun, LIMIT);
@@ -87,6 +90,7 @@ static void one_call_too_many_waits_for_an_answer_to_another(void **state)
 {
     struct caller callers[LIMIT + 1];
     struct pair *pair = start_callers(callers);
+
     (void)state;
     sem_post(&go_on);
     wait_for(&begun, 1);
@@ -103,6 +107,7 @@ static void an_end_wakes_who_is_held_back(void **state)
 {
     struct caller callers[LIMIT + 1];
     struct pair *pair = start_callers(callers);
+
     (void)state;
     ax_connection_cancel(pair->near);
     for (int i = 0; i < LIMIT; i++)
@@ -122,6 +127,7 @@ static void a_signal_interrupts_who_is_held_back(void **state)
 {
     struct caller callers[LIMIT + 1];
     struct pair *pair = start_callers(callers);
+
     (void)state;
     while (pthread_tryjoin_np(callers[LIMIT].thread, NULL) != 0) { /* a signal before it waits interrupts nothing */
         pthread_kill(callers[LIMIT].thread, SIGUSR1);
@@ -153,5 +159,6 @@ int main(void)
         cmocka_unit_test(an_end_wakes_who_is_held_back),
         cmocka_unit_test(a_signal_interrupts_who_is_held_back),
     };
+
     return cmocka_run_group_tests(tests, start_group, pair_end_group);
 }

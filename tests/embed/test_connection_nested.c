@@ -17,6 +17,7 @@ static void send_letter(struct ax_connection *connection, const struct ax_reques
                         struct ax_pending *pending)
 {
     struct ax_buffer payload = {0};
+
     assert_int_equal(ax_buffer_append(&payload, &letter, 1), 0);
     int error;
     do
@@ -37,6 +38,7 @@ static void receive(struct ax_connection *connection, struct ax_pending *pending
 static void call(struct ax_connection *connection, const struct ax_request *within, char letter)
 {
     struct ax_pending pending;
+
     send_letter(connection, within, letter, &pending);
     receive(connection, &pending);
 }
@@ -51,6 +53,7 @@ static void serve(struct ax_request *request)
     struct ax_buffer payload = ax_buffer_take(&request->message->buffers[0]);
     struct ax_pending pending;
     char letter = (char)payload.data[0];
+
     pair_drop(connection, ax_request_unpickled(request));
     if (letter == 't') {
         last_server = pthread_self();
@@ -83,6 +86,7 @@ static int set_up(void **state)
 static void a_call_back_runs_in_the_thread_that_waits(void **state)
 {
     struct pair *pair = *state;
+
     for (int i = 0; i < 100; i++) {
         call(pair->near, NULL, 'b');
         wait_for(&served, 1);
@@ -93,6 +97,7 @@ static void a_call_back_runs_in_the_thread_that_waits(void **state)
 static void calls_back_and_forth_stay_in_their_two_threads(void **state)
 {
     struct pair *pair = *state;
+
     for (char letter = 'd'; letter <= 'i'; letter++) {
         bool here = (letter - 'd') % 2 == 0;
         call(pair->near, NULL, letter);
@@ -105,6 +110,7 @@ static void other_calls_run_in_other_threads(void **state)
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_letter(pair->near, NULL, 'w', &pending);
     call(pair->far, NULL, 't');
     wait_for(&served, 1);
@@ -127,6 +133,7 @@ static void a_call_back_that_waits_is_served_although_its_caller_gives_up(void *
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_letter(pair->near, NULL, 'w', &pending);
     while (!has_request(pair->near, &pending))
         sched_yield();
@@ -141,6 +148,7 @@ static void a_call_back_of_a_call_that_was_given_up_is_served(void **state)
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_letter(pair->near, NULL, 'b', &pending);
     ax_connection_abandon(pair->near, &pending);
     wait_for(&served, 1);
@@ -151,6 +159,7 @@ static void an_end_finds_calls_back_that_nobody_has_served(void **state)
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_letter(pair->near, NULL, 'w', &pending);
     while (!has_request(pair->near, &pending))
         sched_yield();
@@ -181,5 +190,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_call_back_of_a_call_that_was_given_up_is_served, set_up, pair_tear_down),
         cmocka_unit_test_setup_teardown(an_end_finds_calls_back_that_nobody_has_served, set_up, pair_tear_down),
     };
+
     return cmocka_run_group_tests(tests, start_group, pair_end_group);
 }

@@ -8,6 +8,7 @@ static uint64_t enter_object(struct ax_connection *connection)
 {
     static int value;
     uint64_t id;
+
     assert_int_equal(ax_objects_put(&connection->objects, &value, &id), 0);
     atomic_fetch_add(&objects_alive, 1);
     return id;
@@ -16,6 +17,7 @@ static uint64_t enter_object(struct ax_connection *connection)
 static void release(struct ax_connection *connection, uint64_t id)
 {
     struct ax_release *node = malloc(sizeof *node);
+
     node->id = id;
     ax_connection_release(connection, node);
 }
@@ -24,6 +26,7 @@ static void a_released_object_is_dropped(void **state)
 {
     struct pair *pair = *state;
     uint64_t id = enter_object(pair->far);
+
     release(pair->near, id);
     wait_for(&dropped, 1);
     assert_null(ax_objects_get(&pair->far->objects, id));
@@ -34,6 +37,7 @@ static void an_object_is_there_for_the_messages_before_its_release(void **state)
     struct pair *pair = *state;
     struct ax_pending first, second;
     uint64_t id = enter_object(pair->far);
+
     send_call(pair->near, "h", 1, &first);
     wait_for(&unpickled, 1);
     send_call(pair->near, "h", 1, &second);
@@ -52,6 +56,7 @@ static void an_object_is_there_for_the_messages_before_its_release(void **state)
 static void releasing_what_is_not_there_breaks_the_connection(void **state)
 {
     struct pair *pair = *state;
+
     release(pair->near, 77);
     assert_int_equal(wait_phase(pair->far, AX_PHASE_STOPPING), 0);
     assert_int_equal(pair->far->end, AX_END_FAILED);
@@ -63,6 +68,7 @@ static void releasing_what_is_not_there_breaks_the_connection(void **state)
 static void objects_that_nobody_releases_go_with_the_connection(void **state)
 {
     struct pair *pair = *state;
+
     enter_object(pair->far);
     enter_object(pair->near);
     ax_connection_close(pair->far, NULL);
@@ -78,5 +84,6 @@ int main(void)
         ON_SOCKETS(releasing_what_is_not_there_breaks_the_connection),
         ON_SOCKETS(objects_that_nobody_releases_go_with_the_connection),
     };
+
     return cmocka_run_group_tests(tests, start_group, end_group);
 }

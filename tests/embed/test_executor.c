@@ -22,6 +22,7 @@ struct gated {
 static void run_gated(struct ax_job *job)
 {
     struct gated *gated = CONTAINER_OF(job, struct gated, job);
+
     if (gated->waits_for_peer)
         ax_executor_wait_begin(&executor);
     sem_post(&gated->begun);
@@ -185,6 +186,7 @@ static void nobody_waits_behind_a_call_that_began_long_ago(void **state)
 static void run_late_waiter(struct ax_job *job)
 {
     struct gated *gated = CONTAINER_OF(job, struct gated, job);
+
     sem_post(&gated->begun);
     wait_for(&gated->gate, 1);
     ax_executor_wait_begin(&executor);
@@ -214,6 +216,7 @@ static void who_waits_for_a_peer_keeps_nobody_behind_it(void **state)
 static void run_rester(struct ax_job *job)
 {
     struct gated *gated = CONTAINER_OF(job, struct gated, job);
+
     wait_for(&gated->gate, 1);
     if (ax_executor_rest_begin(&executor)) {
         sem_post(&gated->begun);
@@ -317,6 +320,7 @@ static void queued_calls_are_refused_when_the_last_thread_begins_to_wait(void **
 static void check_a_service_gets_through_when_all_threads_are_stuck(void)
 {
     struct gated jobs[THREADS], service;
+
     fill(jobs, false);
     gated_init(&service, false);
     ax_executor_submit_service(&executor, &service.job);
@@ -453,6 +457,7 @@ struct counted {
 static void run_counted(struct ax_job *job)
 {
     struct counted *counted = CONTAINER_OF(job, struct counted, job);
+
     atomic_fetch_add(counted->ran, 1);
     sem_post(counted->done);
     free(counted);
@@ -516,6 +521,7 @@ struct keeping {
 static void run_keeping(struct ax_job *job)
 {
     struct keeping *keeping = CONTAINER_OF(job, struct keeping, job);
+
     keeping->found = kept;
     kept = (int)job->owner;
     sem_post(&keeping->done);
@@ -524,6 +530,7 @@ static void run_keeping(struct ax_job *job)
 static void wait_until_idle(void)
 {
     bool idle;
+
     do {
         sched_yield();
         pthread_mutex_lock(&executor.lock);
@@ -536,6 +543,7 @@ static void wait_until_idle(void)
 static int found_by(uint64_t owner, bool is_service)
 {
     struct keeping keeping = {.job = {.run = run_keeping, .refuse = refuse_gated, .owner = owner}};
+
     sem_init(&keeping.done, 0, 0);
     if (is_service)
         ax_executor_submit_service(&executor, &keeping.job);
@@ -549,6 +557,7 @@ static int found_by(uint64_t owner, bool is_service)
 static int set_up_owners(void **state)
 {
     int failed = set_up(state);
+
     pthread_mutex_lock(&executor.lock);
     executor.hooks.thread_renew = forget_kept;
     pthread_mutex_unlock(&executor.lock);
@@ -580,6 +589,7 @@ static void what_a_job_keeps_in_its_thread_goes_with_its_owner(void **state)
 static void a_thread_that_is_busy_when_its_owner_goes_is_renewed_afterwards(void **state)
 {
     struct gated gated;
+
     (void)state;
     gated_init(&gated, false);
     gated.job.owner = 1;
@@ -620,5 +630,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_thread_that_is_busy_when_its_owner_goes_is_renewed_afterwards, set_up_owners,
                                         tear_down),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

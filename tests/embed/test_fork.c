@@ -18,6 +18,7 @@ static ax_wire_state wire;
 static int status_of(pid_t child)
 {
     int status = -1;
+
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &status, 0), child);
     return status;
@@ -30,6 +31,7 @@ static int child_status;
 static void serve(struct ax_request *request)
 {
     struct ax_buffer answer = {0};
+
     pair_drop(request->connection, ax_request_unpickled(request));
     pid_t child = fork();
     if (child == 0) {
@@ -48,6 +50,7 @@ static const struct ax_connection_ops ops = {
 static int set_up(void **state)
 {
     struct pair *pair = pair_on_sockets(&ops);
+
     pthread_mutex_lock(&pair->far->lock);
     pair->far->wire = &wire;
     pthread_mutex_unlock(&pair->far->lock);
@@ -59,6 +62,7 @@ static void call(struct pair *pair)
 {
     struct ax_buffer buffer = {0};
     struct ax_pending pending;
+
     assert_int_equal(ax_buffer_append(&buffer, "call", 4), 0);
     assert_int_equal(pair_call(pair->near, &buffer, &pending), 0);
     assert_int_equal(await(pair->near, &pending), 0);
@@ -83,6 +87,7 @@ static void try_everything(struct ax_request *request)
     struct ax_pending pending = {0};
     struct ax_request *other;
     struct ax_release *release = malloc(sizeof *release);
+
     release->id = 1;
     ax_connection_release(connection, release);
     bool fine = ax_engine_is_past(connection->engine) && connection->stream.in_fd < 0 && connection->wire == NULL &&
@@ -169,6 +174,7 @@ static void a_child_leaves_tally_and_wire_to_its_parent(void **state)
 static void a_child_has_none_of_the_internal_descriptors(void **state)
 {
     struct pair *pair = *state;
+
     serve_in_child = look_at_descriptors;
     call(pair);
     assert_int_equal(WEXITSTATUS(child_status), 7);
@@ -195,5 +201,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_child_has_none_of_the_internal_descriptors, set_up, pair_tear_down),
         cmocka_unit_test_setup_teardown(a_child_leaves_tally_and_wire_to_its_parent, set_up, pair_tear_down),
     };
+
     return cmocka_run_group_tests(tests, set_up_group, pair_end_group);
 }

@@ -24,6 +24,7 @@ static struct ax_loop loop;
 static void count_run(struct ax_task *task)
 {
     struct counted *counted = CONTAINER_OF(task, struct counted, task);
+
     counted->runs++;
     sem_post(&counted->ran);
 }
@@ -70,6 +71,7 @@ struct poster {
 static void *post_many(void *arg)
 {
     struct poster *poster = arg;
+
     for (int i = 0; i < POSTS; i++) {
         poster->accepted += ax_loop_post(&loop, &poster->shared->task);
         assert_true(ax_loop_post(&loop, &poster->own.task));
@@ -114,6 +116,7 @@ struct interrupted {
 static void *wait_twice(void *arg)
 {
     struct interrupted *interrupted = arg;
+
     do { /* the signal may come before the wait: then the next one is interrupted */
         sem_post(&interrupted->about_to_wait);
         interrupted->first = ax_loop_wait(&loop, &interrupted->waiter);
@@ -151,6 +154,7 @@ static int start_with_few(unsigned few)
 {
     pid_t pid = fork();
     int status = -1;
+
     if (pid == 0) {
         int next = dup(0);
         rlim_t most = (rlim_t)next + few;
@@ -185,5 +189,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(runs_once_for_each_post_that_was_accepted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_signal_handler_ends_a_wait_early, set_up, tear_down),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@ static int values[4];
 static int set_up(void **state)
 {
     struct ax_objects *objects = malloc(sizeof *objects);
+
     ax_objects_init(objects);
     *state = objects;
     return 0;
@@ -18,6 +19,7 @@ static int tear_down(void **state)
 {
     struct ax_objects *objects = *state;
     struct ax_object *object;
+
     while ((object = ax_objects_take_any(objects)) != NULL)
         free(object);
     ax_objects_fini(objects);
@@ -29,6 +31,7 @@ static void gives_each_object_a_fresh_id(void **state)
 {
     struct ax_objects *objects = *state;
     uint64_t first, second;
+
     assert_int_equal(ax_objects_put(objects, &values[0], &first), 0);
     free(ax_objects_take_id(objects, first));
     assert_int_equal(ax_objects_put(objects, &values[0], &second), 0);
@@ -42,6 +45,7 @@ static void a_doomed_object_is_found_until_it_is_taken(void **state)
     struct ax_objects *objects = *state;
     struct ax_object *doomed = NULL;
     uint64_t id;
+
     ax_objects_put(objects, &values[1], &id);
     assert_int_equal(ax_objects_doom(objects, id, &doomed), 0);
     assert_ptr_equal(ax_objects_get(objects, id), &values[1]);
@@ -57,6 +61,7 @@ static void an_object_is_doomed_once(void **state)
     struct ax_objects *objects = *state;
     struct ax_object *doomed = NULL;
     uint64_t id;
+
     ax_objects_put(objects, &values[1], &id);
     assert_int_equal(ax_objects_doom(objects, id, &doomed), 0);
     assert_int_equal(ax_objects_doom(objects, id, &doomed), AX_ERANGE);
@@ -70,6 +75,7 @@ static void emptying_the_table_leaves_doomed_objects_to_their_list(void **state)
     struct ax_objects *objects = *state;
     struct ax_object *doomed = NULL;
     uint64_t ids[3];
+
     for (int i = 0; i < 3; i++)
         ax_objects_put(objects, &values[i], &ids[i]);
     ax_objects_doom(objects, ids[1], &doomed);
@@ -91,6 +97,7 @@ static void a_peer_holds_no_more_than_the_limit(void **state)
 {
     struct ax_objects *objects = *state;
     uint64_t id;
+
     for (int i = 0; i < AX_OBJECTS_MAX; i++)
         assert_int_equal(ax_objects_put(objects, &values[0], &id), 0);
     assert_int_equal(ax_objects_put(objects, &values[0], &id), AX_EFULL);
@@ -107,5 +114,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(emptying_the_table_leaves_doomed_objects_to_their_list, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_peer_holds_no_more_than_the_limit, set_up, tear_down),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,6 +52,7 @@ static struct ax_buffer record(const void *data, size_t size)
     struct ax_payload payload = {.buffers = &buffer, .buffer_count = 1};
     struct ax_operation operation = {.type = AX_APPLY};
     uint64_t id;
+
     ax_limits_init(&config.limits);
     other = config;
     other.role = AX_ACCEPTOR;
@@ -117,5 +118,6 @@ int main(void)
         cmocka_unit_test(bytes_that_were_read_before_the_start_come_first),
         cmocka_unit_test(a_call_that_was_read_before_the_start_is_served),
     };
+
     return cmocka_run_group_tests(tests, start_group, end_group);
 }

@@ -35,6 +35,7 @@ static atomic_bool was_received_in_place; /* where the last body was */
 static void drop_share(void *owner)
 {
     struct receive_buffer *receive_buffer = owner;
+
     if (atomic_fetch_sub(&receive_buffer->shares, 1) > 1)
         return;
     free(receive_buffer->data);
@@ -74,6 +75,7 @@ static void serve(struct ax_request *request)
     struct ax_message *message = request->message;
     struct ax_buffer buffer = ax_buffer_take(&message->buffers[1]);
     bool in_place = buffer.release == drop_share;
+
     atomic_store(&was_received_in_place, in_place);
     if (in_place)
         wait_for(&((struct receive_buffer *)buffer.owner)->copied, 1);
@@ -131,6 +133,7 @@ static unsigned char pattern[BODY];
 static struct ax_buffer copy_of_pattern(size_t size)
 {
     struct ax_buffer buffer = {.data = malloc(size), .size = size, .capacity = size};
+
     assert_non_null(buffer.data);
     memcpy(buffer.data, pattern, size);
     return buffer;
@@ -142,6 +145,7 @@ static void send_body(struct ax_connection *connection, uint64_t kind, struct ax
     struct ax_operation operation = {.type = AX_APPLY};
     struct ax_buffer buffers[2] = {copy_of_pattern(1), copy_of_pattern(BODY)};
     struct ax_payload payload = {.buffers = buffers, .buffer_count = 2, .kinds = &kind, .kind_count = 1};
+
     assert_int_equal(ax_connection_call(connection, &operation, &payload, pending), 0);
 }
 
@@ -161,6 +165,7 @@ static void expect_body(struct ax_connection *connection, struct ax_pending *pen
 static void echo_body(struct pair *pair, uint64_t kind)
 {
     struct ax_pending pending;
+
     send_body(pair->near, kind, &pending);
     expect_body(pair->near, &pending);
 }
@@ -169,6 +174,7 @@ static void echo_body(struct pair *pair, uint64_t kind)
 static void an_object_is_received_into_its_memory(void **state)
 {
     static const uint64_t kinds[] = {AX_BUFFER_BYTES, AX_BUFFER_BYTEARRAY};
+
     for (size_t i = 0; i < 2; i++)
         do
             echo_body(*state, kinds[i]);
@@ -178,6 +184,7 @@ static void an_object_is_received_into_its_memory(void **state)
 static void a_buffer_that_comes_too_late_is_released(void **state)
 {
     struct pair *pair = *state;
+
     atomic_store(&is_slow, true);
     echo_body(pair, AX_BUFFER_BYTES);
     assert_false(atomic_load(&was_received_in_place));
@@ -186,6 +193,7 @@ static void a_buffer_that_comes_too_late_is_released(void **state)
 static void without_a_buffer_the_body_arrives_all_the_same(void **state)
 {
     struct pair *pair = *state;
+
     atomic_store(&refuses, true);
     echo_body(pair, AX_BUFFER_BYTES);
     assert_int_equal(atomic_load(&allocated), 0);
@@ -194,6 +202,7 @@ static void without_a_buffer_the_body_arrives_all_the_same(void **state)
 static void raw_memory_is_not_requested_from_above(void **state)
 {
     struct pair *pair = *state;
+
     atomic_store(&refuses, true);
     for (int i = 0; i < 3; i++)
         echo_body(pair, AX_BUFFER_MEMORY);
@@ -205,6 +214,7 @@ static void a_connection_may_break_in_the_middle(void **state)
 {
     struct pair *pair = *state;
     struct ax_pending pending;
+
     send_body(pair->near, AX_BUFFER_BYTES, &pending);
     ax_connection_cancel(pair->far);
     assert_int_equal(await(pair->near, &pending), 0);
@@ -217,6 +227,7 @@ static void a_connection_may_break_in_the_middle(void **state)
 static void a_failed_allocation_pauses_no_reader(void **state)
 {
     struct pair *pair = *state;
+
     atomic_store(&refuses, true);
     echo_body(pair, AX_BUFFER_BYTES);
     ax_connection_lock(pair->far);
@@ -228,6 +239,7 @@ static void a_failed_allocation_pauses_no_reader(void **state)
 static void a_pause_ends_by_itself(void **state)
 {
     struct pair *pair = *state;
+
     atomic_store(&is_slow, true);
     echo_body(pair, AX_BUFFER_BYTEARRAY);
     assert_false(atomic_load(&was_received_in_place));
@@ -263,6 +275,7 @@ static void *echo_some(void *arg)
 static void several_threads_send_large_bodies(void **state)
 {
     pthread_t threads[3];
+
     for (int i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, echo_some, *state), 0);
     for (int i = 0; i < 3; i++)

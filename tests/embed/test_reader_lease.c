@@ -33,6 +33,7 @@ static unsigned random_below(unsigned limit)
 static void dawdle(void)
 {
     struct timespec time = {.tv_nsec = random_below(3000) * 1000};
+
     if (random_below(4) == 0)
         nanosleep(&time, NULL);
 }
@@ -42,6 +43,7 @@ static bool call(struct ax_connection *connection, const struct ax_request *with
 static void serve(struct ax_request *request)
 {
     struct ax_buffer payload = ax_buffer_take(&request->message->buffers[0]);
+
     pair_drop(request->connection, ax_request_unpickled(request));
     switch (payload.data[0]) {
     case 'd':
@@ -71,6 +73,7 @@ static bool call(struct ax_connection *connection, const struct ax_request *with
     struct ax_buffer payload = {0};
     struct ax_pending pending;
     size_t size = strlen(text);
+
     assert_int_equal(ax_buffer_reserve(&payload, size), 0);
     memcpy(payload.data, text, size);
     payload.size = size;
@@ -105,6 +108,7 @@ static struct ax_spin_system ask_idle_system(void)
 static struct pair *make_pair(void)
 {
     struct pair *pair = pair_on_sockets(&ops);
+
     pthread_mutex_lock(&pair->near->lock);
     ax_reader_set_spin(pair->near, spin_us);
     pthread_mutex_unlock(&pair->near->lock);
@@ -140,6 +144,7 @@ static void a_caller_reads_its_own_answers(void **state)
 {
     struct pair *pair = *state;
     int leased = 0;
+
     for (int i = 0; i < 1000; i++) {
         assert_true(call(pair->near, NULL, "hello"));
         leased += state_of(pair->near) != AX_LEASE_LOOP;
@@ -150,6 +155,7 @@ static void a_caller_reads_its_own_answers(void **state)
 static void the_loop_reads_again_when_nobody_calls(void **state)
 {
     struct pair *pair = *state;
+
     make_hot(pair);
     while (state_of(pair->near) != AX_LEASE_LOOP || state_of(pair->far) != AX_LEASE_LOOP)
         sched_yield();
@@ -167,6 +173,7 @@ static void a_stuck_call_delays_no_other(void **state)
 {
     struct pair *pair = *state;
     pthread_t thread;
+
     for (int i = 0; i < 20; i++) {
         make_hot(pair);
         pthread_create(&thread, NULL, make_one_call, pair->near);
@@ -181,6 +188,7 @@ static void a_stuck_call_delays_no_other(void **state)
 static void *call_many(void *connection)
 {
     static const char *const texts[] = {"hello", "d", "nested", "hello again"};
+
     for (int i = 0; i < 500; i++) {
         assert_true(call(connection, NULL, texts[random_below(4)]));
         dawdle();
@@ -192,6 +200,7 @@ static void threads_on_both_sides_get_their_answers(void **state)
 {
     struct pair *pair = *state;
     pthread_t threads[6];
+
     for (size_t i = 0; i < 6; i++)
         pthread_create(&threads[i], NULL, call_many, i % 3 == 0 ? pair->far : pair->near);
     for (size_t i = 0; i < 6; i++)
@@ -246,6 +255,7 @@ static void an_end_wakes_one_who_waits_for_long(void **state)
 static void a_caller_that_polls_gets_its_answers_without_sleeping(void **state)
 {
     struct pair *pair = *state;
+
     while (pair->near->reader.spin_result.expected_ns == 0) /* nobody else waits for results */
         assert_true(call(pair->near, NULL, "hello"));
 }
@@ -255,6 +265,7 @@ static void a_caller_that_polls_gives_the_reading_back(void **state)
 {
     struct pair *pair = *state;
     pthread_t thread;
+
     for (int i = 0; i < 20; i++) {
         make_hot(pair);
         pthread_create(&thread, NULL, make_one_call, pair->near);

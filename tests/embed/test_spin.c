@@ -162,6 +162,7 @@ static void half_of_the_cores_at_most(void **state)
 static void *work(void *unused)
 {
     volatile atomic_bool *stop = unused;
+
     while (!atomic_load(stop))
         continue;
     return NULL;
@@ -210,5 +211,6 @@ int main(void)
         cmocka_unit_test_setup(half_of_the_cores_at_most, set_up),
         cmocka_unit_test_setup(the_system_tells_of_cores_and_of_threads_that_want_to_run, set_up),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@ static int set_up_socket(void **state)
 {
     struct streams *streams = malloc(sizeof *streams);
     int fds[2];
+
     socketpair(AF_UNIX, SOCK_STREAM, 0, fds);
     streams->there_in = streams->there_out = fds[1];
     *state = streams;
@@ -28,6 +29,7 @@ static int set_up_pipes(void **state)
 {
     struct streams *streams = malloc(sizeof *streams);
     int in[2], out[2];
+
     assert_int_equal(pipe(in) | pipe(out), 0);
     streams->there_in = out[0];
     streams->there_out = in[1];
@@ -38,6 +40,7 @@ static int set_up_pipes(void **state)
 static int tear_down(void **state)
 {
     struct streams *streams = *state;
+
     ax_stream_close(&streams->here);
     close(streams->there_in);
     if (streams->there_out != streams->there_in)
@@ -52,6 +55,7 @@ static void moves_bytes_both_ways(void **state)
     char first[2], rest[8];
     struct iovec to[2] = {{first, sizeof first}, {rest, sizeof rest}};
     const struct ax_slice slices[2] = {{"ab", 2}, {"cde", 3}};
+
     assert_int_equal(write(streams->there_out, "vwxyz", 5), 5);
     assert_int_equal(ax_stream_read(&streams->here, to, 2), 5);
     assert_memory_equal(first, "vw", 2);
@@ -68,6 +72,7 @@ static void never_blocks(void **state)
     struct iovec to = {(char[1]){0}, 1};
     const struct ax_slice slice = {block, sizeof block};
     ssize_t size;
+
     assert_int_equal(ax_stream_read(&streams->here, &to, 1), -EAGAIN);
     while ((size = ax_stream_write(&streams->here, &slice, 1)) > 0)
         ;
@@ -79,6 +84,7 @@ static void tells_the_end_from_an_error(void **state)
     struct streams *streams = *state;
     struct iovec to = {(char[1]){0}, 1};
     const struct ax_slice slice = {"x", 1};
+
     signal(SIGPIPE, SIG_IGN); /* as a process with pipes must: see stream.h */
     close(streams->there_in);
     if (streams->there_out != streams->there_in)
@@ -91,6 +97,7 @@ static void tells_the_end_from_an_error(void **state)
 static void children_do_not_inherit_it(void **state)
 {
     struct streams *streams = *state;
+
     assert_true(fcntl(streams->here.in_fd, F_GETFD) & FD_CLOEXEC);
     assert_true(fcntl(streams->here.out_fd, F_GETFD) & FD_CLOEXEC);
 }
@@ -107,5 +114,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(children_do_not_inherit_it, set_up_socket, tear_down),
         cmocka_unit_test_setup_teardown(children_do_not_inherit_it, set_up_pipes, tear_down),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

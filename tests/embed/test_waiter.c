@@ -18,6 +18,7 @@ static void *note_slice(void *slice)
 static void *fork_and_note_slice(void *slice)
 {
     int status;
+
     assert_int_equal(ax_waiter_slice(), -1);
     pid_t child = fork();
     if (child == 0) {
@@ -33,6 +34,7 @@ static int slice_in_thread(void *(*note)(void *))
 {
     pthread_t thread;
     int slice = 0;
+
     assert_int_equal(pthread_create(&thread, NULL, note, &slice), 0);
     pthread_join(thread, NULL);
     return slice;
@@ -54,6 +56,7 @@ static void a_thread_that_forks_is_the_main_one_of_the_new_process(void **state)
 static void a_wait_ends_when_it_is_posted(void **state)
 {
     struct ax_waiter waiter;
+
     (void)state;
     ax_waiter_init(&waiter);
     assert_false(ax_waiter_try(&waiter));
@@ -70,5 +73,6 @@ int main(void)
         cmocka_unit_test(a_thread_that_forks_is_the_main_one_of_the_new_process),
         cmocka_unit_test(a_wait_ends_when_it_is_posted),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

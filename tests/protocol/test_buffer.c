@@ -148,5 +148,6 @@ int main(void)
         TEST(foreign_memory_is_released_once),
         TEST(taking_leaves_an_empty_buffer_behind),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

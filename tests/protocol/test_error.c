@@ -42,5 +42,6 @@ int main(void)
         cmocka_unit_test(texts_are_sentences_for_people),
         cmocka_unit_test(a_number_that_is_no_code_is_unknown),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,5 +113,6 @@ int main(void)
         cmocka_unit_test_setup(a_frame_without_a_body_ends_with_nothing, set_up),
         cmocka_unit_test_setup(boundaries_are_where_nothing_has_begun, set_up),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,5 +136,6 @@ int main(void)
         cmocka_unit_test(bytes_that_promise_more_than_there_is_end_with_the_head),
         cmocka_unit_test(fixed_integers_are_big_endian),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

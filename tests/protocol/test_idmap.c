@@ -222,5 +222,6 @@ int main(void)
         TEST(without_memory_a_put_changes_nothing),
         TEST(without_memory_a_take_works_and_does_not_shrink),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

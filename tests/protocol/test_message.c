@@ -226,5 +226,6 @@ int main(void)
         TEST(freeing_no_message_does_nothing),
         TEST(ids_are_written_as_they_are_read),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -298,5 +298,6 @@ int main(void)
         TEST(a_part_that_is_moved_borrows_from_the_rest),
         TEST(without_memory_nothing_changes),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,5 +206,6 @@ int main(void)
         TEST(a_conversation_survives_the_end_of_all_memory),
         TEST(a_bootstrap_that_lacks_memory_fails),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

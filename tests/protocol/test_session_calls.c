@@ -493,5 +493,6 @@ int main(void)
         TEST(without_memory_releases_wait_for_the_next_time),
         TEST(without_memory_a_release_is_forgotten),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -450,5 +450,6 @@ int main(void)
         TEST(without_memory_for_goodbye_the_session_fails),
         TEST(without_memory_a_goodbye_is_not_answered),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -495,5 +495,6 @@ int main(void)
         TEST(a_bare_python_is_refused_where_nobody_has_a_source),
         TEST(a_peer_is_bootstrapped_once),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -470,5 +470,6 @@ int main(void)
         TEST(something_may_always_be_queued_when_nothing_waits),
         TEST(error_texts_that_nobody_reads_fail_the_session),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

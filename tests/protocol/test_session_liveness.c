@@ -350,5 +350,6 @@ int main(void)
         TEST(a_closed_session_that_has_sent_all_waits_for_nothing),
         TEST(a_clock_near_its_end_does_not_wrap),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,5 +132,6 @@ int main(void)
         TEST(refusals_that_nobody_reads_fail_the_session),
         TEST(answers_and_releases_are_taken),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

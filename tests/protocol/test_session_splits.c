@@ -188,5 +188,6 @@ int main(void)
         TEST(what_comes_behind_the_end_makes_no_difference),
         TEST(nothing_to_feed_changes_nothing),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

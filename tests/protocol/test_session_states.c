@@ -274,5 +274,6 @@ int main(void)
         TEST(the_end_of_the_stream_in_every_state),
         TEST(what_is_polled_for_in_every_state),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -179,5 +179,6 @@ int main(void)
         TEST(an_acceptor_answers_in_0_2),
         TEST(features_change_nothing_else_for_a_plain_peer),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

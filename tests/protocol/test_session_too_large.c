@@ -201,5 +201,6 @@ int main(void)
         TEST(releases_are_sent_in_parts),
         TEST(what_a_peer_takes_that_says_nothing),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

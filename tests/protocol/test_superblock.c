@@ -84,5 +84,6 @@ int main(void)
         cmocka_unit_test(the_last_four_bytes_are_ignored),
         cmocka_unit_test(magics_are_the_checksums_of_names),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

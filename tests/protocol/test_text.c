@@ -111,5 +111,6 @@ int main(void)
         cmocka_unit_test(characters_that_terminals_obey_or_hide_become_spaces),
         cmocka_unit_test(a_copy_is_cut_between_characters),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
