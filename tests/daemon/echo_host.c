@@ -7,6 +7,7 @@
  *   B  a call starts to run                     D  it is done
  *   E  the connection ends with an error        P  prints "printed" to descriptor 1, reads from descriptor 0
  *   M  a call runs out of memory                G  leaves an orphan behind, in a session of its own
+ *   S  reads no more, and does not notice that the client has gone; ends with the reason that it is closed for
  *
  * The environment variable ECHO_HOST_FAIL names a file: while it exists, the interpreter does not start. If the file is
  * not empty, the interpreter starts, but its process is killed (SIGALRM) a millisecond later.
@@ -30,6 +31,7 @@
 struct connection {
     int in_fd;
     int out_fd;
+    bool is_deaf;
     ax_host_ended_fn *ended;
     void *arg;
     struct connection *next;
@@ -41,6 +43,7 @@ static struct connection *connections; /* guarded by lock */
 static struct ax_host_counts counts;   /* guarded by lock */
 static int closing[2] = {-1, -1};      /* a pipe that becomes readable when all connections are to be closed */
 static struct ax_call_stats *calls;    /* NULL: not published */
+static char closing_reason[100];       /* written before that */
 static void (*out_of_memory)(void);
 
 int ax_host_init(const struct ax_host_config *config)
@@ -133,7 +136,7 @@ static void leave_behind(void)
         pause();
 }
 
-static const char *act(char byte)
+static const char *act(struct connection *connection, char byte)
 {
     char buffer[8];
 
@@ -155,6 +158,9 @@ static const char *act(char byte)
         if (out_of_memory != NULL)
             out_of_memory();
         break;
+    case 'S':
+        connection->is_deaf = true;
+        break;
     case 'G':
         leave_behind();
         break;
@@ -169,19 +175,20 @@ static const char *act(char byte)
 /* Waits for bytes, and echoes them. NULL: continue; otherwise the reason for the end. */
 static const char *echo(struct connection *connection)
 {
-    struct pollfd items[] = {{.fd = connection->in_fd, .events = POLLIN}, {.fd = closing[0], .events = POLLIN}};
+    struct pollfd items[] = {{.fd = connection->is_deaf ? -1 : connection->in_fd, .events = POLLIN},
+                             {.fd = closing[0], .events = POLLIN}};
     char buffer[4096];
     ssize_t size;
 
     if (poll(items, 2, -1) < 0)
         return NULL;
     if (items[1].revents != 0)
-        return "";
+        return connection->is_deaf ? closing_reason : "";
     size = read(connection->in_fd, buffer, sizeof buffer);
     if (size <= 0)
         return size < 0 ? strerror(errno) : "";
     for (ssize_t i = 0; i < size; i++) {
-        const char *reason = act(buffer[i]);
+        const char *reason = act(connection, buffer[i]);
 
         if (reason != NULL)
             return reason;
@@ -255,6 +262,7 @@ bool ax_host_wait_idle(uint32_t timeout_ms)
 
 void ax_host_close_all(const char *reason)
 {
+    snprintf(closing_reason, sizeof closing_reason, "%s", reason);
     (void)!write(closing[1], reason, 1);
 }
 

@@ -172,6 +172,24 @@ static void test_the_grace_period_bounds_what_calls_do_without_their_client(void
     assert_string_equal(program.log, "acrossd: calls that still ran after 0.100 seconds of grace, and were ended: 1\n");
 }
 
+/* The worker neither notices the end nor ends by itself: it is told to, and why. */
+static void test_a_worker_that_does_not_end_is_told_why_it_has_to(void **state)
+{
+    (void)state;
+    START(WITH_PIPES, "--grace=0", NULL);
+    send_text("S");
+    assert_answer("S");
+    program_close_input(&program);
+    assert_int_equal(program_wait(&program), 1);
+    assert_string_equal(program.log, "acrossd: the connection broke: The client has gone\n");
+    START(WITH_PIPES, "--grace=0", NULL);
+    send_text("S");
+    assert_answer("S");
+    program_signal(&program, SIGTERM);
+    assert_int_equal(program_wait(&program), 1);
+    assert_string_equal(program.log, "acrossd: the connection broke: The server is stopping\n");
+}
+
 static void test_the_second_signal_ends_it_at_once(void **state)
 {
     (void)state;
@@ -205,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_a_signal_stops_it_in_order),
         cmocka_unit_test(test_a_running_call_may_finish),
         cmocka_unit_test(test_the_grace_period_bounds_what_calls_do_without_their_client),
+        cmocka_unit_test(test_a_worker_that_does_not_end_is_told_why_it_has_to),
         cmocka_unit_test(test_the_second_signal_ends_it_at_once),
         cmocka_unit_test(test_an_interpreter_that_does_not_start_is_a_failure),
     };

@@ -76,6 +76,52 @@ static void objects_that_nobody_releases_go_with_the_connection(void **state)
     assert_int_equal(objects_alive, 0);
 }
 
+/* ---- a drop after the end of its connection ---- */
+
+static _Thread_local bool keeps; /* a drop has left something in this thread */
+static sem_t forgotten;
+
+static void drop_and_keep(struct ax_connection *connection, struct ax_object *doomed)
+{
+    keeps = keeps || doomed != NULL;
+    drop(connection, doomed);
+}
+
+static void renew_thread(void)
+{
+    if (keeps)
+        sem_post(&forgotten);
+    keeps = false;
+}
+
+static int start_group_with_hooks(void **state)
+{
+    const struct ax_executor_hooks hooks = {.thread_renew = renew_thread};
+
+    sem_init(&forgotten, 0, 0);
+    ax_engine_set_hooks(&hooks);
+    return start_group(state);
+}
+
+static void what_a_late_drop_leaves_in_its_thread_goes(void **state)
+{
+    static const struct ax_connection_ops keeping = {
+        .serve = serve, .drop = drop_and_keep, .finished = finished, .freed = freed};
+    struct pair *pair = pair_on_sockets(&keeping);
+    struct ax_connection *connection = pair->far;
+    struct ax_object *late = calloc(1, sizeof *late);
+    (void)state;
+
+    ax_connection_ref(connection);
+    pair_end(pair); /* its threads have been renewed, or will be */
+    wait_for(&finished_event, 2);
+    atomic_fetch_add(&objects_alive, 1);
+    ax_connection_drop_later(connection, late);
+    wait_for(&dropped, 1);
+    wait_for(&forgotten, 1); /* no other job, and no other end, would lead to it */
+    ax_connection_unref(connection);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -83,7 +129,8 @@ int main(void)
         ON_SOCKETS(an_object_is_there_for_the_messages_before_its_release),
         ON_SOCKETS(releasing_what_is_not_there_breaks_the_connection),
         ON_SOCKETS(objects_that_nobody_releases_go_with_the_connection),
+        cmocka_unit_test(what_a_late_drop_leaves_in_its_thread_goes),
     };
 
-    return cmocka_run_group_tests(tests, start_group, end_group);
+    return cmocka_run_group_tests(tests, start_group_with_hooks, end_group);
 }
