@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The source for a bare Python is long, and the same for all links that the package makes: the first one stays, and is
- * shared. Set with the GIL. */
+/*
+ * The bootstrap source is long, and the same for all links that the package makes: the first copy is kept, and shared.
+ * Set with the GIL.
+ */
 static char *shared_source;
 
 static char *copy_source(const char *source)
@@ -54,7 +56,9 @@ static int make_link(struct ax_connection *connection)
 
     if (link == NULL)
         return -1;
-    /* Garbage may have been looked for: then another thread may have made one meanwhile, or the connection finished. */
+    /*
+     * The garbage collector may have run: another thread may have made the link meanwhile, or the connection finished.
+     */
     if (binding->link == NULL && !binding->finished) {
         ax_connection_ref(connection);
         link->connection = connection;
@@ -79,7 +83,7 @@ struct ax_link *ax_binding_link(struct ax_connection *connection)
         PyObject *owner = PyObject_CallFunctionObjArgs(binding->module->make_connection, link, NULL);
         if (owner == NULL)
             return NULL;
-        if (link->owner == NULL) /* making it may have let another thread make one, too */
+        if (link->owner == NULL) /* making it may have run another thread, which made one too */
             link->owner = Py_NewRef(owner);
         Py_DECREF(owner);
     }

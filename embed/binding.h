@@ -13,7 +13,7 @@
 #include "embed/connection_calls.h"
 #include "embed/connection_releases.h"
 
-/* What the package gives to install(): where it is kept, and its name there. docs/engine.md says what each is. */
+/* The functions that the package passes to install(): field and name of each. docs/engine.md describes them. */
 #define AX_HOOKS(X)                                                                                                    \
     X(operation_error, "OperationError")                                                                               \
     X(disconnect_error, "DisconnectError")                                                                             \
@@ -34,7 +34,7 @@
     X(create_by_name, "create_by_name")                                                                                \
     X(replicate_by_name, "replicate_by_name")
 
-/* Strong references all. */
+/* All references are strong. */
 struct ax_module {
     PyTypeObject *link_type;
     PyTypeObject *handle_type;
@@ -43,10 +43,10 @@ struct ax_module {
     PyObject *dumps; /* pickle's */
     PyObject *loads;
     PyObject *pickler;
-    PyObject *no_kwargs;   /* an empty dict that nobody changes */
-    PyObject *protocol;    /* the int 4: what plain peers are sure to read */
+    PyObject *no_kwargs;   /* an empty dict, never changed */
+    PyObject *protocol;    /* the int 4: any peer can read it */
     PyObject *protocol_kw; /* ("protocol",) */
-    PyObject *protocol_5;  /* the int 5: for peers that take buffers beside a pickle */
+    PyObject *protocol_5;  /* the int 5: for peers that support out-of-band buffers */
     PyObject *buffers_kw;  /* ("buffers",) */
     PyObject *dump_name;
     PyObject *finished_name;
@@ -68,11 +68,11 @@ struct ax_binding {
     struct ax_module *module; /* borrowed: the link's type keeps it alive */
     PyObject *link;           /* strong from start to finish, so that a connection in use is not collected; else NULL */
     bool finished;            /* the link may not be pinned again */
-    PyObject *error;          /* the fatal error, once somebody wanted it; strong; only where there is a link */
-    PyObject *end_error; /* what the end of the stream will be due to; strong; only where there is a link; or NULL */
-    PyObject *dumps;     /* what pickles in place of pickle's own; strong; only where there is a link; or NULL */
-    PyObject *loads;     /* what unpickles, values and exception records alike; strong; likewise; or NULL */
-    char *bootstrap;     /* source for a bare Python; owned; or NULL */
+    PyObject *error;          /* the fatal error, made when first asked for; strong; only where there is a link */
+    PyObject *end_error;      /* why the stream is about to end; strong; only where there is a link; or NULL */
+    PyObject *dumps;          /* replacement for pickle.dumps; strong; only where there is a link; or NULL */
+    PyObject *loads; /* replacement for pickle.loads, for values and exception records; strong; likewise; or NULL */
+    char *bootstrap; /* bootstrap source for a bare Python; owned; or NULL */
     void (*ended)(void *arg, const char *reason); /* for connections that the daemon added (host.h), or NULL */
     void *ended_arg;
 };
@@ -90,11 +90,13 @@ struct ax_link {
     PyObject *owner;                  /* strong; the across.Connection */
 };
 
-/* Keeps the link, once it is used, from being collected until its connection has finished. */
+/* Keeps a link that is in use from being collected until its connection has finished. */
 void ax_binding_pin(struct ax_link *link);
 
-/* The link of a connection, made on first use where the daemon added it, and its owner with it. Borrowed; NULL with an
- * exception set. */
+/*
+ * The link of a connection; where the daemon added the connection, made on first use together with its owner. Borrowed;
+ * NULL with an exception set.
+ */
 struct ax_link *ax_binding_link(struct ax_connection *connection);
 
 /* The Handle type: one object of the peer. */
@@ -102,8 +104,8 @@ extern PyType_Spec ax_handle_spec;
 PyObject *ax_handle_new(struct ax_module *module, struct ax_link *link, uint64_t id);
 
 /*
- * The Buffer type: bytes that came in, as a buffer that pickle reads from, or that a value is built upon, without a
- * copy. Takes the memory over.
+ * The Buffer type: exports received bytes, which pickle reads or a value is built on, without a copy. Takes ownership
+ * of the memory.
  */
 extern PyType_Spec ax_buffer_object_spec;
 PyObject *ax_buffer_object_new(struct ax_module *module, struct ax_buffer *buffer, bool readonly);

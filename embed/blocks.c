@@ -7,20 +7,20 @@
 
 #include "embed/fork.h"
 
-/* A page of the larger kind, where there are some; else this only rounds. */
+/* Size of a huge page where the system has them; elsewhere only the unit of rounding. */
 #define LARGE_PAGE (2u * 1024u * 1024u)
 
 struct ax_block {
-    struct ax_job job;        /* gives it back to the kernel */
-    struct ax_blocks *blocks; /* that it goes back to, if they are still there */
-    unsigned generation;      /* of the process that it was mapped in (fork.h) */
-    void *memory;             /* what was mapped */
+    struct ax_job job;        /* unmaps it */
+    struct ax_blocks *blocks; /* it returns to these, if they still exist */
+    unsigned generation;      /* generation of the process that mapped it (fork.h) */
+    void *memory;             /* start of the mapping */
     size_t mapped;
-    unsigned char *data; /* where the first large page begins */
+    unsigned char *data; /* aligned to a huge page */
     size_t size;
 };
 
-/* Those of this process, or of the one that it was forked from; NULL: none. */
+/* This process's, or those of the process that it was forked from; NULL: none. */
 static _Atomic(struct ax_blocks *) current;
 
 static uintptr_t round_down(uintptr_t address)
@@ -39,7 +39,7 @@ void ax_blocks_prepare(void *memory, size_t size)
     uintptr_t end = round_down((uintptr_t)memory + size);
 
     if (begin < end)
-        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* where there are none, that is no harm */
+        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a hint: failure is harmless */
 }
 
 /* ---- blocks ---- */
@@ -58,8 +58,8 @@ static void run_unmap(struct ax_job *job)
 }
 
 /*
- * Has a service unmap it: the kernel takes long for that, and this may be the loop's thread, or one that holds the GIL.
- * NULL is fine.
+ * Unmaps it in a service: unmapping takes long, and this may be the loop's thread, or one that holds the GIL. NULL is
+ * fine.
  */
 static void unmap_later(struct ax_block *block)
 {
@@ -91,7 +91,7 @@ static struct ax_block *map(struct ax_blocks *blocks, size_t size)
 
 /* ---- the spare one ---- */
 
-/* Takes it, if it has been spare for so long. */
+/* Takes the spare block if it has been unused for this long. */
 static struct ax_block *take_spare(struct ax_blocks *blocks, uint64_t ms)
 {
     pthread_mutex_lock(&blocks->lock);
@@ -150,7 +150,7 @@ void ax_blocks_fini(struct ax_blocks *blocks)
     pthread_mutex_destroy(&blocks->lock);
 }
 
-/* The newest is the one to keep. */
+/* Keeps this block as the spare one, in place of an older one. */
 static void keep(struct ax_block *block)
 {
     struct ax_blocks *blocks = block->blocks;
@@ -183,7 +183,7 @@ bool ax_blocks_take(struct ax_blocks *blocks, uint64_t size, struct ax_buffer *b
     if (size > SIZE_MAX - 2 * LARGE_PAGE)
         return false;
     struct ax_block *block = take_spare(blocks, 0);
-    if (block != NULL && (block->size < size || block->size / 2 > round_up(size))) { /* too small; or a waste */
+    if (block != NULL && (block->size < size || block->size / 2 > round_up(size))) { /* too small, or far too large */
         unmap_later(block);
         block = NULL;
     }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory for large bodies: whole large pages, and for a moment those that were used last.
+ * Memory for large bodies: blocks of huge pages. The last block that was freed is kept for reuse for a second.
  *
- * What makes large memory slow is that the kernel clears it before it gives it: that takes nearly as long as to fill
- * it. So the last block that was given back waits for the next body, for a second; streams of large arrays are
- * received into the same few blocks again and again. An idle process has none.
+ * Most of the cost of fresh memory is that the kernel zeroes it, which takes nearly as long as filling it. With the
+ * spare block, a stream of large arrays is received into the same few blocks. An idle process keeps none.
  */
 #ifndef AX_EMBED_BLOCKS_H
 #define AX_EMBED_BLOCKS_H
@@ -18,7 +17,7 @@
 #include "protocol/buffer.h"
 
 #define AX_BLOCKS_KEEP_MS 1000
-/* A larger block is not kept. */
+/* Larger blocks are not kept. */
 #define AX_BLOCKS_KEPT_MAX (256u * 1024u * 1024u)
 
 struct ax_block;
@@ -27,28 +26,28 @@ struct ax_block;
 struct ax_blocks {
     struct ax_loop *loop; /* both borrowed */
     struct ax_executor *executor;
-    struct ax_task watch; /* has the loop look after the spare one */
-    uv_timer_t trim;      /* frees it; the loop's thread only */
+    struct ax_task watch; /* starts the timer in the loop */
+    uv_timer_t trim;      /* frees the spare block; the loop's thread only */
     bool has_timer;       /* `trim` is initialised; likewise */
     pthread_mutex_t lock;
     struct ax_block *spare;
-    uint64_t since; /* ms: when it became that */
-    bool watched;   /* the loop does look after it, or is going to */
+    uint64_t since; /* ms: when it became spare */
+    bool watched;   /* the timer is running, or is about to be started */
 };
 
-/* The process's only one, until _fini; in a child of a fork that of the parent counts no more. */
+/* At most one in a process at a time, until _fini; a child of a fork has its own. */
 void ax_blocks_init(struct ax_blocks *blocks, struct ax_loop *loop, struct ax_executor *executor);
 
-/* The loop and the executor have stopped. */
+/* Only when the loop and the executor have stopped. */
 void ax_blocks_fini(struct ax_blocks *blocks);
 
 /*
- * An empty buffer with room for `size` bytes, which costs nothing before it is filled. False when there is none. Any
- * thread; the buffer may outlive all of these.
+ * An empty buffer with a capacity of `size` bytes, whose pages take memory only once they are written. False when
+ * memory is short. Any thread; the buffer may outlive the blocks.
  */
 bool ax_blocks_take(struct ax_blocks *blocks, uint64_t size, struct ax_buffer *buffer);
 
-/* Asks the kernel for large pages in memory that is about to be filled. */
+/* Asks the kernel for huge pages for memory that is about to be filled. */
 void ax_blocks_prepare(void *memory, size_t size);
 
 #endif

@@ -31,7 +31,7 @@ static int buffer_object_getbuffer(PyObject *object, Py_buffer *view, int flags)
 {
     struct buffer_object *self = (struct buffer_object *)object;
 
-    /* An empty one has no memory, which not everybody who builds upon it takes. */
+    /* An empty buffer has no memory, and not every consumer accepts a null pointer. */
     void *data = self->buffer.data != NULL ? self->buffer.data : (unsigned char *)"";
     return PyBuffer_FillInfo(view, object, data, (Py_ssize_t)self->buffer.size, self->readonly, flags);
 }

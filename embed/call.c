@@ -24,10 +24,9 @@ int ax_wait_phase(struct ax_connection *connection, enum ax_phase phase)
 /* ---- calls of ours ---- */
 
 /*
- * OperationError for what is set. But a call within a call that finds no stack left raises what any function would, so
- * that the outermost caller sees that and not an error of one of the connection's operations in between. And what fails
- * because the connection ends meanwhile, as a result does that mentions objects which are gone, is the end of the
- * connection.
+ * Turns the exception that is set into an OperationError, with two exceptions. A nested call that exhausts the stack
+ * raises RecursionError as any function would, so that the outermost caller sees that. And an error that is due to the
+ * end of the connection, such as a result with references to objects that are gone, becomes a DisconnectError.
  */
 static void raise_failed(struct ax_module *module, struct ax_connection *connection, const char *what)
 {
@@ -39,7 +38,7 @@ static void raise_failed(struct ax_module *module, struct ax_connection *connect
     }
 }
 
-/* Sends a request. 0, and then the payload's buffers are taken; or -1 with an exception set. */
+/* Sends a request. 0: the payload's buffers were taken; -1 with an exception set. */
 static int send_request(struct ax_module *module, struct ax_connection *connection,
                         const struct ax_operation *operation, struct ax_payload *payload, struct ax_pending *pending)
 {
@@ -69,7 +68,7 @@ static struct ax_message *receive_result(struct ax_module *module, struct ax_con
     int error;
 
     do {
-        if (PyErr_CheckSignals() != 0) { /* before the wait, too: a signal that has come already interrupts nothing */
+        if (PyErr_CheckSignals() != 0) { /* also before the wait: a signal that is already pending interrupts nothing */
             Py_BEGIN_ALLOW_THREADS
             ax_connection_abandon(connection, pending);
             Py_END_ALLOW_THREADS
@@ -79,7 +78,7 @@ static struct ax_message *receive_result(struct ax_module *module, struct ax_con
         error = ax_connection_await(connection, pending, &request);
         Py_END_ALLOW_THREADS
         if (request != NULL)
-            ax_serve_within(module, request); /* what the peer asks while it serves this call */
+            ax_serve_within(module, request); /* a request that the peer makes within this call */
     } while (error != 0 || request != NULL);
     if (pending->message == NULL)
         ax_raise_disconnected(module, connection);
@@ -116,7 +115,7 @@ static PyObject *take_result(struct ax_module *module, struct ax_connection *con
     if (message == NULL)
         return NULL;
     PyObject *value = open_result(module, connection, message);
-    /* Objects that the peer released after this result are dropped now, which may run anything. */
+    /* Objects that the peer released after this result are dropped now, which may run any code. */
     PyObject *error = value == NULL ? ax_error_take() : NULL;
     ax_drop_objects(ax_ticket_done(connection, &pending->ticket));
     if (error != NULL)
@@ -125,7 +124,7 @@ static PyObject *take_result(struct ax_module *module, struct ax_connection *con
     return value;
 }
 
-/* Waits until there is a connection, or can't be any more: 0; or -1 with an exception set. */
+/* Waits until the connection is running or has ended: 0; or -1 with an exception set. */
 static int wait_until_running(struct ax_module *module, struct ax_connection *connection)
 {
     if (ax_connection_phase(connection) == AX_PHASE_RUNNING)
@@ -138,8 +137,9 @@ static int wait_until_running(struct ax_module *module, struct ax_connection *co
     return -1;
 }
 
-/* Asks the peer for something that goes without a value. */
-static PyObject *ask_plainly(struct ax_module *module, struct ax_connection *connection, struct ax_operation *operation)
+/* Sends a request without a value, and returns its result. */
+static PyObject *ask_without_value(struct ax_module *module, struct ax_connection *connection,
+                                   struct ax_operation *operation)
 {
     struct ax_payload payload = {0};
     struct ax_pending pending;
@@ -150,7 +150,7 @@ static PyObject *ask_plainly(struct ax_module *module, struct ax_connection *con
     return take_result(module, connection, &pending);
 }
 
-/* Asks the peer for something, with a value. The connection is running, or has been. */
+/* Sends a request with a value, and returns its result. The connection is running, or has been. */
 static PyObject *ask(struct ax_module *module, struct ax_connection *connection, struct ax_operation *operation,
                      PyObject *value)
 {
@@ -168,7 +168,7 @@ static PyObject *ask(struct ax_module *module, struct ax_connection *connection,
         PyErr_NoMemory();
     else
         failed = send_request(module, connection, operation, &payload, &pending);
-    PyObject *error = failed != 0 ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
+    PyObject *error = failed != 0 ? ax_error_take() : NULL; /* dropping the references may run any code */
     ax_pickled_fini(&pickled, failed == 0);
     if (failed == 0)
         return take_result(module, connection, &pending);
@@ -200,7 +200,7 @@ PyObject *ax_call(struct ax_module *module, struct ax_connection *connection, Py
 
 /* ---- operations on objects ---- */
 
-/* The handshake decides on the features before it succeeds, and nothing changes them afterwards. */
+/* The handshake sets the features before it succeeds, and nothing changes them afterwards. */
 bool ax_has_operations(const struct ax_connection *connection)
 {
     return (connection->session.features & AX_FEATURE_OPERATIONS) != 0;
@@ -241,7 +241,7 @@ PyObject *ax_copy(struct ax_module *module, struct ax_connection *connection, ui
 {
     struct ax_operation operation = {.type = AX_COPY, .object = id};
 
-    return ask_plainly(module, connection, &operation);
+    return ask_without_value(module, connection, &operation);
 }
 
 PyObject *ax_invoke(struct ax_module *module, struct ax_connection *connection, uint64_t id, PyObject *name,
@@ -254,7 +254,7 @@ PyObject *ax_invoke(struct ax_module *module, struct ax_connection *connection, 
         return NULL;
     struct ax_operation operation = {.type = AX_METHOD, .object = id, .name = utf8, .name_size = (size_t)size};
     if (PyTuple_GET_SIZE(args) == 0 && PyDict_GET_SIZE(kwargs) == 0)
-        return ask_plainly(module, connection, &operation);
+        return ask_without_value(module, connection, &operation);
     PyObject *arguments = PyTuple_Pack(2, args, kwargs);
     if (arguments == NULL)
         return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What we ask of the peer, from pickling to the result. All functions need the GIL, which they give back while they
+ * Calls and operations at the peer, from pickling to the result. All functions need the GIL, and release it while they
  * wait.
  */
 #ifndef AX_EMBED_CALL_H
@@ -14,14 +14,14 @@
 PyObject *ax_call(struct ax_module *module, struct ax_connection *connection, PyObject *func, PyObject *args,
                   PyObject *kwargs);
 
-/* The same, but the value stays there: a proxy for it. With any peer. */
+/* The same, but the result stays at the peer: returns a proxy for it. With any peer. */
 PyObject *ax_create(struct ax_module *module, struct ax_connection *connection, PyObject *func, PyObject *args,
                     PyObject *kwargs);
 
-/* A proxy for a copy of the value at the peer. With any peer. */
+/* Copies a value to the peer and returns a proxy for the copy. With any peer. */
 PyObject *ax_replicate(struct ax_module *module, struct ax_connection *connection, PyObject *value);
 
-/* Whether the peer of a connection that is running, or has been, understands the messages that the next two send. */
+/* Whether the peer supports the messages that the next two functions send. The connection is running, or has been. */
 bool ax_has_operations(const struct ax_connection *connection);
 
 /* A copy of an object of the peer. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What differs between CPython 3.9 and 3.15, under one name each. */
+/* Wrappers for what differs between CPython 3.9 and 3.15. */
 #ifndef AX_EMBED_COMPAT_H
 #define AX_EMBED_COMPAT_H
 
@@ -20,7 +20,7 @@ static inline PyObject *Py_XNewRef(PyObject *object)
 }
 #endif
 
-/* The exception that is set, with its traceback attached, taken out of the thread state. A new reference, or NULL. */
+/* Takes the exception that is set out of the thread state, with its traceback attached. A new reference, or NULL. */
 static inline PyObject *ax_error_take(void)
 {
 #if PY_VERSION_HEX >= 0x030c0000
@@ -39,7 +39,7 @@ static inline PyObject *ax_error_take(void)
 #endif
 }
 
-/* Raises an exception as it is, with the traceback and the context that it has. Steals the reference. */
+/* Sets an exception as it is, with the traceback and the context that it has. Steals the reference. */
 static inline void ax_error_restore(PyObject *error)
 {
 #if PY_VERSION_HEX >= 0x030c0000

@@ -94,7 +94,7 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
 
 /* ---- starting and ending ---- */
 
-/* 0, or a negative errno: a regular file is always ready, and cannot be waited for. */
+/* 0, or a negative errno: regular files are always ready, and cannot be polled. */
 static int check_waitable(int fd)
 {
     struct stat info;
@@ -147,9 +147,7 @@ void ax_connection_close(struct ax_connection *connection, const char *reason)
     ax_connection_unlock(connection);
 }
 
-/*
- * Both sides have said GOODBYE, or there was no handshake: nothing is left to fail, but something may wait to be sent.
- */
+/* Both sides have sent GOODBYE, or there was no handshake: the session cannot fail any more, but output may be left. */
 static void end_closed_locked(struct ax_connection *connection)
 {
     if (!connection->writes_blocked)

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a connection: made, started, closed or broken, and finished.
+ * The lifecycle of a connection: creation, start, close or failure, finish.
  *
- * One implementation for both ends. Knows no Python: what a request means is up to the ax_connection_ops above it.
- * connection_state.h tells what parts a connection has, and its lock.
+ * One implementation for both ends. Independent of Python: the ax_connection_ops above it define what requests do.
+ * connection_state.h describes the parts of a connection, and its lock.
  *
- * Threads. The loop reads, and acts on time. Any other thread may call, answer, close or cancel: it queues the bytes
- * and writes them at once, as far as the stream takes them; the loop writes the rest.
+ * Threads. The loop reads, and handles timeouts. Any other thread may call, answer, close or cancel: it queues the
+ * bytes and writes them at once, as far as the stream takes them; the loop writes the rest.
  *
- * Forks. In a process that was forked from the connection's (fork.h) all functions are harmless: it has ended there,
- * calls of it fail, and what is given to it is freed or stays.
+ * Forks. In a process that was forked from the connection's (fork.h) all functions are safe: the connection has ended
+ * there, calls fail, and arguments that are passed with ownership are freed or leaked.
  *
- * Life. Reference-counted: the creator has one, the engine has one from start to finish, and whoever else keeps a
- * pointer.
+ * Lifetime. Reference-counted: the creator has a reference, the engine has one from start to finish, and so has whoever
+ * else keeps a pointer.
  */
 #ifndef AX_EMBED_CONNECTION_H
 #define AX_EMBED_CONNECTION_H
@@ -27,31 +27,31 @@ struct ax_connection *ax_connection_new(struct ax_engine *engine, const struct a
                                         const struct ax_session_config *config, void *above);
 
 /*
- * Begins the handshake over these descriptors, of which it takes ownership, also on failure. `received` are bytes that
- * were read from them already. Once. 0 or a negative errno (-EPERM: a regular file can't be waited for), and then the
- * connection is as before. After ax_connection_fail() or _cancel() it closes the descriptors and returns 0.
+ * Begins the handshake over these descriptors, and takes ownership of them, also on failure. `received` are bytes that
+ * were already read from them. Once. 0 or a negative errno (-EPERM: regular files cannot be polled), which leaves the
+ * connection as it was. After ax_connection_fail() or _cancel() it closes the descriptors and returns 0.
  */
 int ax_connection_start(struct ax_connection *connection, int in_fd, int out_fd, const void *received, size_t size);
 
-/* Says GOODBYE when the handshake is done, else ends at once; with a reason for peers that understand one, or NULL. */
+/* Sends GOODBYE if the handshake is complete, else ends at once. `reason`, for peers that support one, may be NULL. */
 void ax_connection_close(struct ax_connection *connection, const char *reason);
 
 /*
- * Ends now, whatever state it is in: nothing more is read, what waits to be sent is dropped. Never blocks. When both
- * sides have said GOODBYE already, the connection still counts as closed in an orderly way.
+ * Ends the connection at once, in any state: nothing more is read, and unsent output is dropped. Never blocks. When
+ * both sides have already sent GOODBYE, the connection still counts as closed in an orderly way.
  */
 void ax_connection_cancel(struct ax_connection *connection);
 
 /*
- * The same, because of something that happened outside: `reason` is for the error text, io_error an errno or 0. Returns
- * whether that is now the reason of the end: not when it had ended already, or when both sides had said GOODBYE.
+ * The same, due to an external event: `reason` is for the error message, io_error an errno or 0. Returns whether this
+ * is now the reason of the end: not when the connection had already ended, or both sides had sent GOODBYE.
  */
 bool ax_connection_fail(struct ax_connection *connection, int io_error, const char *reason);
 
 /*
- * Something happened outside that is about to end the stream, and whoever carries its bytes has passed on all that came
- * before. The connection reads those first. Then the end of the stream is a failure for this reason, unless both sides
- * have said GOODBYE by then. The first reason stays. AX_ENOMEM: nothing was noted.
+ * Announces that the stream is about to end for this external reason; all bytes before its end have been passed on. The
+ * connection reads those first. The end of the stream is then a failure with this reason, unless both sides have sent
+ * GOODBYE by then. The first reason is kept. AX_ENOMEM: nothing was changed.
  */
 int ax_connection_fail_at_end(struct ax_connection *connection, const char *reason);
 

@@ -65,7 +65,7 @@ void ax_connection_abandon(struct ax_connection *connection, struct ax_pending *
         ax_session_forget(&connection->session, pending->id);
     ax_connection_unlock(connection);
     ax_waiter_fini(&pending->waiter);
-    for (struct ax_job *job; (job = ax_job_pop(&pending->requests)) != NULL;) /* nobody adds to them any more */
+    for (struct ax_job *job; (job = ax_job_pop(&pending->requests)) != NULL;) /* no more are added */
         ax_executor_submit(&connection->engine->executor, job);
     if (pending->message == NULL)
         return;
@@ -99,7 +99,7 @@ static void refuse_request(struct ax_job *job)
     ax_request_free(request);
 }
 
-/* Takes ownership of the message; NULL when memory is short, and then it does not. */
+/* Takes ownership of the message, except when memory is short: then NULL. */
 static struct ax_request *request_new(struct ax_connection *connection, struct ax_message *message)
 {
     struct ax_request *request = calloc(1, sizeof *request);
@@ -146,7 +146,8 @@ int ax_request_result(struct ax_request *request, enum ax_result_kind kind, stru
     do {
         error = ax_session_result(&connection->session, call, kind, payload, ax_loop_now());
         if (error == AX_EFULL)
-            ax_connection_watch_locked(connection); /* a signal changes nothing here: the result waits for room again */
+            ax_connection_watch_locked(connection); /* not interrupted by signals: the result waits until there is
+                                                       room */
     } while (error == AX_EFULL);
     if (error == 0)
         ax_connection_settle_locked(connection);
@@ -160,7 +161,7 @@ void ax_request_fail(struct ax_request *request, const char *text)
 
     ax_connection_lock(connection);
     int error = ax_session_result_failed(&connection->session, request->message->call, text, ax_loop_now());
-    if (error == AX_ENOMEM) /* rather than leave the peer waiting for an answer that never comes */
+    if (error == AX_ENOMEM) /* rather than let the peer wait forever */
         ax_session_fail(&connection->session, AX_ENOMEM, "Out of memory for a result");
     ax_connection_settle_locked(connection);
     ax_connection_unlock(connection);
@@ -194,7 +195,7 @@ static void on_call(struct ax_connection *connection, struct ax_message *message
         ax_job_push(&outer->requests, &request->job);
         arrivals->handed++;
         ax_waiter_post(&outer->waiter);
-    } else { /* nobody waits for the call that it is made within, or it is made within none */
+    } else { /* not within a call, or no thread waits for that call any more */
         ax_job_push(&arrivals->jobs, &request->job);
     }
 }
@@ -224,7 +225,7 @@ static void on_release(struct ax_connection *connection, struct ax_message *mess
         break;
     }
     ax_message_free(message);
-    /* Messages that came before may mention these objects, and be waiting to be unpickled. */
+    /* Earlier messages that are not unpickled yet may refer to these objects. */
     ax_connection_drop_in_order(connection, doomed);
 }
 
@@ -247,6 +248,6 @@ void ax_connection_on_event_locked(struct ax_connection *connection, struct ax_e
     case AX_EVENT_NONE:
     case AX_EVENT_READY:
     case AX_EVENT_FAILED:
-        break; /* the state says it: ax_connection_settle_locked() */
+        break; /* handled by ax_connection_settle_locked(), from the state */
     }
 }

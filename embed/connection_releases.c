@@ -37,7 +37,8 @@ struct ax_object *ax_ticket_done(struct ax_connection *connection, struct ax_tic
     struct ax_object *doomed = ticket->doomed;
     ticket->prev->next = ticket->next;
     ticket->next->prev = ticket->prev;
-    if (ticket->prev != &connection->tickets) { /* the one before holds back what this one did; the oldest lets go */
+    if (ticket->prev != &connection->tickets) { /* the ticket before takes over what this one delayed; the oldest drops
+                                                   it */
         ticket->prev->doomed = concat(doomed, ticket->prev->doomed);
         doomed = NULL;
     }
@@ -46,7 +47,7 @@ struct ax_object *ax_ticket_done(struct ax_connection *connection, struct ax_tic
     return doomed;
 }
 
-/* Has a service drop these objects. With order_lock. */
+/* Drops these objects in a service. With order_lock. */
 static void drop_later(struct ax_connection *connection, struct ax_object *doomed)
 {
     if (doomed == NULL)

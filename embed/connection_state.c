@@ -6,8 +6,7 @@
 #include <stdlib.h>
 
 /*
- * For how long bulk I/O yields to others: to be woken on another core takes them 50 µs and more; they may not get to
- * run at all.
+ * For how long bulk I/O yields. Waking up on another core takes 50 µs and more, and others may get no processor at all.
  */
 #define YIELD_NS 1000000
 
@@ -22,7 +21,7 @@ void ax_connection_forbid_lock(bool (*is_held)(void))
 }
 #endif
 
-/* Who holds the lock is never to wait for the GIL: so nobody who holds the GIL may wait for the lock. */
+/* The holder of the lock never waits for the GIL, so a thread that has the GIL must not wait for the lock. */
 static void check_thread(void)
 {
     assert(may_not_lock == NULL || !may_not_lock());
@@ -49,7 +48,7 @@ void ax_connection_lock_yielding(struct ax_connection *connection)
     pthread_mutex_lock(&connection->lock);
 }
 
-/* Messages that are freed by a service: to give the kernel its pages back takes long. */
+/* Messages to be freed in a service: returning pages to the kernel takes long. */
 struct discarded {
     struct ax_job job;
     struct ax_message *messages;
@@ -79,7 +78,7 @@ void ax_connection_unlock(struct ax_connection *connection)
 {
     struct ax_message *discarded = NULL;
 
-    /* The body that is being copied may be one of them: whoever copies it unlocks once more. */
+    /* The body that is being copied may be one of them; whoever copies it unlocks once more. */
     if (connection->session.discarded != NULL && !connection->reader.copying)
         discarded = ax_session_take_discarded(&connection->session);
     pthread_mutex_unlock(&connection->lock);
@@ -95,7 +94,7 @@ void ax_connection_wake_watchers_locked(struct ax_connection *connection)
 
     connection->watchers = NULL;
     while (waiter != NULL) {
-        struct ax_waiter *next = waiter->next; /* gone when posted */
+        struct ax_waiter *next = waiter->next; /* invalid once posted */
         ax_waiter_post(waiter);
         waiter = next;
     }
@@ -111,7 +110,7 @@ int ax_connection_watch_locked(struct ax_connection *connection)
     ax_connection_unlock(connection);
     int error = ax_loop_wait(&connection->engine->loop, &waiter);
     ax_connection_lock(connection);
-    if (error != 0) { /* still in the list, or just taken out and posted */
+    if (error != 0) { /* interrupted: the waiter is still in the list, or was just taken out and posted */
         struct ax_waiter **link = &connection->watchers;
         while (*link != NULL && *link != &waiter)
             link = &(*link)->next;
@@ -148,7 +147,7 @@ void ax_connection_set_phase_locked(struct ax_connection *connection, enum ax_ph
     ax_connection_wake_watchers_locked(connection);
 }
 
-/* No call of ours will have a result any more. */
+/* Completes all our calls: none will have a result any more. */
 static void end_calls(struct ax_connection *connection)
 {
     struct ax_pending *pending;
@@ -188,9 +187,9 @@ void ax_connection_follow_session_locked(struct ax_connection *connection)
 
 void ax_connection_post(struct ax_connection *connection)
 {
-    ax_connection_ref(connection); /* for the task, until it has run */
+    ax_connection_ref(connection); /* held by the task until it has run */
     if (!ax_loop_post(&connection->engine->loop, &connection->attend))
-        ax_connection_unref(connection); /* it was queued, and has one */
+        ax_connection_unref(connection); /* it was queued already, with a reference */
 }
 
 void ax_connection_register_locked(struct ax_connection *connection)

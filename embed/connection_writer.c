@@ -6,14 +6,15 @@
 
 #include "embed/connection_releases.h"
 
-/* Slices that one write takes. */
+/* Slices in one write. */
 #define WRITE_SLICES 16
 /*
- * Bytes that one round of writing sends before others get their turn; the rest follows when the stream has room again.
+ * Bytes written per wake-up, so that other connections get their turn; the rest follows when the stream is writable
+ * again.
  */
 #define WRITE_BUDGET (256u * 1024u)
 
-/* Tells other processes, if any looks, whether a message may be on the stream in part. */
+/* Publishes for other processes whether a message may be on the stream in part. */
 static void tell_wire(struct ax_connection *connection)
 {
     const struct ax_session *session = &connection->session;
@@ -27,8 +28,8 @@ static void tell_wire(struct ax_connection *connection)
 }
 
 /*
- * A peer that has gone is not the end yet: what it sent before, perhaps a GOODBYE, is still to be read, and then its
- * end. With any other error the peer may well be there, and would wait for what does not come.
+ * A broken pipe is not the end yet: what the peer sent before, perhaps a GOODBYE, is still to be read, up to the end of
+ * the stream. After any other error the peer may still be there, and would wait for bytes that never come.
  */
 static void take_write_error(struct ax_connection *connection, int error)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Timed waits for a condition on a clock that is never set: what pthread_cond_timedwait() needs for that. */
+/* Timed waits on a condition variable by the monotonic clock. */
 #ifndef AX_EMBED_DEADLINE_H
 #define AX_EMBED_DEADLINE_H
 
@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <time.h>
 
-/* A condition whose timed waits take an ax_deadline_after(). */
+/* Initialises a condition variable whose timed waits take an ax_deadline_after(). */
 static inline void ax_deadline_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attr;

@@ -65,7 +65,7 @@ fail:
 
 /* ---- forks ---- */
 
-/* Around a fork, in the parent: nobody starts an engine, or changes its list of members. */
+/* Around a fork, in the parent: prevents that an engine is started, or its list of members changes. */
 static void before_fork(void)
 {
     pthread_mutex_lock(&start_lock);
@@ -81,7 +81,8 @@ static void after_fork_in_parent(void)
 }
 
 /*
- * The parent's memory is left as it is, but for what the child would tell others with it. Its list of members is whole.
+ * The parent's memory is left as it is, except for what the child would publish or signal through it. Its list of
+ * members is consistent.
  */
 static void after_fork_in_child(void)
 {
@@ -116,7 +117,7 @@ struct ax_engine *ax_engine_get(void)
 
 /* ---- members and counts ---- */
 
-/* The counts have changed: for those who wait, and those who look. */
+/* The counts have changed: publishes them, and wakes waiters. */
 static void counted(struct ax_engine *engine)
 {
     if (engine->connection_count == 0 && engine->calls_running == 0)
@@ -219,10 +220,11 @@ void ax_engine_stop(void)
     if (engine == NULL)
         return;
     /*
-     * Threads that have just served a call may still tell the loop something; and the loop gives the executor its work.
+     * Stopped before and after the loop: its threads may still post to the loop, and the loop may submit jobs until it
+     * stops.
      */
     if (ax_executor_stop(&engine->executor, true, 10000) > 0)
-        return; /* a thread is stuck in a call: its memory stays */
+        return; /* a thread is blocked in a call: the memory is leaked */
     ax_loop_stop(&engine->loop);
     if (ax_executor_stop(&engine->executor, true, 10000) > 0)
         return;

@@ -10,17 +10,18 @@
 
 struct ax_executor_thread {
     struct ax_executor *executor;
-    struct ax_job *job;              /* what to run next; NULL: nothing yet */
+    struct ax_job *job;              /* the next job; NULL: none yet */
     pthread_cond_t given;            /* job was set, or the executor is stopping */
     struct ax_executor_thread *next; /* in the idle stack, or among the busy ones */
     struct ax_executor_thread *prev; /* among the busy ones */
     bool idle;
-    bool stale;                      /* its owner is no more: it is to be renewed when it has no job */
-    uint64_t owner;                  /* whose jobs it has run since it was renewed; 0: nobody's */
-    atomic_uint_fast64_t busy_since; /* ns; 0: it runs no call, or that waits. Of use to others only as a guess */
+    bool stale;                      /* its owner has ended: to be renewed when it has no job */
+    uint64_t owner;                  /* the owner of the jobs that it has run since it was renewed; 0: none */
+    atomic_uint_fast64_t busy_since; /* ns; 0: it runs no call, or the call waits. Other threads may use it only as a
+                                        hint */
 };
 
-/* The executor whose call this thread runs, if any; and then the thread. */
+/* The executor whose call this thread runs, if any; then the thread. */
 static _Thread_local struct ax_executor *calling;
 static _Thread_local struct ax_executor_thread *self;
 
@@ -32,7 +33,7 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Takes what may be refused out of a queue. */
+/* Removes the jobs that may be refused from a queue. */
 static struct ax_job_queue take_calls(struct ax_job_queue *queue)
 {
     struct ax_job_queue calls = {0}, others = {0};
@@ -67,9 +68,7 @@ int ax_executor_start(struct ax_executor *executor, const struct ax_executor_hoo
     pthread_sigmask(SIG_SETMASK, NULL, &executor->blocked);
     pthread_mutex_init(&executor->lock, NULL);
     ax_deadline_cond_init(&executor->ended);
-    /*
-     * One thread from the start, which never ends: a service always finds somebody, whatever the machine is short of.
-     */
+    /* One thread is started at once and never ends, so that services always have one, whatever resources run out. */
     pthread_mutex_lock(&executor->lock);
     bool started = start_thread(executor, NULL) != NULL;
     pthread_mutex_unlock(&executor->lock);
@@ -89,7 +88,8 @@ static void forget_idle(struct ax_executor *executor, struct ax_executor_thread 
 }
 
 /*
- * Waits until the thread is given a job; false when it has been idle for too long, or all are to stop. With the lock.
+ * Waits until the thread is given a job; false when it has been idle for too long, or the executor is stopping. With
+ * the lock.
  */
 static bool wait_for_job(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
@@ -103,7 +103,7 @@ static bool wait_for_job(struct ax_executor *executor, struct ax_executor_thread
         if (timed_out == 0)
             timed_out = pthread_cond_timedwait(&thread->given, &executor->lock, &deadline);
         else
-            pthread_cond_wait(&thread->given, &executor->lock); /* the last thread stays */
+            pthread_cond_wait(&thread->given, &executor->lock); /* the last thread never times out */
     }
     if (thread->idle)
         forget_idle(executor, thread);
@@ -119,7 +119,7 @@ static void add_busy(struct ax_executor *executor, struct ax_executor_thread *th
     executor->busy = thread;
 }
 
-/* The thread has a call to run from here on. With the lock. */
+/* The thread begins a call. With the lock. */
 static void begin_call(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     executor->in_calls++;
@@ -127,7 +127,7 @@ static void begin_call(struct ax_executor *executor, struct ax_executor_thread *
     add_busy(executor, thread);
 }
 
-/* The same for a service, whose end nobody is to wait for. */
+/* The same for a service; its end is not waited for. */
 static void begin_service(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     atomic_store_explicit(&thread->busy_since, 0, memory_order_relaxed);
@@ -201,7 +201,7 @@ static void run_job(struct ax_executor *executor, struct ax_executor_thread *thr
     calling = NULL;
 }
 
-/* Whether the thread has kept things for an owner that is not the job's (NULL: there is no job). With the lock. */
+/* Whether the thread may have kept data of another owner than the job's (NULL: no job). With the lock. */
 static bool is_for_another(const struct ax_executor_thread *thread, const struct ax_job *job)
 {
     if (thread->owner == 0)
@@ -209,7 +209,7 @@ static bool is_for_another(const struct ax_executor_thread *thread, const struct
     return thread->stale || (job != NULL && job->owner != 0 && job->owner != thread->owner);
 }
 
-/* With the lock, which is given back meanwhile: the hook may have to wait. */
+/* With the lock, which is released meanwhile: the hook may block. */
 static void renew(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     thread->owner = 0;
@@ -217,12 +217,12 @@ static void renew(struct ax_executor *executor, struct ax_executor_thread *threa
     pthread_mutex_unlock(&executor->lock);
     if (executor->hooks.thread_renew != NULL)
         executor->hooks.thread_renew();
-    if (ax_fork_is_past(executor->generation)) /* what was kept may run anything when it goes */
+    if (ax_fork_is_past(executor->generation)) /* destructors of thread-local data may have forked */
         ax_fork_end();
     pthread_mutex_lock(&executor->lock);
 }
 
-/* The next job, for which the thread is as good as new; NULL: there is none now. With the lock. */
+/* The next job, after renewing the thread if necessary; NULL: there is none. With the lock. */
 static struct ax_job *take_job(struct ax_executor *executor, struct ax_executor_thread *thread)
 {
     if (thread->stale && thread->job == NULL)
@@ -241,7 +241,7 @@ static void *thread_main(void *arg)
     struct ax_executor_thread *thread = arg;
     struct ax_executor *executor = thread->executor;
 
-    /* The engine's own thread, which may start this one, blocks all. */
+    /* The thread that starts this one may block all signals, as the loop does. */
     pthread_sigmask(SIG_SETMASK, &executor->blocked, NULL);
     if (executor->hooks.thread_start != NULL)
         executor->hooks.thread_start();
@@ -253,7 +253,7 @@ static void *thread_main(void *arg)
         else if (!wait_for_job(executor, thread) && !thread->stale)
             break;
     }
-    /* It may take long to leave the interpreter: nobody counts on this thread meanwhile. */
+    /* Leaving the interpreter may take long: the thread is not counted meanwhile. */
     executor->threads--;
     executor->ending++;
     pthread_mutex_unlock(&executor->lock);
@@ -273,7 +273,7 @@ static void *thread_main(void *arg)
 
 /* ---- giving work ---- */
 
-/* The record of a thread that has ended, or a new one. With the lock. */
+/* Reuses the record of a thread that has ended, or allocates one. With the lock. */
 static struct ax_executor_thread *take_record(struct ax_executor *executor)
 {
     struct ax_executor_thread *thread = executor->spare;
@@ -290,7 +290,7 @@ static struct ax_executor_thread *take_record(struct ax_executor *executor)
     return thread;
 }
 
-/* Starts a thread that begins with this job; NULL: there can be none. With the lock. */
+/* Starts a thread with this job; NULL on failure. With the lock. */
 static struct ax_executor_thread *start_thread(struct ax_executor *executor, struct ax_job *job)
 {
     struct ax_executor_thread *thread = take_record(executor);
@@ -310,8 +310,8 @@ static struct ax_executor_thread *start_thread(struct ax_executor *executor, str
 }
 
 /*
- * The idle thread that suits a job best: one that has worked for its owner, or for nobody, or that was busy before all
- * others. Of several equal ones, the one that was busy last. NULL: there is none. With the lock.
+ * The best idle thread for a job: one that has worked for the same owner, else for none, else the one that has been
+ * idle longest. Of several of the first two kinds, the one that was busy last. NULL: none is idle. With the lock.
  */
 static struct ax_executor_thread *find_idle(struct ax_executor *executor, uint64_t owner)
 {
@@ -331,9 +331,11 @@ static struct ax_executor_thread *find_idle(struct ax_executor *executor, uint64
     return found;
 }
 
-/* Gives the job to an idle thread, or to a new one while there are fewer than max_threads beside those
- * that run endings; NULL: neither. With the lock. An idle
- * thread is to be signalled without it, or it would wake up only to wait for the lock: it is stored in *wake. */
+/*
+ * Gives the job to an idle thread, or to a new one while there are fewer than max_threads besides those that run
+ * endings; NULL: neither. With the lock. An idle thread is stored in *wake, to be signalled after the lock was
+ * released, since it would otherwise wake up only to wait for the lock.
+ */
 static struct ax_executor_thread *give(struct ax_executor *executor, struct ax_job *job, uint32_t max_threads,
                                        struct ax_executor_thread **wake)
 {
@@ -347,7 +349,7 @@ static struct ax_executor_thread *give(struct ax_executor *executor, struct ax_j
     return thread;
 }
 
-/* The thread may have noticed its job, run it and ended by now: its record is not freed, so that this harms nobody. */
+/* The thread may have run its job and ended by now; its record is never freed before the executor, so this is safe. */
 static void wake_up(struct ax_executor_thread *thread)
 {
     if (thread != NULL)
@@ -355,8 +357,8 @@ static void wake_up(struct ax_executor_thread *thread)
 }
 
 /*
- * Whether no queued call would come to run without the help of a peer: all calls wait for one, and there is no other
- * thread that may take a call, be it idle or busy with a service. With the lock.
+ * Whether queued calls can only run after a peer has answered: all calls wait for peers, and no other thread, idle or
+ * in a service, may take one. With the lock.
  */
 static bool is_stuck(const struct ax_executor *executor)
 {
@@ -366,7 +368,7 @@ static bool is_stuck(const struct ax_executor *executor)
     return executor->waiting == executor->in_calls && !another;
 }
 
-/* Gives the job a thread now, as far as those for calls go. With the lock. */
+/* Gives the job one of the threads for calls now, if possible. With the lock. */
 static bool give_call(struct ax_executor *executor, struct ax_job *job, struct ax_executor_thread **wake)
 {
     *wake = NULL;
@@ -380,7 +382,7 @@ static bool give_call(struct ax_executor *executor, struct ax_job *job, struct a
 }
 
 /* Whether a call has just begun, so that its thread may soon be free. With the lock. */
-static bool is_one_just_busy(const struct ax_executor *executor, uint64_t now)
+static bool has_fresh_call(const struct ax_executor *executor, uint64_t now)
 {
     for (const struct ax_executor_thread *thread = executor->busy; thread != NULL; thread = thread->next) {
         uint64_t since = atomic_load_explicit(&thread->busy_since, memory_order_relaxed);
@@ -399,7 +401,7 @@ static bool submit_call(struct ax_executor *executor, struct ax_job *job, bool m
     pthread_mutex_lock(&executor->lock);
     if (may_wait) {
         job->queued_at = now_ns();
-        behind = is_one_just_busy(executor, job->queued_at);
+        behind = has_fresh_call(executor, job->queued_at);
     }
     if (behind || !give_call(executor, job, &wake)) {
         accepted = executor->calls.count < executor->max_queued && !is_stuck(executor);
@@ -423,7 +425,7 @@ bool ax_executor_submit_behind(struct ax_executor *executor, struct ax_job *job)
     return submit_call(executor, job, true);
 }
 
-/* Gives the oldest queued call a thread; false: there is none, of either. With the lock. */
+/* Gives the oldest queued call a thread; false if there is no such call, or no thread. With the lock. */
 static bool give_oldest(struct ax_executor *executor, struct ax_executor_thread **wake)
 {
     *wake = NULL;
@@ -435,19 +437,19 @@ static bool give_oldest(struct ax_executor *executor, struct ax_executor_thread 
 
 bool ax_executor_spread(struct ax_executor *executor)
 {
-    bool given, young;
+    bool given, is_fresh;
 
     do {
         struct ax_executor_thread *wake = NULL;
         uint64_t now = now_ns();
         pthread_mutex_lock(&executor->lock);
         const struct ax_job *oldest = executor->calls.first;
-        young = oldest != NULL && now - oldest->queued_at < executor->behind_ns;
-        given = !young && give_oldest(executor, &wake);
+        is_fresh = oldest != NULL && now - oldest->queued_at < executor->behind_ns;
+        given = !is_fresh && give_oldest(executor, &wake);
         pthread_mutex_unlock(&executor->lock);
         wake_up(wake);
     } while (given);
-    return young;
+    return is_fresh;
 }
 
 bool ax_executor_rest_begin(struct ax_executor *executor)
@@ -480,10 +482,10 @@ void ax_executor_submit_service(struct ax_executor *executor, struct ax_job *job
     struct ax_executor_thread *wake;
 
     if (ax_fork_is_past(executor->generation))
-        return; /* a forked child has no threads for it: what the job was to free stays */
+        return; /* a forked child has no threads for it: the job's memory is leaked */
     job->kind = AX_JOB_SERVICE;
     pthread_mutex_lock(&executor->lock);
-    /* Without a thread for it now, the next one that ends a job takes it: services are looked at first. */
+    /* If there is no thread for it now, the next thread that finishes a job takes it: services come first. */
     if (give(executor, job, executor->max_threads + AX_EXECUTOR_SERVICE_THREADS, &wake) == NULL)
         ax_job_push(&executor->services, job);
     pthread_mutex_unlock(&executor->lock);
@@ -529,7 +531,7 @@ void ax_executor_wait_begin(struct ax_executor *executor)
     atomic_store_explicit(&self->busy_since, 0, memory_order_relaxed);
     pthread_mutex_lock(&executor->lock);
     executor->waiting++;
-    if (!give_oldest(executor, &wake) && is_stuck(executor)) { /* the oldest may wait behind this one */
+    if (!give_oldest(executor, &wake) && is_stuck(executor)) { /* the oldest call may depend on this one */
         refused = take_calls(&executor->calls);
         atomic_store_explicit(&executor->queued, executor->calls.count, memory_order_relaxed);
     }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "embed/engine.h"
-#define AX_HEARD_SIZE 64 /* bytes that are enough to see what they look like */
+#define FIRST_BYTES_SIZE 64 /* enough to recognize what the peer speaks */
 
 /* How a connection ended, copied out of it so that no lock is held while Python runs. */
 struct ending {
@@ -14,25 +14,25 @@ struct ending {
     bool close_called;
     int error;
     int io_error;
-    bool ended_for_it; /* the reason is that of the link's fail_at_end() */
+    bool ended_for_it; /* the reason was given by the link's fail_at_end() */
     char reason[AX_REASON_SIZE];
-    unsigned char heard[AX_HEARD_SIZE]; /* the first bytes of a peer that has sent no superblock */
-    size_t heard_size;
-    bool opened; /* by us */
+    unsigned char first_bytes[FIRST_BYTES_SIZE]; /* the first bytes of a peer that has sent no superblock */
+    size_t first_bytes_size;
+    bool opened; /* we opened the connection */
 };
 
-static void copy_heard(struct ending *ending, const struct ax_session *session)
+static void copy_first_bytes(struct ending *ending, const struct ax_session *session)
 {
     const struct ax_buffer *preamble = &session->preamble;
-    size_t size = preamble->size < sizeof ending->heard ? preamble->size : sizeof ending->heard;
-    size_t more = sizeof ending->heard - size;
+    size_t size = preamble->size < sizeof ending->first_bytes ? preamble->size : sizeof ending->first_bytes;
+    size_t more = sizeof ending->first_bytes - size;
 
     if (more > session->superblock_size)
         more = session->superblock_size;
     if (size > 0)
-        memcpy(ending->heard, preamble->data, size);
-    memcpy(ending->heard + size, session->superblock, more);
-    ending->heard_size = size + more;
+        memcpy(ending->first_bytes, preamble->data, size);
+    memcpy(ending->first_bytes + size, session->superblock, more);
+    ending->first_bytes_size = size + more;
 }
 
 static struct ending ending_of(struct ax_connection *connection)
@@ -47,7 +47,7 @@ static struct ending ending_of(struct ax_connection *connection)
     ending.io_error = connection->io_error;
     ending.ended_for_it = connection->ended_for_it;
     ending.opened = connection->session.config.role == AX_OPENER;
-    copy_heard(&ending, &connection->session);
+    copy_first_bytes(&ending, &connection->session);
     snprintf(ending.reason, sizeof ending.reason, "%s", ax_session_reason(&connection->session));
     ax_connection_unlock(connection);
     Py_END_ALLOW_THREADS
@@ -73,15 +73,15 @@ static PyObject *make_error(PyObject *type, const char *reason)
     return error;
 }
 
-/* The same, where the package may know a way out. */
+/* The same, with advice from the package where it has some. */
 static PyObject *make_advised_error(struct ax_module *module, PyObject *type, const struct ending *ending)
 {
     PyObject *reason = decode(ending->reason);
 
     if (reason == NULL)
         return NULL;
-    PyObject *text = PyObject_CallFunction(module->advise, "Oy#O", reason, (const char *)ending->heard,
-                                           (Py_ssize_t)ending->heard_size, ending->opened ? Py_True : Py_False);
+    PyObject *text = PyObject_CallFunction(module->advise, "Oy#O", reason, (const char *)ending->first_bytes,
+                                           (Py_ssize_t)ending->first_bytes_size, ending->opened ? Py_True : Py_False);
     PyObject *error = text != NULL ? PyObject_CallFunctionObjArgs(type, text, NULL) : NULL;
     Py_XDECREF(text);
     Py_DECREF(reason);
@@ -120,7 +120,7 @@ PyObject *ax_fatal_error(struct ax_module *module, struct ax_connection *connect
         binding->error = Py_XNewRef(binding->end_error);
     if (binding->error == NULL) {
         PyObject *error = make_fatal_error(module, &ending);
-        if (binding->error != NULL) /* another thread was faster */
+        if (binding->error != NULL) /* another thread has made it meanwhile */
             Py_XDECREF(error);
         else
             binding->error = error;
@@ -130,7 +130,7 @@ PyObject *ax_fatal_error(struct ax_module *module, struct ax_connection *connect
 
 static PyObject *disconnect_text(struct ax_module *module, struct ax_connection *connection)
 {
-    if (ax_engine_is_past(connection->engine)) /* whose lock may be held by nobody */
+    if (ax_engine_is_past(connection->engine)) /* its lock must not be taken */
         return PyUnicode_FromString("The connection belongs to the process that this one was forked from");
     struct ending ending = ending_of(connection);
     if (ending.close_called)

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The one place where codes become exceptions. All functions need the GIL.
- */
+/* Converts error codes to exceptions; no other file does. All functions need the GIL. */
 #ifndef AX_EMBED_FAILURE_H
 #define AX_EMBED_FAILURE_H
 
@@ -10,8 +8,10 @@
 /* Sets DisconnectError, saying why the connection is not connected. Returns NULL. */
 PyObject *ax_raise_disconnected(struct ax_module *module, struct ax_connection *connection);
 
-/* Replaces the exception that is set by OperationError("<what> failed due to <it>"), caused by it. What is no Exception
- * (KeyboardInterrupt, SystemExit) stays. */
+/*
+ * Replaces the exception that is set by OperationError("<what> failed due to <it>"), with it as cause. Exceptions that
+ * do not derive from Exception (KeyboardInterrupt, SystemExit) are kept.
+ */
 void ax_raise_operation_failed(struct ax_module *module, const char *what);
 
 /* Sets the exception for a code of protocol/ or a negative errno that an operation of ours returned. Returns NULL. */
@@ -19,7 +19,7 @@ PyObject *ax_raise_code(struct ax_module *module, struct ax_connection *connecti
 
 /*
  * Sets OperationError for AX_ETOOLARGE: what is too large, and what helps. `operation` and `payload` are those of the
- * request; NULL for the operation: of a result. Returns NULL.
+ * request; `operation` is NULL for a result. Returns NULL.
  */
 PyObject *ax_raise_too_large(struct ax_module *module, struct ax_connection *connection,
                              const struct ax_operation *operation, const struct ax_payload *payload);
@@ -30,7 +30,7 @@ PyObject *ax_raise_too_large(struct ax_module *module, struct ax_connection *con
  */
 PyObject *ax_fatal_error(struct ax_module *module, struct ax_connection *connection);
 
-/* Type and message of an exception in one line, as str; a new reference, never NULL without an exception set. */
+/* Type and message of an exception in one line, as str; a new reference, or NULL with an exception set. */
 PyObject *ax_describe(struct ax_module *module, PyObject *error);
 
 #endif

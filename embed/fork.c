@@ -10,7 +10,7 @@
 
 unsigned ax_fork_generation;
 
-static int private_fds[AX_FORK_PRIVATE]; /* changed while there is one thread */
+static int private_fds[AX_FORK_PRIVATE]; /* changed only while there is one thread */
 static int private_count;
 
 static void close_private(void)
@@ -45,9 +45,10 @@ void ax_fork_watch(void)
 }
 
 /*
- * The last thread of a process that returns has the C library call exit(). That would also run what libraries of the
- * parent have registered, and may wait there for threads that do not exist. Only the C library's streams are written,
- * as the child has them: what Python's own streams hold back is lost, unless they are unbuffered, as in acrossd.
+ * When the last thread of a process returns, the C library calls exit(). That would also run handlers that libraries of
+ * the parent have registered, and might wait there for threads that do not exist. Only the C library's streams are
+ * flushed, as the child has them: data in the buffers of Python's own streams is lost, unless they are unbuffered, as
+ * in acrossd.
  */
 _Noreturn void ax_fork_end(void)
 {

@@ -7,7 +7,7 @@
 struct handle {
     PyObject_HEAD
     struct ax_link *link;       /* strong */
-    struct ax_release *release; /* owned; made beforehand, so that dropping a handle can't fail */
+    struct ax_release *release; /* owned; allocated in advance, so that dropping a handle cannot fail */
 };
 
 PyObject *ax_handle_new(struct ax_module *module, struct ax_link *link, uint64_t id)
@@ -34,7 +34,7 @@ static int handle_traverse(PyObject *object, visitproc visit, void *arg)
     return 0;
 }
 
-/* Runs anywhere, also in the garbage collector: no lock, no Python, no wait. */
+/* May run anywhere, also in the garbage collector: must not lock, run Python code or block. */
 static void handle_dealloc(PyObject *object)
 {
     struct handle *self = (struct handle *)object;
@@ -60,7 +60,7 @@ static PyObject *handle_id(PyObject *object, void *closure)
     return PyLong_FromUnsignedLongLong(((struct handle *)object)->release->id);
 }
 
-/* The connection, when it may be used in this process. Borrowed; NULL with an exception set. */
+/* The connection, if it may be used in this process. Borrowed; NULL with an exception set. */
 static struct ax_connection *usable(PyObject *object)
 {
     return ax_link_connection(((struct handle *)object)->link);

@@ -14,8 +14,9 @@
 #include "embed/reader.h"
 
 /*
- * What the interpreter runs first. The module across._across is part of this program: it is put where the package finds
- * it. Nothing that the package makes is garbage; not looking for it saves one twelfth of the time until the first call.
+ * The first code that the interpreter runs. The module across._across is built in, and is put where the package imports
+ * it. Garbage collection is off meanwhile: it would find nothing, and take one twelfth of the time until the first
+ * call.
  */
 static const char start_source[] =
     "import gc, importlib.machinery, importlib.util, sys\n"
@@ -34,7 +35,7 @@ static const char start_source[] =
     "    host.prepare_to_fork()\n";
 
 static struct ax_host_config host_config;
-static PyThreadState *main_thread; /* while it does not hold the GIL */
+static PyThreadState *main_thread; /* saved while it does not hold the GIL */
 static struct ax_module *host_module;
 static PyObject *host_functions; /* the module across.serving.host */
 
@@ -45,9 +46,9 @@ static int start_interpreter(const char *python)
     PyConfig config;
 
     PyConfig_InitPythonConfig(&config);
-    config.install_signal_handlers = 0; /* signals are the daemon's business */
+    config.install_signal_handlers = 0; /* the daemon handles signals */
     config.parse_argv = 0;
-    config.buffered_stdio = 0; /* what user code prints is seen when it is printed, and not lost with a worker */
+    config.buffered_stdio = 0; /* output appears at once, and is not lost when a worker dies */
     PyStatus status = PyConfig_SetBytesString(&config, &config.program_name, python);
     if (!PyStatus_Exception(status))
         status = Py_InitializeFromConfig(&config);
@@ -88,7 +89,7 @@ static int run_start_source(const struct ax_host_config *config)
         result = PyRun_String(start_source, Py_file_input, scope, scope);
     PyObject *engine = result != NULL ? PyDict_GetItemString(scope, "engine") : NULL;
     if (engine != NULL) {
-        host_module = ax_module_state(engine); /* sys.modules keeps it */
+        host_module = ax_module_state(engine); /* kept alive by sys.modules */
         host_functions = Py_NewRef(PyDict_GetItemString(scope, "host"));
         host_module->out_of_memory = config->out_of_memory;
     }
@@ -100,11 +101,11 @@ static int run_start_source(const struct ax_host_config *config)
 }
 
 /*
- * Workers are forked without the threads that preloaded modules have left in this process, but with the locks that
- * these hold. Libraries that are prepared for forks, as OpenBLAS, end their threads in one: so the first fork is for
- * nothing else.
+ * Warns of threads that preloaded modules have started: workers are forked without these threads, but with the locks
+ * that they hold. Libraries that support forking, such as OpenBLAS, end their threads at the first fork, so fork once
+ * before counting.
  */
-static void look_for_threads(void (*warn)(const char *sentence))
+static void warn_of_threads(void (*warn)(const char *text))
 {
     PyObject *found = PyObject_CallMethod(host_functions, "has_threads", NULL);
     bool has_threads = found == Py_True;
@@ -135,14 +136,14 @@ int ax_host_init(const struct ax_host_config *config)
         return -1;
     }
     if (config->forks && config->warn != NULL)
-        look_for_threads(config->warn);
+        warn_of_threads(config->warn);
     if (PyErr_Occurred())
         PyErr_Print();
     main_thread = PyEval_SaveThread();
     return 0;
 }
 
-/* With the GIL. What the function raises is printed. */
+/* With the GIL. Exceptions of the function are printed. */
 static void call_host_function(const char *name)
 {
     PyObject *result = PyObject_CallMethod(host_functions, name, NULL);
@@ -178,7 +179,7 @@ pid_t ax_host_fork(void (*first)(pid_t parent))
         PyOS_AfterFork_Parent();
     }
     main_thread = PyEval_SaveThread();
-    errno = error; /* Python's hooks are anybody's */
+    errno = error; /* hooks of Python may have changed it */
     return pid;
 }
 
@@ -276,7 +277,7 @@ int ax_host_add(const struct ax_host_offer *offer)
     connection->wire = offer->wire;
     ax_reader_set_spin(connection, host_config.spin_us);
     int error = ax_connection_start(connection, offer->in_fd, offer->out_fd, offer->received, offer->size);
-    ax_connection_unref(connection); /* the engine has its own reference when it has started */
+    ax_connection_unref(connection); /* the engine holds a reference once it has started */
     return error;
 }
 

@@ -31,7 +31,7 @@ static void drop(struct ax_connection *connection, struct ax_object *doomed)
     PyGILState_Release(gil);
 }
 
-static void tell_owner(struct ax_binding *binding)
+static void notify_owner(struct ax_binding *binding)
 {
     struct ax_link *link = (struct ax_link *)binding->link;
 
@@ -48,9 +48,9 @@ static void finished(struct ax_connection *connection)
     struct ax_binding *binding = connection->above;
     PyGILState_STATE gil = PyGILState_Ensure();
 
-    tell_owner(binding);
+    notify_owner(binding);
     binding->finished = true;
-    Py_CLEAR(binding->link); /* the engine still holds the connection */
+    Py_CLEAR(binding->link); /* the engine still has a reference to the connection */
     if (ax_engine_is_past(connection->engine))
         ax_fork_end();
     PyGILState_Release(gil);
@@ -75,7 +75,7 @@ const struct ax_connection_ops ax_link_ops = {
 
 /* ---- life ---- */
 
-/* The bytes of a source without NUL; None stands for no source. They live as long as `object`. */
+/* The UTF-8 of a source without NUL; NULL for None. Valid as long as `object`. */
 static bool read_source(PyObject *object, const char **source)
 {
     char *bytes = NULL;
@@ -166,7 +166,7 @@ static int link_traverse(PyObject *object, visitproc visit, void *arg)
         Py_VISIT(binding_of(self)->dumps);
         Py_VISIT(binding_of(self)->loads);
         Py_VISIT(binding_of(self)->end_error);
-        Py_VISIT(binding_of(self)->error); /* raised, it leads to frames, and from there to this link */
+        Py_VISIT(binding_of(self)->error); /* once raised, it refers to frames, and through them perhaps to this link */
     }
     return 0;
 }
@@ -258,7 +258,7 @@ static PyObject *link_start(PyObject *object, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* The text of an exception that fail() or fail_at_end() was given, and its UTF-8; NULL with an exception set. */
+/* The message of an exception passed to fail() or fail_at_end(), and its UTF-8; NULL with an exception set. */
 static PyObject *describe_failure(PyObject *object, PyObject *error, const char **reason)
 {
     if (!PyExceptionInstance_Check(error)) {
@@ -425,7 +425,7 @@ static PyObject *link_owner(PyObject *object, void *closure)
     return Py_NewRef(owner != NULL ? owner : Py_None);
 }
 
-/* Functions of the binding that stand in for pickle's: `closure` is the offset of the one that is meant. */
+/* Replacements for pickle's functions: `closure` is the offset of one in the binding. */
 
 static PyObject *link_function(PyObject *object, void *closure)
 {
@@ -454,7 +454,7 @@ static int link_set_function(PyObject *object, PyObject *value, void *closure)
     return 0;
 }
 
-/* The handshake decides on the version before it succeeds, and nothing changes it afterwards. */
+/* The handshake sets the version before it succeeds, and nothing changes it afterwards. */
 static PyObject *link_minor(PyObject *object, void *closure)
 {
     (void)closure;
@@ -488,7 +488,7 @@ static PyObject *link_details(PyObject *object, void *closure)
                            (connection->session.features & AX_FEATURE_DETAILS) != 0);
 }
 
-/* Nothing changes it once the handshake has ended. */
+/* Constant once the handshake has ended. */
 static PyObject *link_preamble(PyObject *object, void *closure)
 {
     (void)closure;

@@ -7,7 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define DESCRIPTORS 8 /* that a loop needs, with some to spare: libuv 1.44 opens six for the first one */
+#define DESCRIPTORS 8 /* needed by a loop, with some to spare: libuv 1.44 opens six for the first one */
 
 void ax_task_init(struct ax_task *task, void (*run)(struct ax_task *task))
 {
@@ -22,7 +22,7 @@ static void run_tasks(struct ax_loop *loop)
 
     while (task != NULL) {
         struct ax_task *next = task->next;
-        /* From here on it may be posted anew: what its poster did before is visible to run(). */
+        /* From here on it may be posted again; what was written before a post is visible to run(). */
         atomic_store(&task->queued, false);
         task->run(task);
         task = next;
@@ -46,7 +46,7 @@ static void *loop_main(void *arg)
     return NULL;
 }
 
-/* Signals belong to the threads that run Python: a handler that ran here would interrupt nobody's wait. */
+/* All signals are blocked: a handler in this thread would not interrupt the wait of a Python thread. */
 static int start_thread(struct ax_loop *loop)
 {
     sigset_t all, before;
@@ -59,8 +59,8 @@ static int start_thread(struct ax_loop *loop)
 }
 
 /*
- * libuv ends the process where it lacks a descriptor for the first loop's signals. In a program of others, this comes
- * first.
+ * libuv aborts the process if it cannot open the descriptors for the signals of the first loop. A program that embeds
+ * the engine must not be aborted, so check first.
  */
 static int check_descriptors(void)
 {
@@ -139,7 +139,7 @@ bool ax_loop_post(struct ax_loop *loop, struct ax_task *task)
 
 int ax_loop_wait(struct ax_loop *loop, struct ax_waiter *waiter)
 {
-    (void)loop; /* its own thread runs it */
+    (void)loop; /* run by its own thread */
     return ax_waiter_wait(waiter);
 }
 

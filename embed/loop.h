@@ -2,14 +2,14 @@
 /*
  * The event loop of a process.
  *
- * A thread of its own runs it, which never takes the GIL and never blocks but in the kernel's poll: heartbeats,
+ * It runs in a thread of its own, which never takes the GIL and blocks only in the kernel's poll: heartbeats,
  * disconnects and limits do not wait for Python. Threads that wait for its progress do so in ax_loop_wait().
  *
- * It knows nothing of what runs on it. Whoever needs a timer or another handle owns it, and initialises it in the
+ * It is independent of what runs on it. Timers and other handles belong to their users, which initialise them in the
  * loop's thread (from a task, for instance): libuv's loops are not thread-safe.
  *
- * Whoever has work for the loop posts a task. Posting takes no lock and allocates nothing, so it may be done by a
- * destructor that the garbage collector runs, in any thread, in the middle of anything.
+ * Work for the loop is posted as a task. Posting takes no lock and allocates nothing, so destructors may do it in any
+ * thread, even when run by the garbage collector.
  */
 #ifndef AX_EMBED_LOOP_H
 #define AX_EMBED_LOOP_H
@@ -22,9 +22,9 @@
 
 #include "embed/waiter.h"
 
-#define AX_LOOP_SCRATCH (64 * 1024) /* what one read takes in of small messages; shared by all connections */
+#define AX_LOOP_SCRATCH (64 * 1024) /* bytes of small messages in one read; shared by all connections */
 
-/* Something to do on the loop. Embedded in what it is about; queued at most once at a time. */
+/* Work for the loop. Embedded in what it is about; queued at most once at a time. */
 struct ax_task {
     void (*run)(struct ax_task *task);
     struct ax_task *next;
@@ -42,17 +42,19 @@ struct ax_loop {
     unsigned char scratch[AX_LOOP_SCRATCH]; /* the thread that runs the loop only */
 };
 
-/* Starts the loop in the caller's storage. 0 or a negative errno, and then there is nothing to stop. */
+/* Starts the loop in the caller's storage. 0; or a negative errno, and then there is nothing to stop. */
 int ax_loop_start(struct ax_loop *loop);
 
 /*
- * Ends the loop and frees what it has. Handles that are still open on it are closed, without a callback: their memory
- * may go when this has returned. Not in the loop's own thread.
+ * Stops the loop and frees its resources. Handles that are still open on it are closed without a callback; their memory
+ * may be freed when this has returned. Not in the loop's own thread.
  */
 void ax_loop_stop(struct ax_loop *loop);
 
-/* Has task->run called by the loop, soon; tasks posted together may run in any order. Any thread; wait-free but for a
- * retry. Returns false when it was queued already: then it runs once, after this call, all the same. */
+/*
+ * Makes the loop call task->run soon; tasks posted together may run in any order. Any thread; lock-free. Returns false
+ * when it was queued already: it then runs once, but still after this call.
+ */
 bool ax_loop_post(struct ax_loop *loop, struct ax_task *task);
 
 /*
@@ -61,7 +63,7 @@ bool ax_loop_post(struct ax_loop *loop, struct ax_task *task);
  */
 int ax_loop_wait(struct ax_loop *loop, struct ax_waiter *waiter);
 
-/* Milliseconds on the clock of all sessions. Any thread. */
+/* Milliseconds of the monotonic clock that all sessions use. Any thread. */
 uint64_t ax_loop_now(void);
 
 #endif

@@ -10,7 +10,7 @@
 
 /* ---- out ---- */
 
-/* Calls the connection's own function, which may return anything and, when it runs, be replaced. */
+/* Calls the connection's own function, which may return anything, and may be replaced while it runs. */
 static PyObject *dump_with(struct ax_module *module, PyObject *dumps, PyObject *const *args)
 {
     Py_INCREF(dumps);
@@ -60,7 +60,7 @@ int ax_pickle(struct ax_module *module, struct ax_connection *connection, PyObje
     return -1;
 }
 
-/* A bytes object that the session sends from, and that only a thread with the GIL can drop. */
+/* A bytes object that the session sends from its memory; dropping it needs the GIL. */
 struct kept {
     struct ax_job job;
     struct ax_engine *engine;
@@ -89,7 +89,7 @@ static void keep_nothing(void *owner)
     (void)owner;
 }
 
-/* The bytes object itself is sent. */
+/* Sends from the bytes object itself. */
 static int fill_one(struct ax_pickled *pickled, struct ax_connection *connection)
 {
     struct ax_buffer *buffer = pickled->buffers = &pickled->one;
@@ -100,7 +100,7 @@ static int fill_one(struct ax_pickled *pickled, struct ax_connection *connection
         .data = (unsigned char *)PyBytes_AS_STRING(pickled->bytes),
         .size = size,
         .capacity = size,
-        .release = keep_nothing, /* the session copies what is small */
+        .release = keep_nothing, /* small buffers are copied by the session */
     };
     if (size <= AX_OUTPUT_COPY_MAX)
         return 0;
@@ -158,7 +158,7 @@ void ax_pickled_fini(struct ax_pickled *pickled, bool sent)
 
 /* ---- in ---- */
 
-/* What a pickle finds in the place of a buffer that stands beside it. */
+/* The object for an out-of-band buffer. */
 static PyObject *open_buffer(struct ax_module *module, struct ax_buffer *buffer, uint64_t kind)
 {
     PyObject *received = ax_receive_buffer_take(buffer);
@@ -175,7 +175,7 @@ static PyObject *open_buffer(struct ax_module *module, struct ax_buffer *buffer,
     }
 }
 
-/* All that stand beside the pickle, as a list. */
+/* All out-of-band buffers, as a list. */
 static PyObject *open_buffers(struct ax_module *module, struct ax_message *message)
 {
     PyObject *list = PyList_New((Py_ssize_t)message->buffer_count - 1);
@@ -195,13 +195,13 @@ static PyObject *open_buffers(struct ax_module *module, struct ax_message *messa
 }
 
 /*
- * The connection's own function makes the exception of a record, too: a record is not for pickle.loads() there. It may,
- * when it runs, be replaced.
+ * Calls the connection's own function, also for exception records, which pickle.loads() must not load there. It may be
+ * replaced while it runs.
  */
-static PyObject *load_with(struct ax_module *module, PyObject *loads, PyObject *payload, bool as_error,
+static PyObject *load_with(struct ax_module *module, PyObject *loads, PyObject *pickle, bool as_error,
                            PyObject *buffers)
 {
-    PyObject *args[] = {payload, as_error ? Py_True : Py_False, buffers};
+    PyObject *args[] = {pickle, as_error ? Py_True : Py_False, buffers};
 
     Py_INCREF(loads);
     PyObject *value = PyObject_Vectorcall(loads, args, 2, buffers != NULL ? module->buffers_kw : NULL);
@@ -218,14 +218,14 @@ static PyObject *load_error(struct ax_module *module, PyObject *record)
 }
 
 /*
- * Makes the exception of a record that could not be loaded, as far as that is possible, out of the same bytes. What is
- * set, an Exception, says why; it stays when this fails, too.
+ * Makes as much as possible of the exception of a record that could not be loaded, from the same bytes. The exception
+ * that is set tells why; it stays set if this fails, too.
  */
-static PyObject *rescue_error(struct ax_module *module, PyObject *payload, PyObject *buffers)
+static PyObject *rescue_error(struct ax_module *module, PyObject *pickle, PyObject *buffers)
 {
     PyObject *why = ax_error_take();
     PyObject *error =
-        PyObject_CallFunctionObjArgs(module->rescue_error, why, payload, buffers != NULL ? buffers : Py_None, NULL);
+        PyObject_CallFunctionObjArgs(module->rescue_error, why, pickle, buffers != NULL ? buffers : Py_None, NULL);
 
     if (error == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
         PyErr_Clear();
@@ -236,7 +236,10 @@ static PyObject *rescue_error(struct ax_module *module, PyObject *payload, PyObj
     return error;
 }
 
-/* An object of the peer: its id, and the names of its methods. It may have none, and NULL would become None. */
+/*
+ * A reference to an object of the peer: its id, and the names of its methods, of which there may be none (NULL would
+ * become None).
+ */
 static PyObject *load_reference(struct ax_module *module, const struct ax_message *message)
 {
     const struct ax_buffer *names = &message->buffers[0];
@@ -248,17 +251,17 @@ static PyObject *load_reference(struct ax_module *module, const struct ax_messag
     return PyObject_CallFunction(module->make_proxy, "Ky#", (unsigned long long)id, text, (Py_ssize_t)names->size);
 }
 
-static PyObject *load_parts(struct ax_module *module, struct ax_binding *binding, PyObject *payload, PyObject *buffers,
+static PyObject *load_parts(struct ax_module *module, struct ax_binding *binding, PyObject *pickle, PyObject *buffers,
                             bool as_error)
 {
     if (binding->loads != NULL)
-        return load_with(module, binding->loads, payload, as_error, buffers);
-    PyObject *args[] = {payload, buffers};
+        return load_with(module, binding->loads, pickle, as_error, buffers);
+    PyObject *args[] = {pickle, buffers};
     PyObject *value = PyObject_Vectorcall(module->loads, args, 1, buffers != NULL ? module->buffers_kw : NULL);
     if (!as_error)
         return value;
     PyObject *error = load_error(module, value);
-    return error != NULL || !PyErr_ExceptionMatches(PyExc_Exception) ? error : rescue_error(module, payload, buffers);
+    return error != NULL || !PyErr_ExceptionMatches(PyExc_Exception) ? error : rescue_error(module, pickle, buffers);
 }
 
 static PyObject *load(struct ax_module *module, struct ax_connection *connection, struct ax_message *message)
@@ -269,12 +272,12 @@ static PyObject *load(struct ax_module *module, struct ax_connection *connection
         return load_reference(module, message);
     bool has_more = message->buffer_count > 1 && (connection->session.features & AX_FEATURE_BUFFERS) != 0;
     PyObject *value = NULL;
-    PyObject *payload = ax_buffer_object_new(module, &message->buffers[0], true);
+    PyObject *pickle = ax_buffer_object_new(module, &message->buffers[0], true);
     PyObject *buffers = has_more ? open_buffers(module, message) : NULL;
-    if (payload != NULL && (buffers != NULL || !has_more))
-        value = load_parts(module, connection->above, payload, buffers, as_error);
+    if (pickle != NULL && (buffers != NULL || !has_more))
+        value = load_parts(module, connection->above, pickle, buffers, as_error);
     Py_XDECREF(buffers);
-    Py_XDECREF(payload);
+    Py_XDECREF(pickle);
     if (as_error && value != NULL && !PyExceptionInstance_Check(value)) {
         PyErr_Format(PyExc_TypeError, "The exception record holds %s, which is no exception", Py_TYPE(value)->tp_name);
         Py_CLEAR(value);
@@ -286,7 +289,7 @@ static void release_unclaimed(struct ax_connection *connection, struct ax_messag
 {
     if (message->ids.count == 0)
         return;
-    /* Sorted, and not hashed: the peer chooses the ids, and could have them collide. */
+    /* Sorted rather than hashed: the peer chooses the ids, and could provoke collisions. */
     if (scope->count > 1)
         qsort(scope->ids, scope->count, sizeof *scope->ids, ax_compare_ids);
     ax_connection_release_unclaimed(connection, message, scope->ids, scope->count);
@@ -314,7 +317,7 @@ int ax_register(struct ax_module *module, struct ax_connection *connection, PyOb
     }
     int error = ax_objects_put(&connection->objects, object, id);
     if (error == 0) {
-        Py_INCREF(object); /* the table's */
+        Py_INCREF(object); /* owned by the table */
         return 0;
     }
     if (error == AX_EFULL)
@@ -331,7 +334,7 @@ PyObject *ax_look_up(struct ax_module *module, struct ax_connection *connection,
 
     if (object != NULL)
         return Py_NewRef(object);
-    if (ax_connection_phase(connection) >= AX_PHASE_STOPPING) /* they all are gone */
+    if (ax_connection_phase(connection) >= AX_PHASE_STOPPING) /* the table is being cleared */
         return ax_raise_disconnected(module, connection);
     PyObject *key = PyLong_FromUnsignedLongLong(id);
     if (key != NULL)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The module across._across: docs/engine.md says what it offers. */
+/* The module across._across; docs/engine.md describes its functions. */
 #include "embed/binding.h"
 #include "embed/marshal.h"
 #include "embed/engine.h"
@@ -16,7 +16,7 @@ struct ax_module *ax_module_state(PyObject *module)
 /* ---- threads of the engine and the interpreter ---- */
 
 /*
- * An engine's thread keeps its thread state from its first job to its last, so that threading.local works as users
+ * A thread of the engine keeps its thread state from its first job to its last, so that threading.local works as users
  * expect.
  */
 static _Thread_local PyGILState_STATE attached;
@@ -34,7 +34,10 @@ static void thread_end(void)
     PyGILState_Release(attached);
 }
 
-/* What threading knows of this thread, which it did not start: it finds it by a number that is the same afterwards. */
+/*
+ * Removes the record that `threading` keeps of this thread, which it did not start: it is found by the thread id, which
+ * stays the same.
+ */
 static void forget_thread(void)
 {
     PyObject *threading = PyImport_AddModule("threading"); /* borrowed; the package has imported it */
@@ -48,7 +51,7 @@ static void forget_thread(void)
     Py_XDECREF(active);
 }
 
-/* A new thread state has no threading.local, and no context variables of its own. */
+/* Replaces the thread state: a new one has no threading.local, and no context variables of its own. */
 static void thread_renew(void)
 {
     PyEval_RestoreThread(detached);
@@ -90,7 +93,7 @@ static PyObject *install(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-/* The scope that this thread is in, when its mode is one of these; else NULL with RuntimeError set. */
+/* The scope of this thread, if its mode is one of these; else NULL with RuntimeError set. */
 static struct ax_scope *scope_in(unsigned modes, const char *where)
 {
     struct ax_scope *scope = ax_scope_current();
@@ -168,7 +171,7 @@ static PyObject *claim(PyObject *self, PyObject *argument)
         return PyErr_NoMemory();
     PyObject *handle = ax_handle_new(ax_module_state(self), link, id);
     if (handle == NULL)
-        scope->count--; /* nobody has claimed it: it is released with the others */
+        scope->count--; /* not claimed: it is released with the others */
     return handle;
 }
 

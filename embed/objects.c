@@ -81,7 +81,7 @@ struct ax_object *ax_objects_take_any(struct ax_objects *objects)
     pthread_mutex_lock(&objects->lock);
     do
         object = ax_idmap_take_any(&objects->map);
-    while (object != NULL && object->doomed); /* these belong to the list that they are in */
+    while (object != NULL && object->doomed); /* doomed objects belong to the list that they are in */
     pthread_mutex_unlock(&objects->lock);
     return object;
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The object table of a connection: what its peer may refer to, by id.
+ * The object table of a connection: the objects that its peer may refer to, by id.
  *
- * An object is entered while a message that mentions it is pickled (the caller holds the GIL), and doomed when the peer
- * releases it (the loop, without the GIL). A doomed object can still be looked up until it is taken out: messages that
- * came before the release may mention it. Taking out, too, is done by a thread that holds the GIL, since dropping a
- * value runs its destructor.
+ * An object is added while a message that refers to it is pickled (the caller holds the GIL), and doomed when the peer
+ * releases it (in the loop, without the GIL). A doomed object can be looked up until it is removed, since messages that
+ * arrived before the release may refer to it. Objects are also removed with the GIL, since dropping a value runs its
+ * destructor.
  *
- * Knows no Python: values are pointers that the table does not touch. A pointer that ax_objects_get() returns stays
- * valid while the caller holds the GIL. The lock inside is a leaf, held for a few instructions.
+ * Independent of Python: values are pointers that the table does not dereference. A pointer that ax_objects_get()
+ * returns is valid while the caller holds the GIL. The lock inside is a leaf, held for a few instructions.
  */
 #ifndef AX_EMBED_OBJECTS_H
 #define AX_EMBED_OBJECTS_H
@@ -37,27 +37,29 @@ struct ax_objects {
 
 void ax_objects_init(struct ax_objects *objects);
 
-/* Enters a value under a fresh id. AX_EFULL: the peer holds AX_OBJECTS_MAX already. AX_ENOMEM. */
+/* Adds a value under a fresh id. AX_EFULL: the peer holds AX_OBJECTS_MAX already. AX_ENOMEM. */
 int ax_objects_put(struct ax_objects *objects, void *value, uint64_t *id);
 
 /* The value, or NULL. */
 void *ax_objects_get(struct ax_objects *objects, uint64_t id);
 
-/* The peer gave the object up: it is added to the list. AX_ERANGE: there is no such object (any more). */
+/*
+ * The peer has released the object: adds it to the list. AX_ERANGE: there is no such object, or it is doomed already.
+ */
 int ax_objects_doom(struct ax_objects *objects, uint64_t id, struct ax_object **list);
 
 /*
- * Takes the objects of a list out of the table, those that are still in it. The list is then the caller's: values to
- * drop, nodes to free().
+ * Removes the objects of a list from the table, if they are still in it. The caller then owns the list: values to drop,
+ * nodes to free().
  */
 void ax_objects_take(struct ax_objects *objects, struct ax_object *list);
 
-/* Takes one object out by id, doomed or not; NULL when there is none. The caller's, to drop and free(). */
+/* Removes an object by id, doomed or not; NULL when there is none. Owned by the caller, to drop and free(). */
 struct ax_object *ax_objects_take_id(struct ax_objects *objects, uint64_t id);
 
 /*
- * Takes any object out that is not doomed, and forgets those that are, which belong to the list that they are in. NULL
- * when the table is empty.
+ * Removes any object that is not doomed, and forgets doomed ones, which belong to the list that they are in. NULL when
+ * the table is empty.
  */
 struct ax_object *ax_objects_take_any(struct ax_objects *objects);
 

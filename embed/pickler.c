@@ -5,30 +5,30 @@
 
 #include "embed/engine.h"
 
-/* From this size on, pickle hands bytes over as they are (its FRAME_SIZE_TARGET). */
+/* From this size on, pickle passes the bytes of objects on without copying them (its FRAME_SIZE_TARGET). */
 #define LARGE 65536
 
 /* Objects that ax_may_be_large() inspects at most. */
 #define INSPECTED_MAX 32
 
-/* Opcodes of pickle that mean something here. */
+/* The opcodes of pickle that matter here. */
 enum opcode {
     PROTO = 0x80,           /* and one byte */
-    FRAME = 0x95,           /* and 8 bytes: the length of what follows in one segment */
+    FRAME = 0x95,           /* and 8 bytes: the length of the frame */
     BINBYTES = 'B',         /* and 4 bytes: a length */
     BINBYTES8 = 0x8e,       /* and 8 bytes, likewise */
     BYTEARRAY8 = 0x96,      /* likewise */
     BINUNICODE = 'X',       /* and 4 bytes, likewise, of UTF-8 */
     BINUNICODE8 = 0x8d,     /* and 8 bytes, likewise */
-    NEXT_BUFFER = 0x97,     /* takes the next buffer from beside the pickle */
-    READONLY_BUFFER = 0x98, /* makes a read-only view of it */
+    NEXT_BUFFER = 0x97,     /* loads the next out-of-band buffer */
+    READONLY_BUFFER = 0x98, /* makes it read-only */
 };
 
 /* ---- looking for large objects ---- */
 
 static bool is_small_container(PyObject *value, int *budget);
 
-/* Whether there is certainly nothing large in it. Runs nothing of the user's. */
+/* Whether the value certainly contains nothing large. Runs no user code. */
 static bool is_small(PyObject *value, int *budget)
 {
     if (--*budget < 0)
@@ -39,7 +39,7 @@ static bool is_small(PyObject *value, int *budget)
         return PyBytes_GET_SIZE(value) < LARGE;
     if (value == Py_None || PyLong_CheckExact(value) || PyBool_Check(value) || PyFloat_CheckExact(value) ||
         PyFunction_Check(value) || PyCFunction_Check(value) || PyType_Check(value))
-        return true; /* functions and classes go by name */
+        return true; /* functions and classes are pickled by name */
     return is_small_container(value, budget);
 }
 
@@ -73,25 +73,25 @@ bool ax_may_be_large(PyObject *value)
 
 /* ---- segmented pickles ---- */
 
-/* A part of what was pickled. */
+/* A contiguous part of the pickle, or an out-of-band buffer. */
 struct segment {
-    Py_buffer view; /* memory of an object; with view.obj NULL: text[begin, end) */
+    Py_buffer view; /* memory of an object; if view.obj is NULL: text[begin, end) */
     size_t begin;
     size_t end;
-    bool out_of_band; /* stands beside the pickle */
+    bool out_of_band; /* sent behind the pickle, in a frame of its own */
     uint64_t kind;
 };
 
 struct ax_segmented_pickle {
-    struct ax_job job; /* drops it, in a thread that may take the GIL */
+    struct ax_job job; /* frees it, in a thread that may take the GIL */
     struct ax_engine *engine;
-    atomic_size_t users;      /* buffers that are to be sent, and the one who made it */
+    atomic_size_t users;      /* references: buffers that are still to be sent, and the creator's */
     struct ax_buffer text;    /* copied bytes of the pickle */
     struct segment *segments; /* owned array */
     size_t count;
     size_t capacity;
-    size_t out_of_band; /* how many of them are */
-    size_t split;       /* text up to here is in segments */
+    size_t out_of_band; /* number of out-of-band segments */
+    size_t split;       /* text before this is in segments */
 };
 
 static void destroy(struct ax_segmented_pickle *pickle)
@@ -111,7 +111,7 @@ static void run_destroy(struct ax_job *job)
     PyGILState_Release(gil);
 }
 
-/* In any thread: a buffer was sent, or dropped. */
+/* In any thread: a buffer was sent or dropped. */
 static void release_buffer(void *owner)
 {
     struct ax_segmented_pickle *pickle = owner;
@@ -140,7 +140,7 @@ static struct segment *add_segment(struct ax_segmented_pickle *pickle)
     return &pickle->segments[pickle->count++];
 }
 
-/* What was copied since the last segment becomes one. 0 or -1. */
+/* Makes a segment of the text that was copied since the last one. 0 or -1. */
 static int split_text(struct ax_segmented_pickle *pickle)
 {
     if (pickle->split == pickle->text.size)
@@ -197,10 +197,10 @@ void ax_segmented_pickle_fill(struct ax_segmented_pickle *pickle, struct ax_buff
 
 struct sink {
     PyObject_HEAD
-    struct ax_segmented_pickle *pickle; /* NULL when the pickle is done, or has failed */
+    struct ax_segmented_pickle *pickle; /* NULL when the pickle is complete, or has failed */
     unsigned flags;
     bool begun;
-    size_t header; /* bytes of the opcode and length at the end of text, behind which an object's bytes come; or 0 */
+    size_t header;      /* size of the opcode and length at the end of text if an object's bytes come next; or 0 */
     uint64_t announced; /* that length */
 };
 
@@ -213,7 +213,7 @@ static uint64_t little_endian(const unsigned char *bytes, int count)
     return value;
 }
 
-/* What is shorter has no frame around it (pickle's FRAME_SIZE_MIN, less one). */
+/* Shorter data has no frame around it (pickle's FRAME_SIZE_MIN, less one). */
 #define UNFRAMED_MAX 3
 
 static bool is_header(unsigned char opcode, size_t size)
@@ -224,9 +224,9 @@ static bool is_header(unsigned char opcode, size_t size)
 }
 
 /*
- * Looks at how a chunk ends that pickle has written: behind its frames there may be some bytes that are too few for
- * one, and an opcode with a length, when the bytes of an object come next. Nothing there is a user's, to be taken for
- * what it is not.
+ * Finds the header of an object at the end of a chunk that pickle has written. Behind its frames there may be a few
+ * bytes, too few for a frame, and an opcode with a length if an object's bytes come next. No user data can be there, so
+ * nothing can be mistaken for a header.
  */
 static void find_header(struct sink *sink, const unsigned char *data, size_t size)
 {
@@ -249,7 +249,7 @@ static int add_text(struct ax_segmented_pickle *pickle, const void *data, size_t
     return ax_buffer_append(&pickle->text, data, size) == 0 ? 0 : -1;
 }
 
-/* In the pickle an opcode stands for the bytes, which go beside it. 0 or -1. */
+/* Sends the bytes of an object out of band, and replaces its header in the pickle by opcodes. 0 or -1. */
 static int put_out_of_band(struct sink *sink, PyObject *object, struct segment *segment)
 {
     struct ax_segmented_pickle *pickle = sink->pickle;
@@ -264,7 +264,7 @@ static int put_out_of_band(struct sink *sink, PyObject *object, struct segment *
     return add_text(pickle, opcodes, is_memory && opcode != BYTEARRAY8 ? 2 : 1);
 }
 
-/* Whether what comes may stand beside the pickle. Text may not: its bytes are no object's. */
+/* Whether the bytes that follow may be sent out of band. Not those of a str, which belong to no buffer. */
 static bool may_be_out_of_band(const struct sink *sink, uint64_t size)
 {
     const struct ax_segmented_pickle *pickle = sink->pickle;
@@ -274,7 +274,10 @@ static bool may_be_out_of_band(const struct sink *sink, uint64_t size)
            sink->announced == size && pickle->out_of_band < AX_PICKLE_OUT_OF_BAND_MAX;
 }
 
-/* The memory of a large object. A bytearray is locked while it is exported, so it may have to be copied. 0 or -1. */
+/*
+ * Exports the memory of a large object. A bytearray cannot be resized while it is exported, so it may have to be
+ * copied. 0 or -1.
+ */
 static int export(struct sink *sink, PyObject *object, Py_buffer *view)
 {
     if (!PyByteArray_Check(object) || (sink->flags & AX_PICKLE_LOCKS_BYTEARRAYS) != 0)
@@ -287,7 +290,7 @@ static int export(struct sink *sink, PyObject *object, Py_buffer *view)
     return error;
 }
 
-/* The bytes of an object, which are at `object`. 0; or -1 with or without an exception set. */
+/* Adds the bytes of an object as a segment of their own. 0; or -1 with or without an exception set. */
 static int add_object(struct sink *sink, PyObject *object, uint64_t size)
 {
     struct ax_segmented_pickle *pickle = sink->pickle;
@@ -301,7 +304,7 @@ static int add_object(struct sink *sink, PyObject *object, uint64_t size)
     return out_of_band ? put_out_of_band(sink, object, segment) : 0;
 }
 
-/* Takes over what pickle has written. Returns None; the pickler does not look at it. */
+/* Adds what pickle writes. Returns None; the pickler ignores it. */
 static PyObject *sink_write(PyObject *self, PyObject *object)
 {
     struct sink *sink = (struct sink *)self;
@@ -357,7 +360,7 @@ PyType_Spec ax_sink_spec = {
 
 /* ---- pickling ---- */
 
-/* Has pickle write a value into the sink. 0 or -1. */
+/* Pickles a value into the sink. 0 or -1. */
 static int dump(struct ax_module *module, struct sink *sink, PyObject *value)
 {
     PyObject *protocol = (sink->flags & AX_PICKLE_OUT_OF_BAND) != 0 ? module->protocol_5 : module->protocol;

@@ -11,8 +11,8 @@ struct receive_buffer {
     struct ax_job job; /* drops the object, in a thread that may take the GIL */
     struct ax_engine *engine;
     atomic_uint shares;
-    sem_t copied;     /* posted when all that had come is in it */
-    PyObject *object; /* strong; NULL once it is a value */
+    sem_t copied;     /* posted when the bytes received before have been copied into it */
+    PyObject *object; /* strong; NULL once it was taken */
 };
 
 static void destroy(struct receive_buffer *receive_buffer)
@@ -44,7 +44,7 @@ static void drop_share(void *owner)
         destroy(receive_buffer);
 }
 
-/* An empty object, with its memory; NULL when there is no room for it. */
+/* An uninitialised object, and its memory; NULL when memory is short. */
 static PyObject *make_object(const struct ax_buffer_request *buffer_request, unsigned char **data)
 {
     PyObject *object;
@@ -99,7 +99,7 @@ static void wait_until_copied(struct receive_buffer *receive_buffer)
         return;
     Py_BEGIN_ALLOW_THREADS
     while (sem_wait(&receive_buffer->copied) != 0 && errno == EINTR)
-        ; /* it is being copied: that ends */
+        ; /* bounded: the copy is in progress */
     Py_END_ALLOW_THREADS
 }
 
