@@ -188,7 +188,7 @@ void ax_connection_follow_session_locked(struct ax_connection *connection)
 void ax_connection_post(struct ax_connection *connection)
 {
     ax_connection_ref(connection); /* held by the task until it has run */
-    if (!ax_loop_post(&connection->engine->loop, &connection->attend))
+    if (!ax_loop_post(&connection->engine->loop, &connection->update))
         ax_connection_unref(connection); /* it was queued already, with a reference */
 }
 

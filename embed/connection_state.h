@@ -173,14 +173,14 @@ struct ax_connection {
     atomic_int phase;        /* enum ax_phase; written under the lock, readable without it */
     atomic_bool was_running; /* the handshake has succeeded */
     enum ax_end end;
-    bool close_called;              /* ax_connection_close() was called, whatever else happened */
-    int io_error;                   /* errno of the stream behind AX_END_FAILED, or 0 */
-    char *end_reason;               /* owned: why the stream is about to end; ax_connection_fail_at_end(); or NULL */
-    bool ended_for_it;              /* the stream has ended, and end_reason is the reason of AX_END_FAILED */
-    int write_error;                /* errno of the first write that failed, or 0: input may still come */
-    bool registered;                /* with the engine: since it started, or ended without a start */
-    bool writes_blocked;            /* the stream was full: the loop waits until it is writable, and writes */
-    enum ax_session_state attended; /* the state that the loop has last handled */
+    bool close_called;   /* ax_connection_close() was called, whatever else happened */
+    int io_error;        /* errno of the stream behind AX_END_FAILED, or 0 */
+    char *end_reason;    /* owned: why the stream is about to end; ax_connection_fail_at_end(); or NULL */
+    bool ended_for_it;   /* the stream has ended, and end_reason is the reason of AX_END_FAILED */
+    int write_error;     /* errno of the first write that failed, or 0: input may still come */
+    bool registered;     /* with the engine: since it started, or ended without a start */
+    bool writes_blocked; /* the stream was full: the loop waits until it is writable, and writes */
+    enum ax_session_state handled_state; /* the state that the loop has last handled */
     struct ax_session session;
     struct ax_stream stream;
     struct ax_waiter *watchers; /* threads that wait for a phase, or for room in the output queue */
@@ -196,7 +196,7 @@ struct ax_connection {
     _Atomic(struct ax_release *) releases; /* a stack, pushed by any thread without a lock */
     struct ax_objects objects;             /* has its own lock */
 
-    struct ax_task attend; /* makes the loop handle a change of the session */
+    struct ax_task update; /* makes the loop handle a change of the session */
     struct ax_job drop_job;
     struct ax_job finish_job;
     struct ax_member member; /* of the engine */

@@ -15,7 +15,7 @@
 #define WRITE_BUDGET (256u * 1024u)
 
 /* Publishes for other processes whether a message may be on the stream in part. */
-static void tell_wire(struct ax_connection *connection)
+static void publish_wire_state(struct ax_connection *connection)
 {
     const struct ax_session *session = &connection->session;
     bool whole = session->state == AX_STATE_READY && ax_session_unsent(session) == 0;
@@ -52,7 +52,7 @@ static void write_some(struct ax_connection *connection)
         size_t count = ax_session_pending(&connection->session, slices, WRITE_SLICES);
         if (count == 0)
             return;
-        tell_wire(connection);
+        publish_wire_state(connection);
         ssize_t size = ax_stream_write(&connection->stream, slices, count);
         if (size == -EAGAIN) {
             connection->writes_blocked = true;
@@ -75,7 +75,7 @@ void ax_connection_write_locked(struct ax_connection *connection)
 {
     if (connection->stream.out_fd >= 0)
         write_some(connection);
-    tell_wire(connection);
+    publish_wire_state(connection);
 }
 
 void ax_connection_settle_locked(struct ax_connection *connection)
@@ -93,7 +93,8 @@ void ax_connection_settle_locked(struct ax_connection *connection)
     if (connection->session.state != AX_STATE_READY || !atomic_load(&connection->was_running))
         ax_connection_follow_session_locked(connection);
     bool blocked_now = connection->writes_blocked && !was_blocked;
-    bool ending = connection->session.state >= AX_STATE_CLOSING && connection->session.state != connection->attended;
+    bool ending =
+        connection->session.state >= AX_STATE_CLOSING && connection->session.state != connection->handled_state;
     if (blocked_now || ending)
         ax_connection_post(connection);
 }

@@ -118,7 +118,7 @@ struct ax_engine *ax_engine_get(void)
 /* ---- members and counts ---- */
 
 /* The counts have changed: publishes them, and wakes waiters. */
-static void counted(struct ax_engine *engine)
+static void counts_changed(struct ax_engine *engine)
 {
     if (engine->connection_count == 0 && engine->calls_running == 0)
         pthread_cond_broadcast(&engine->quiet);
@@ -139,7 +139,7 @@ void ax_engine_add(struct ax_engine *engine, struct ax_member *member)
         engine->members->link = &member->next;
     engine->members = member;
     engine->connection_count++;
-    counted(engine);
+    counts_changed(engine);
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -150,7 +150,7 @@ void ax_engine_remove(struct ax_engine *engine, struct ax_member *member)
     if (member->next != NULL)
         member->next->link = member->link;
     engine->connection_count--;
-    counted(engine);
+    counts_changed(engine);
     pthread_mutex_unlock(&engine->lock);
     member->ops->unref(member);
 }
@@ -159,7 +159,7 @@ void ax_engine_call_begins(struct ax_engine *engine)
 {
     pthread_mutex_lock(&engine->lock);
     engine->calls_running++;
-    counted(engine);
+    counts_changed(engine);
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -168,7 +168,7 @@ void ax_engine_call_ends(struct ax_engine *engine)
     pthread_mutex_lock(&engine->lock);
     engine->calls_running--;
     engine->calls_done++;
-    counted(engine);
+    counts_changed(engine);
     pthread_mutex_unlock(&engine->lock);
 }
 

@@ -84,7 +84,7 @@ static void release_kept(void *owner)
     ax_executor_submit_service(&kept->engine->executor, &kept->job);
 }
 
-static void keep_nothing(void *owner)
+static void release_nothing(void *owner)
 {
     (void)owner;
 }
@@ -100,7 +100,7 @@ static int fill_one(struct ax_pickled *pickled, struct ax_connection *connection
         .data = (unsigned char *)PyBytes_AS_STRING(pickled->bytes),
         .size = size,
         .capacity = size,
-        .release = keep_nothing, /* small buffers are copied by the session */
+        .release = release_nothing, /* small buffers are copied by the session */
     };
     if (size <= AX_OUTPUT_COPY_MAX)
         return 0;

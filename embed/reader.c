@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where bytes come in, whoever has read them. */
+/* The entry for all bytes of the peer, whichever thread has read them. */
 #include "embed/reader.h"
 
 #include <errno.h>
@@ -8,18 +8,18 @@
 #include "embed/connection_writer.h"
 #include "embed/reader_private.h"
 
-/* Bytes that one read puts into a large body: what a socket buffer holds, so that the lock is not kept for longer. */
+/* Bytes read into a large body at once: what a socket buffer holds. Bounds the time for which the lock is held. */
 #define BODY_READ_MAX (256u * 1024u)
 /*
- * Bytes read along with those of a body: what begins the next chunk of it, or a small message. More of them would be
+ * Bytes read in addition to those of a body: the beginning of its next chunk, or a small message. More would only be
  * copied.
  */
 #define BEHIND_BODY 256
 
-/* What a read has brought. */
+/* The result of a read. */
 struct received {
     ssize_t size;       /* bytes; 0: the end of the stream; or a negative errno. -EAGAIN: nothing */
-    size_t space;       /* up to so many of them are in the memory that ax_session_space() named */
+    size_t space;       /* at most this many of them are in the memory from ax_session_space() */
     const void *others; /* the rest */
 };
 
@@ -37,7 +37,7 @@ static void feed_locked(struct ax_connection *connection, const unsigned char *d
     }
 }
 
-/* The stream has ended, and somebody has said why it would. */
+/* The stream has ended, for the reason that ax_connection_fail_at_end() gave. */
 static void fail_for_end_reason(struct ax_connection *connection)
 {
     connection->ended_for_it = true;
@@ -56,7 +56,7 @@ static void take_end_locked(struct ax_connection *connection, ssize_t got, struc
         if (connection->end == AX_END_NONE)
             connection->end = AX_END_FAILED;
         ax_session_fail(&connection->session, AX_EEOF, strerror((int)-got));
-    } else { /* while closing, a reset is as good as an end */
+    } else { /* while closing, a reset counts as the end */
         ax_session_feed_eof(&connection->session, &event);
         connection->on_event(connection, &event, arrivals);
     }
@@ -76,7 +76,7 @@ static void take_bytes_locked(struct ax_connection *connection, const struct rec
     feed_locked(connection, received->others, size - filled, arrivals);
 }
 
-/* The one entry for bytes, the end of the stream and its errors. */
+/* Handles received bytes, the end of the stream, and its errors. All of them pass through here. */
 static void take_in_locked(struct ax_connection *connection, const struct received *received,
                            struct ax_arrivals *arrivals)
 {

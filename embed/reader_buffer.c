@@ -9,7 +9,7 @@ static bool becomes_object(const struct ax_buffer_request *buffer_request)
     return buffer_request->kind == AX_BUFFER_BYTES || buffer_request->kind == AX_BUFFER_BYTEARRAY;
 }
 
-/* Nobody reads on for a moment. Whoever does so outside the loop leaves it to the loop, which has a timer. */
+/* Pauses reading for a moment. A reader other than the loop leaves it to the loop, which has a timer. */
 static void pause_locked(struct ax_reader *reader)
 {
     reader->paused = true;
@@ -49,7 +49,7 @@ void ax_reader_provide_buffer(struct ax_connection *connection, const struct ax_
         int error = ax_session_give_buffer(&connection->session, buffer_request->body, &block);
         ax_connection_unlock(connection);
         if (error == 0)
-            memcpy(begin, block.data, block.size); /* what has come is in `block` now */
+            memcpy(begin, block.data, block.size); /* `block` now holds the bytes received before */
         ax_buffer_fini(&block);
     }
     ax_connection_lock(connection);
@@ -57,7 +57,7 @@ void ax_reader_provide_buffer(struct ax_connection *connection, const struct ax_
     ax_connection_unlock(connection);
 }
 
-/* The buffer has been given, or will not be: reading goes on. */
+/* The buffer has been provided, or will not be: resumes reading. */
 static int end_pause(struct ax_connection *connection, const struct ax_buffer_request *buffer_request,
                      struct ax_buffer *buffer)
 {
@@ -85,7 +85,7 @@ void ax_reader_run_buffer(struct ax_job *job)
         unsigned char *begin = buffer.data;
         void *owner = buffer.owner;
         if (end_pause(connection, &buffer_request, &buffer) == 0)
-            memcpy(begin, buffer.data, buffer.size); /* while more comes behind it */
+            memcpy(begin, buffer.data, buffer.size); /* while more is received behind it */
         ax_buffer_fini(&buffer);
         connection->ops->copied(owner);
     } else {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who reads: the loop, or a thread that waits for what comes. */
+/* Who reads: the loop, or a thread that waits for a message. */
 #include "embed/reader.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 
 #include "embed/reader_private.h"
 
-/* What one read of a thread takes in beyond a large body: on its stack, which user code may have made small. */
+/* Bytes that a thread reads at once, besides a large body: on its stack, which user code may have made small. */
 #define SCRATCH (16 * 1024)
 
 /* ---- the loop's thread ---- */
@@ -37,7 +37,7 @@ bool ax_reader_reclaim_locked(struct ax_connection *connection)
 
     if (reader->state == AX_LEASE_FREE && needed) {
         reader->state = AX_LEASE_LOOP;
-        if (reader->waiting == 0) /* idle: thousands of these have one descriptor each, and not two */
+        if (reader->waiting == 0) /* an idle connection needs one descriptor, not two; there may be thousands */
             ax_reader_close_waker_locked(connection);
     }
     if (reader->state == AX_LEASE_TAKEN && needed) {
@@ -60,7 +60,7 @@ bool ax_reader_look_locked(struct ax_connection *connection, uint64_t now)
 
 /* ---- holding it ---- */
 
-/* A holder may be about to poll: its descriptor stays, and is readable, until it has left. */
+/* If a holder may be about to poll, its descriptor stays open and readable until the holder has left. */
 void ax_reader_close_waker_locked(struct ax_connection *connection)
 {
     struct ax_reader *reader = &connection->reader;
@@ -71,7 +71,7 @@ void ax_reader_close_waker_locked(struct ax_connection *connection)
     reader->wake_fd = -1;
 }
 
-/* Whether there is something to wake its holder with: made for the first one. With the lock. */
+/* Whether there is an eventfd to wake the holder; made for the first holder. With the lock. */
 static bool has_waker(struct ax_reader *reader)
 {
     if (reader->wake_fd < 0)
@@ -79,7 +79,10 @@ static bool has_waker(struct ax_reader *reader)
     return reader->wake_fd >= 0;
 }
 
-/* What it takes to poll; false when this thread may not read: then, if it `waits`, it is counted as waiting. */
+/*
+ * Takes the lease, and stores what to poll; false when this thread may not read: if it `waits`, it is then counted as
+ * waiting.
+ */
 static bool take(struct ax_connection *connection, struct pollfd items[2], bool waits)
 {
     struct ax_reader *reader = &connection->reader;
@@ -99,7 +102,7 @@ static bool take(struct ax_connection *connection, struct pollfd items[2], bool 
     return taken;
 }
 
-/* Waits while somebody else reads; take() or give_back() has counted this thread. */
+/* Waits while another thread reads; take() or give_back() has counted this thread. */
 static int wait_for_others(struct ax_connection *connection, struct ax_waiter *waiter)
 {
     int error = ax_loop_wait(&connection->engine->loop, waiter);
@@ -110,7 +113,10 @@ static int wait_for_others(struct ax_connection *connection, struct ax_waiter *w
     return error;
 }
 
-/* To the next thread that waits; or to the loop when others do already, and perhaps this one `waits` on. */
+/*
+ * Gives the lease back: to the next thread that waits, or to the loop if other threads already wait. `waits`: so will
+ * this one.
+ */
 static void give_back(struct ax_connection *connection, bool waits)
 {
     struct ax_reader *reader = &connection->reader;
@@ -129,7 +135,7 @@ static void give_back(struct ax_connection *connection, bool waits)
         ax_connection_post(connection);
 }
 
-/* Whether the loop wants it back. */
+/* Whether the loop wants the lease back. */
 static bool is_wanted(struct ax_connection *connection)
 {
     ax_connection_lock(connection);
@@ -148,7 +154,7 @@ static void read_once(struct ax_connection *connection, struct ax_arrivals *arri
     ax_reader_settle_buffer(connection, arrivals);
 }
 
-/* Polls without sleeping, for as long as that may pay. What poll() returned last: 0 when nothing has come. */
+/* Polls without sleeping, for as long as that may pay. Returns the last result of poll(): 0 if nothing has arrived. */
 static int spin_on(struct ax_connection *connection, struct ax_spin *spin, struct pollfd items[2])
 {
     struct ax_spinners *spinners = &connection->engine->spinners;
@@ -158,7 +164,7 @@ static int spin_on(struct ax_connection *connection, struct ax_spin *spin, struc
 
     if (budget == 0)
         return 0;
-    items[1].revents = 0; /* it is asked for less often */
+    items[1].revents = 0; /* not polled each time */
     int count = 0;
     bool yields = atomic_load(&spinners->yields);
     for (unsigned polls = 1; count == 0 && now - begin < budget; polls++) {
@@ -172,7 +178,7 @@ static int spin_on(struct ax_connection *connection, struct ax_spin *spin, struc
     return count;
 }
 
-/* Waits for bytes and reads what is there. 1: something happened; 0: nothing in this time; or -EINTR. */
+/* Waits for bytes and reads them. 1: something happened; 0: nothing until the timeout; or -EINTR. */
 static int read_some(struct ax_connection *connection, struct ax_spin *spin, struct pollfd items[2], int timeout_ms,
                      struct ax_arrivals *arrivals)
 {
@@ -207,9 +213,9 @@ int ax_reader_wait(struct ax_connection *connection, struct ax_waiter *waiter)
         error = read_some(connection, &connection->reader.spin_result, items, slice, &arrivals) > 0 ? 0 : -EINTR;
         ax_reader_deliver(connection, &arrivals);
         posted = ax_waiter_try(waiter);
-        wanted = !posted && is_wanted(connection); /* who wants it has made the next poll return at once */
+        wanted = !posted && is_wanted(connection); /* whoever wants it has made the next poll return at once */
     }
-    bool waits = !posted && error == 0; /* on, while the loop reads */
+    bool waits = !posted && error == 0; /* this thread continues to wait, while the loop reads */
     give_back(connection, waits);
     if (posted)
         return 0;

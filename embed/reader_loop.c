@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The loop's side of the reader: what the stream is polled for, and when. */
+/* The loop's part of the reader: what the stream is polled for, and when. */
 #include "embed/reader.h"
 
 #include <assert.h>
@@ -7,10 +7,10 @@
 #include "embed/connection_writer.h"
 #include "embed/reader_private.h"
 
-/* Reads from one connection before others get their turn. */
+/* Reads from one connection per wake-up, so that others get their turn. */
 #define READS_PER_WAKEUP 16
 
-static void attend(struct ax_connection *connection);
+static void update(struct ax_connection *connection);
 
 /* ---- the guard: leases that were given away, and calls that wait behind others ---- */
 
@@ -34,7 +34,7 @@ static void on_guard(uv_timer_t *timer)
         connection->reader.guarded = false;
         if (wanted) {
             ax_connection_ref(connection);
-            attend(connection);
+            update(connection);
             ax_connection_unref(connection);
         }
     }
@@ -69,7 +69,7 @@ static void guard_lease(struct ax_connection *connection)
     start_guard(connection->engine);
 }
 
-/* The connection leaves the loop. */
+/* The connection no longer uses the loop: removes it from the guard. */
 static void forget_lease(struct ax_connection *connection)
 {
     struct ax_connection **link = &connection->engine->guard.first;
@@ -85,21 +85,21 @@ static void forget_lease(struct ax_connection *connection)
 /* ---- reading ---- */
 
 /*
- * One call came, or one result, and nothing else is going on: whoever takes it will wait for the next message, and may
- * read that without us.
+ * Whether the lease can be offered: a single call or result has arrived and nothing else is in progress, so the thread
+ * that gets it will wait for the next message, and can read that itself.
  */
-static bool is_turn_of_others_locked(const struct ax_connection *connection, const struct ax_arrivals *arrivals)
+static bool can_offer_locked(const struct ax_connection *connection, const struct ax_arrivals *arrivals)
 {
     const struct ax_session *session = &connection->session;
 
     if (session->state != AX_STATE_READY || connection->writes_blocked || ax_reader_is_paused_locked(connection))
         return false;
-    /* The one that is woken counts as waiting still. */
+    /* The thread that is being woken still counts as waiting. */
     unsigned others = connection->reader.waiting - (arrivals->handed == 1 && connection->reader.waiting > 0);
     return arrivals->jobs.count + arrivals->handed == 1 && others == 0 && session->calls_in_progress <= 1;
 }
 
-/* Like ax_reader_deliver(), for the loop: a burst of short calls needs no burst of threads. */
+/* Like ax_reader_deliver(), for the loop: a burst of short calls should not start a burst of threads. */
 static void deliver_behind(struct ax_connection *connection, struct ax_arrivals *arrivals)
 {
     struct ax_engine *engine = connection->engine;
@@ -111,7 +111,7 @@ static void deliver_behind(struct ax_connection *connection, struct ax_arrivals 
     ax_reader_settle_buffer(connection, arrivals);
 }
 
-/* One read by the loop, which may leave the next one to others: before anybody who got something can look for it. */
+/* Reads once, and may offer the lease, before any thread that got a message can look for the next one. */
 static bool read_once(struct ax_connection *connection, bool is_first)
 {
     struct ax_loop *loop = &connection->engine->loop;
@@ -119,8 +119,8 @@ static bool read_once(struct ax_connection *connection, bool is_first)
 
     ax_connection_lock_yielding(connection);
     bool more = ax_reader_read_locked(connection, loop->scratch, sizeof loop->scratch, &arrivals);
-    bool offered = is_first && !more && connection->reader.state == AX_LEASE_LOOP &&
-                   is_turn_of_others_locked(connection, &arrivals);
+    bool offered =
+        is_first && !more && connection->reader.state == AX_LEASE_LOOP && can_offer_locked(connection, &arrivals);
     if (offered)
         ax_reader_offer_locked(connection);
     ax_connection_unlock(connection);
@@ -137,7 +137,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct ax_connection *connection = poll->data;
 
-    /* An error is no news by itself: reading or writing tells what it is. libuv has stopped the handle then. */
+    /* Errors are left to reading or writing, which report them. libuv has stopped the handle then. */
     bool readable = status < 0 || (events & UV_READABLE) != 0;
     if (status < 0)
         connection->reader.polled = 0;
@@ -145,15 +145,15 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (poll == &connection->reader.poll_in && readable)
         for (int i = 0; i < READS_PER_WAKEUP && read_once(connection, i == 0); i++)
             ;
-    attend(connection);
+    update(connection);
     ax_connection_unref(connection);
 }
 
 /* ---- time ---- */
 
 /*
- * This process may have been stopped, or without a processor: a peer is not to blame for what waits here to be read, or
- * had no room when it was last written. The holder of the lease polls for bytes that are read here.
+ * This process may have been stopped, or without a processor: do not blame the peer for input that is waiting, or for
+ * output that had no room when it was last written. The holder of the lease also polls for bytes that are read here.
  */
 static void catch_up_locked(struct ax_connection *connection, struct ax_arrivals *arrivals)
 {
@@ -179,7 +179,7 @@ static void on_timer(uv_timer_t *timer)
     ax_connection_lock(connection);
     if (connection->reader.paused && ax_loop_now() >= connection->reader.paused_until)
         connection->reader.paused = false;
-    if (!connection->reader.copying) { /* else what has come cannot be read yet, and the peer is not to blame */
+    if (!connection->reader.copying) { /* otherwise the input cannot be read yet, which is not the peer's fault */
         if (ax_loop_now() >= ax_session_deadline(&connection->session))
             catch_up_locked(connection, &arrivals);
         ax_session_expire(&connection->session, ax_loop_now(), &event);
@@ -188,14 +188,11 @@ static void on_timer(uv_timer_t *timer)
     }
     ax_connection_unlock(connection);
     ax_reader_deliver(connection, &arrivals);
-    attend(connection);
+    update(connection);
     ax_connection_unref(connection);
 }
 
-/*
- * Deadlines move later with every message; the timer follows when it fires, and is moved only when it would fire too
- * late.
- */
+/* Deadlines move later with every message: the timer is restarted when it fires, or when it would fire too late. */
 static void set_timer(struct ax_connection *connection, uint64_t due)
 {
     if (due >= connection->reader.timer_due)
@@ -213,7 +210,7 @@ static void finish(struct ax_connection *connection)
     ax_executor_submit_ending(&connection->engine->executor, &connection->finish_job);
 }
 
-/* Processes that were forked meanwhile, and the supervisor of a worker, have copies of the socket. */
+/* Shuts the socket down: forked processes, and the supervisor of a worker, have copies of its descriptor. */
 static void hang_up(struct ax_connection *connection)
 {
     ax_connection_lock(connection);
@@ -256,7 +253,7 @@ static bool two_pipes(const struct ax_connection *connection)
     return connection->stream.in_fd != connection->stream.out_fd;
 }
 
-/* Puts the stream on the loop. 0 or a negative errno. */
+/* Adds the stream to the loop. 0 or a negative errno. */
 static int attach(struct ax_connection *connection)
 {
     struct ax_reader *reader = &connection->reader;
@@ -279,19 +276,19 @@ static int attach(struct ax_connection *connection)
 
 /* ---- interest ---- */
 
-/* What the connection waits for of its stream; nothing: it is over. */
+/* What the connection waits for on its stream; 0: it has ended. */
 static unsigned interest_locked(const struct ax_connection *connection)
 {
     const struct ax_session *session = &connection->session;
     unsigned interest = ax_session_wants_read(session) ? AX_INTEREST_READ : 0;
 
-    /* What is not blocked has been written; and after a write error nothing is: the stream takes nothing more. */
+    /* Output that is not blocked has been written; after a write error the stream takes nothing more. */
     if (connection->writes_blocked && ax_session_wants_write(session))
         interest |= AX_INTEREST_WRITE;
     return interest;
 }
 
-/* The part of it that the loop sees to: others may read, or reading be paused. */
+/* The part of the interest that the loop polls for: another thread may read, or reading be paused. */
 static unsigned loop_interest_locked(struct ax_connection *connection, unsigned interest)
 {
     if (!ax_reader_reclaim_locked(connection) || ax_reader_is_paused_locked(connection))
@@ -315,14 +312,14 @@ static void poll_for(struct ax_connection *connection, unsigned interest)
     struct ax_reader *reader = &connection->reader;
 
     if (interest == reader->polled)
-        return; /* saying it again would cost system calls */
+        return; /* saves system calls */
     reader->polled = interest;
     set_poll(&reader->poll_in, two_pipes(connection) ? interest & AX_INTEREST_READ : interest);
     if (two_pipes(connection))
         set_poll(&reader->poll_out, interest & AX_INTEREST_WRITE);
 }
 
-/* When the timer is to look at the connection. */
+/* When the timer must check the connection. */
 static uint64_t next_look_locked(const struct ax_connection *connection)
 {
     const struct ax_reader *reader = &connection->reader;
@@ -330,7 +327,7 @@ static uint64_t next_look_locked(const struct ax_connection *connection)
 
     if (reader->paused && reader->paused_until < due)
         due = reader->paused_until;
-    if (reader->copying && due < ax_loop_now() + 1) /* not again before that has got on */
+    if (reader->copying && due < ax_loop_now() + 1) /* not again before the copy has progressed */
         due = ax_loop_now() + 1;
     return due;
 }
@@ -348,21 +345,21 @@ static void attach_locked(struct ax_connection *connection)
     ax_session_fail(&connection->session, AX_EPROTOCOL, uv_strerror(error));
 }
 
-/* Brings poll, timer and phase in line with the session. On the loop, without the lock. */
-static void attend(struct ax_connection *connection)
+/* Updates poll, timer and phase from the session. On the loop, without the lock. */
+static void update(struct ax_connection *connection)
 {
     if (connection->reader.detaching)
         return;
     ax_connection_lock_yielding(connection);
     if (!connection->reader.attached && connection->stream.in_fd >= 0)
         attach_locked(connection);
-    connection->attended = connection->session.state;
+    connection->handled_state = connection->session.state;
     if (connection->writes_blocked)
         ax_connection_write_locked(connection);
     ax_connection_settle_locked(connection);
     unsigned interest = interest_locked(connection);
     if (interest == 0)
-        ax_connection_register_locked(connection); /* it may end before it began */
+        ax_connection_register_locked(connection); /* it may end before it has started */
     unsigned polled = loop_interest_locked(connection, interest);
     uint64_t due = next_look_locked(connection);
     ax_connection_unlock(connection);
@@ -374,11 +371,11 @@ static void attend(struct ax_connection *connection)
     }
 }
 
-static void run_attend(struct ax_task *task)
+static void run_update(struct ax_task *task)
 {
-    struct ax_connection *connection = (struct ax_connection *)((char *)task - offsetof(struct ax_connection, attend));
+    struct ax_connection *connection = (struct ax_connection *)((char *)task - offsetof(struct ax_connection, update));
 
-    attend(connection);
+    update(connection);
     ax_connection_unref(connection);
 }
 
@@ -389,7 +386,7 @@ void ax_reader_init(struct ax_connection *connection)
     connection->reader.wake_fd = -1;
     connection->reader.timer_due = AX_NEVER;
     connection->reader.buffer_job.run = ax_reader_run_buffer;
-    ax_task_init(&connection->attend, run_attend);
+    ax_task_init(&connection->update, run_update);
 }
 
 void ax_reader_set_spin(struct ax_connection *connection, uint32_t spin_us)

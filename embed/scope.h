@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a thread is doing for which connection: running a call, pickling or unpickling.
+ * The scope of a thread: for which connection it runs a call, pickles or unpickles.
  *
- * Pickles name functions of the package (across._get_obj, across._make_proxy); those find their connection here. Scopes
- * nest, since a pickle may run anything, a call of another connection included. They live on the stack, one thread
- * each, under the GIL.
+ * Pickles refer to functions of the package (across._get_obj, across._make_proxy), which find their connection here.
+ * Scopes nest, since a pickle may run any code, including a call of another connection. They live on the stack of their
+ * thread, under the GIL.
  */
 #ifndef AX_EMBED_SCOPE_H
 #define AX_EMBED_SCOPE_H
@@ -30,7 +30,7 @@ struct ax_scope {
 /* Opens a scope in this thread. ax_scope_leave() must follow in the same thread, in reverse order. */
 void ax_scope_enter(struct ax_scope *scope, struct ax_connection *connection, enum ax_scope_mode mode);
 
-/* Closes the scope; its ids stay, until ax_scope_fini(). */
+/* Closes the scope; its ids are kept until ax_scope_fini(). */
 void ax_scope_leave(struct ax_scope *scope);
 void ax_scope_fini(struct ax_scope *scope);
 
@@ -38,12 +38,12 @@ void ax_scope_fini(struct ax_scope *scope);
 struct ax_scope *ax_scope_current(void);
 
 /*
- * What to say as struct ax_operation.within: the id of the call that this thread serves for the connection, plus one;
- * or 0.
+ * The value for struct ax_operation.within: the id of the call that this thread serves for the connection, plus one; or
+ * 0.
  */
 uint64_t ax_scope_within(const struct ax_connection *connection);
 
-/* Notes an id. 0 or AX_ENOMEM. */
+/* Adds an id. 0 or AX_ENOMEM. */
 int ax_scope_add(struct ax_scope *scope, uint64_t id);
 
 #endif

@@ -6,8 +6,8 @@
 #include "embed/failure.h"
 
 /*
- * To be called after anything that may have run user code, before the connection is used: a child that was forked there
- * and has returned from it ends, after its exception, if any, has been printed as that of a thread is.
+ * To be called after anything that may have run user code, before the connection is used: ends a child that was forked
+ * there and has returned, after printing its exception, if any, as for a thread.
  */
 static void end_if_forked(struct ax_request *request)
 {
@@ -26,7 +26,9 @@ static PyObject *open_method(struct ax_module *module, struct ax_request *reques
     struct ax_message *message = request->message;
     PyObject *call = NULL, *object = NULL, *name = NULL;
 
-    /* The arguments first, whatever is wrong with the rest: they answer for what they refer to. */
+    /*
+     * Unpickles the arguments first, whatever is wrong with the rest, so that their references are claimed or released.
+     */
     PyObject *arguments = message->buffer_count > 0 ? ax_unpickle(module, request->connection, message)
                                                     : Py_BuildValue("(()O)", module->no_kwargs);
     if (arguments != NULL)
@@ -47,7 +49,7 @@ out:
     return call;
 }
 
-/* What the request is about: the call of a function or a method, as a tuple; or an object. */
+/* The subject of a request: the call of a function or a method, as a tuple; or an object. */
 static PyObject *open_subject(struct ax_module *module, struct ax_request *request)
 {
     switch (request->message->type) {
@@ -60,7 +62,7 @@ static PyObject *open_subject(struct ax_module *module, struct ax_request *reque
     }
 }
 
-/* What the peer released meanwhile, to be dropped. */
+/* Returns the ticket and gives credit. Returns the objects to drop that the peer has released meanwhile. */
 static struct ax_object *end_reading(struct ax_request *request)
 {
     end_if_forked(request);
@@ -72,7 +74,7 @@ static struct ax_object *end_reading(struct ax_request *request)
     return ax_request_unpickled(request);
 }
 
-/* The same, or NULL with OperationError set. Drops what the peer released meanwhile. */
+/* The subject, or NULL with OperationError set. Drops the objects that the peer has released meanwhile. */
 static PyObject *open_request(struct ax_module *module, struct ax_request *request)
 {
     PyObject *subject = open_subject(module, request);
@@ -82,7 +84,7 @@ static PyObject *open_request(struct ax_module *module, struct ax_request *reque
         ax_raise_operation_failed(module, "Unpickling");
     PyObject *error = subject == NULL ? ax_error_take() : NULL;
     ax_drop_objects(end_reading(request));
-    end_if_forked(request); /* in a finalizer of what was dropped */
+    end_if_forked(request); /* in a finalizer of a dropped object */
     if (error != NULL)
         ax_error_restore(error);
     return subject;
@@ -97,7 +99,7 @@ static bool is_call(PyObject *subject)
 }
 
 /*
- * Calls the function through one of the package's, so that functions which look at the frame of their caller find one.
+ * Calls the function through one of the package's, so that functions which inspect the frame of their caller find one.
  */
 static PyObject *run(struct ax_module *module, struct ax_request *request, PyObject *subject)
 {
@@ -136,7 +138,7 @@ static int send_answer(struct ax_request *request, enum ax_result_kind kind, str
     return error;
 }
 
-/* 0; or -1 with OperationError set when that is why it was not sent, for the caller to keep while it tidies up. */
+/* 0; or -1 with OperationError set if the answer was too large to send; the caller keeps it while it cleans up. */
 static int explain_unsent(struct ax_module *module, struct ax_request *request, const struct ax_payload *payload,
                           int error)
 {
@@ -162,7 +164,7 @@ static int answer(struct ax_module *module, struct ax_request *request, enum ax_
     int error = ax_pickled_payload(&pickled, request->connection, &payload);
     error = send_answer(request, kind, &payload, error);
     int failed = explain_unsent(module, request, &payload, error);
-    PyObject *raised = failed != 0 ? ax_error_take() : NULL; /* dropping what it refers to may run anything */
+    PyObject *raised = failed != 0 ? ax_error_take() : NULL; /* dropping the references may run any code */
     ax_pickled_fini(&pickled, error == 0);
     if (failed != 0)
         ax_error_restore(raised);
@@ -192,7 +194,7 @@ static int answer_reference(struct ax_module *module, struct ax_request *request
     return failed;
 }
 
-/* The last resort: the peer gets at least the text of the exception. */
+/* Last resort: answers with the text of the exception. */
 static void answer_text(struct ax_request *request, PyObject *error)
 {
     PyObject *text = PyObject_Str(error);
@@ -228,7 +230,7 @@ static int answer_error(struct ax_module *module, struct ax_request *request, Py
     return failed;
 }
 
-/* At the end of the stack there is no room to say more: a bare exception is a record, too. */
+/* When the stack is exhausted: answers with a bare exception, which is a valid record. */
 static int answer_recursion(struct ax_module *module, struct ax_request *request)
 {
     PyErr_Clear();
@@ -238,7 +240,7 @@ static int answer_recursion(struct ax_module *module, struct ax_request *request
     return failed;
 }
 
-/* Answers with what is set as exception, as well as that can be done. */
+/* Answers with the exception that is set, as completely as possible. */
 static void answer_failure(struct ax_module *module, struct ax_request *request, bool from_call)
 {
     PyObject *error = ax_error_take();
@@ -259,7 +261,7 @@ static void answer_failure(struct ax_module *module, struct ax_request *request,
 
 enum shape { VALUE, REFERENCE, SAME };
 
-/* Whether the value of a method stays here because of the method's name. */
+/* Whether the result of a method stays here because of the method's name. */
 static bool makes_iterator(struct ax_module *module, PyObject *name)
 {
     if (PyUnicode_GET_LENGTH(name) == 0 || PyUnicode_READ_CHAR(name, 0) != '_')
@@ -267,7 +269,7 @@ static bool makes_iterator(struct ax_module *module, PyObject *name)
     return PyUnicode_Compare(name, module->iter_name) == 0 || PyUnicode_Compare(name, module->reversed_name) == 0;
 }
 
-/* How the value of a request goes back. */
+/* How the result of a request is sent. */
 static enum shape shape_of(struct ax_module *module, struct ax_request *request, PyObject *subject, PyObject *value)
 {
     switch (request->message->type) {
@@ -284,8 +286,8 @@ static enum shape shape_of(struct ax_module *module, struct ax_request *request,
 }
 
 /*
- * Answers with a value that could not be pickled, which the exception that is set says, and whose iterators and views
- * stay here. 0; or -1 with the same exception set when that does not help.
+ * Answers with a value that could not be pickled, as the exception that is set tells, but whose iterators and views may
+ * stay here, as proxies. 0; or -1 with the same exception set if that fails, too.
  */
 static int answer_lent(struct ax_module *module, struct ax_request *request, PyObject *value)
 {
@@ -304,7 +306,7 @@ static int answer_lent(struct ax_module *module, struct ax_request *request, PyO
     return -1;
 }
 
-/* Answers with the value of a request; when that fails, with why. */
+/* Answers with the result of a request; on failure, with the reason. */
 static void answer_value(struct ax_module *module, struct ax_request *request, enum shape shape, PyObject *value)
 {
     struct ax_payload nothing = {0};
@@ -322,14 +324,14 @@ static void answer_value(struct ax_module *module, struct ax_request *request, e
     }
 }
 
-/* Runs what was unpickled, and answers. */
+/* Runs the subject of a request, and answers. */
 static void serve_subject(struct ax_module *module, struct ax_request *request, PyObject *subject)
 {
     PyObject *value = run(module, request, subject);
 
     end_if_forked(request);
     enum shape shape = value != NULL ? shape_of(module, request, subject, value) : VALUE;
-    /* Proxies among the arguments are released with the answer. */
+    /* Proxies among the arguments are released along with the answer. */
     ax_connection_batch_releases(request->connection);
     Py_DECREF(subject);
     ax_connection_batch_releases(NULL);
@@ -342,7 +344,7 @@ static void serve_subject(struct ax_module *module, struct ax_request *request, 
     Py_XDECREF(value);
 }
 
-/* Leaves no exception. */
+/* Leaves no exception set. */
 static void serve(struct ax_module *module, struct ax_request *request)
 {
     if (ax_binding_link(request->connection) == NULL) {
@@ -360,10 +362,10 @@ static void serve(struct ax_module *module, struct ax_request *request)
 }
 
 /*
- * The same in a context of its own: what the call sets of context variables, the one of the module decimal included,
- * ends with it, whichever thread runs it.
+ * The same in a context of its own: changes of context variables by the call, including those of the module decimal,
+ * end with it, whichever thread runs it.
  */
-static void serve_apart(struct ax_module *module, struct ax_request *request)
+static void serve_in_context(struct ax_module *module, struct ax_request *request)
 {
     PyObject *context = PyContext_New();
 
@@ -385,13 +387,13 @@ void ax_serve(struct ax_request *request)
     struct ax_binding *binding = request->connection->above;
     PyGILState_STATE gil = PyGILState_Ensure();
 
-    serve_apart(binding->module, request);
+    serve_in_context(binding->module, request);
     PyGILState_Release(gil);
     ax_request_free(request);
 }
 
 void ax_serve_within(struct ax_module *module, struct ax_request *request)
 {
-    serve_apart(module, request);
+    serve_in_context(module, request);
     ax_request_free(request);
 }

@@ -7,17 +7,17 @@
 #include <string.h>
 #include <unistd.h>
 
-/* How long an answer of the system holds: asking takes 10 µs. A busy system is asked less and less often. */
+/* How long a query of the system is valid: it takes 10 µs. A busy system is queried less and less often. */
 #define ASK_AGAIN_NS 5000000u
 #define ASK_AGAIN_MAX_NS 80000000u
 
-#define DENIED_SKIP 7    /* waits that sleep where one may not spin, before the next asks whether it may */
-#define MARGIN_NS 10000u /* what a wait may take longer than usual, in any case */
-#define FOLD 4           /* and how many times as long as usual */
+#define DENIED_SKIP 7    /* waits that sleep at once where polling is denied, before the next one asks again */
+#define MARGIN_NS 10000u /* a wait may take this much longer than usual, in any case */
+#define FOLD 4           /* or this many times as long as usual */
 
 /* ---- the system ---- */
 
-/* Cores that this thread may use; without an answer (on more cores than a set has), many. */
+/* Cores that this thread may use; many, if unknown (more cores than a cpu_set_t holds). */
 static unsigned count_cores(void)
 {
     cpu_set_t set;
@@ -27,7 +27,7 @@ static unsigned count_cores(void)
     return (unsigned)CPU_COUNT(&set);
 }
 
-/* Threads of the whole system that run or want to; 0: the system does not say. */
+/* Runnable threads of the whole system; 0: unknown. */
 static unsigned count_runnable(void)
 {
     char text[128];
@@ -75,14 +75,15 @@ static void ask(struct ax_spinners *spinners)
     atomic_store(&spinners->most, system.is_busy ? 0 : spinners->cores / 2);
 }
 
-/* Takes a place among those that spin. */
+/* Enters the set of polling threads; false: it is full, or polling is denied. */
 static bool enter(struct ax_spinners *spinners, uint64_t now)
 {
     if (spinners->cores < 2)
         return false;
     uint64_t asked_at = atomic_load(&spinners->asked_at);
     bool is_old = asked_at == 0 || now - asked_at >= atomic_load(&spinners->ask_again_ns);
-    if (is_old && atomic_compare_exchange_strong(&spinners->asked_at, &asked_at, now)) /* one thread asks */
+    if (is_old && atomic_compare_exchange_strong(&spinners->asked_at, &asked_at, now)) /* only one thread queries the
+                                                                                          system */
         ask(spinners);
     if (atomic_load(&spinners->most) == 0)
         return false;

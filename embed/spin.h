@@ -2,22 +2,22 @@
 /*
  * For how long a thread that waits for its peer polls before it sleeps.
  *
- * To sleep and to be woken on another core takes some 25 µs and more, at either end, and much more on a virtual
+ * Sleeping and being woken on another core takes some 25 µs and more, at either end, and much more on a virtual
  * machine: several times as long as a small call. A thread that polls instead gets its message at once, but keeps a
- * core busy. So it does that
+ * core busy. So it polls only
  *
- *   for a bounded time    up to the connection's limit; as a rule for a few times as long as the peer took lately, as
- *                         adaptive mutexes do
- *   where it pays         what did not come in time makes the next waits sleep at once: 1, 3, 7, … and AX_SPIN_SKIP_MAX
- *                         in the end; each that came in time halves that number
- *   where it harms nobody not on one core; not while there are more runnable threads than cores, which the system
- *                         tells; and in half of the cores at most, for the peer needs one, too
+ *   for a bounded time   up to the connection's limit; usually for a few times as long as the peer took lately, as
+ *                        adaptive mutexes do
+ *   where it pays        after a wait in vain, the next waits sleep at once: 1, 3, 7, … up to AX_SPIN_SKIP_MAX; each
+ *                        successful wait halves that number
+ *   where it is harmless not on one core; not while there are more runnable threads than cores, according to the system;
+ *                        and on at most half of the cores, since the peer needs one, too
  *
- * A process that has one core to itself when its engine starts never spins. A thread that is bound to one core later
- * spins without yielding it: then a peer on the same core can't answer in time, and that does not pay.
+ * A process that has only one core when its engine starts never polls. A thread that is bound to one core later polls
+ * without yielding it: a peer on the same core then cannot answer in time, and polling does not pay.
  *
- * Of a wait of one kind and one connection, struct ax_spin remembers how it went; who may look at it is up to its
- * owner. The rest is atomic, and may be used by any thread.
+ * struct ax_spin keeps the history of one kind of wait of one connection; its owner defines what guards it. The rest is
+ * atomic, and may be used by any thread.
  */
 #ifndef AX_EMBED_SPIN_H
 #define AX_EMBED_SPIN_H
@@ -26,45 +26,47 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AX_SPIN_DEFAULT_US 100 /* two wake-ups: what one pays when both ends sleep */
-#define AX_SPIN_MAX_US 1000    /* a longer limit is cut to this: what takes longer is no small call */
-#define AX_SPIN_SKIP_MAX 1023  /* waits that sleep at once, in a row */
-/* Polls between two looks at what else is wanted: the reading, and the core, which the peer may be queued for. */
+#define AX_SPIN_DEFAULT_US 100 /* two wake-ups: the cost when both ends sleep */
+#define AX_SPIN_MAX_US 1000    /* maximum for the limit: what takes longer is no small call */
+#define AX_SPIN_SKIP_MAX 1023  /* consecutive waits that sleep at once */
+/*
+ * Polls between two checks whether the lease is wanted, and two yields of the core, which the peer may be queued for.
+ */
 #define AX_SPIN_LOOK_EVERY 4
 
-/* How waits of one kind went lately. All zero: nothing is known. */
+/* History of one kind of wait. All zero: nothing is known. */
 struct ax_spin {
-    uint32_t expected_ns; /* how long those took that paid; 0: not known */
-    uint32_t backoff;     /* how many waits the next one that does not pay makes sleep */
-    uint32_t skip;        /* how many are still to sleep */
+    uint32_t expected_ns; /* usual time of successful waits; 0: not known */
+    uint32_t backoff;     /* number of waits that sleep after the next wait in vain */
+    uint32_t skip;        /* number of waits that are still to sleep */
 };
 
-/* What the system tells. */
+/* The state of the system. */
 struct ax_spin_system {
-    unsigned cores; /* that the calling thread may use */
-    bool is_busy;   /* there are more runnable threads than cores */
+    unsigned cores; /* available to the calling thread */
+    bool is_busy;   /* more threads are runnable than there are cores */
 };
 
-/* What the threads of a process that spin have in common. */
+/* Shared by the polling threads of a process. */
 struct ax_spinners {
     struct ax_spin_system (*ask)(void);
     unsigned cores;                /* at the start */
-    atomic_uint count;             /* threads that spin now */
-    _Atomic uint64_t asked_at;     /* ns: when the system was last asked; 0: never */
-    _Atomic uint64_t ask_again_ns; /* and how long that holds */
-    atomic_uint most;              /* how many may spin: 0 where it would harm others */
-    atomic_bool yields;            /* whoever spins yields its core now and then */
+    atomic_uint count;             /* threads that are polling */
+    _Atomic uint64_t asked_at;     /* ns: time of the last query of the system; 0: never */
+    _Atomic uint64_t ask_again_ns; /* ns for which that query is valid */
+    atomic_uint most;              /* maximum of count; 0: polling is denied */
+    atomic_bool yields;            /* polling threads yield their core now and then */
 };
 
-/* Asks the system of this process; takes some 10 µs. */
+/* Queries the system; takes some 10 µs. */
 struct ax_spin_system ax_spin_ask_system(void);
 
-/* `ask` is ax_spin_ask_system(), but in tests. */
+/* `ask` is ax_spin_ask_system(), except in tests. */
 void ax_spinners_init(struct ax_spinners *spinners, struct ax_spin_system (*ask)(void));
 
 /*
- * Whether a wait is to sleep at once, because it did not pay lately. To be called once for each wait, before the clock
- * is asked.
+ * Whether a wait must sleep at once, because polling did not pay lately. To be called once for each wait, before the
+ * clock is read.
  */
 static inline bool ax_spin_skips(struct ax_spin *spin)
 {
@@ -75,12 +77,12 @@ static inline bool ax_spin_skips(struct ax_spin *spin)
 }
 
 /*
- * For how many nanoseconds to poll, at time `now` (ns, monotonic); 0: sleep at once. Otherwise ax_spin_end() must
- * follow, in the same thread.
+ * For how many nanoseconds to poll, at time `now` (ns, monotonic); 0: sleep at once. If not 0, ax_spin_end() must
+ * follow in the same thread.
  */
 uint64_t ax_spin_begin(struct ax_spin *spin, struct ax_spinners *spinners, uint32_t limit_us, uint64_t now);
 
-/* It has polled for so long; `paid`: what it waited for has come. */
+/* Ends polling that took took_ns; `paid`: the message has arrived. */
 void ax_spin_end(struct ax_spin *spin, struct ax_spinners *spinners, uint64_t took_ns, bool paid);
 
 #endif

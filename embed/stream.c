@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Slices go to the kernel as they are. */
+/* Slices are passed to the kernel without conversion. */
 static_assert(sizeof(struct ax_slice) == sizeof(struct iovec), "a slice is an iovec");
 static_assert(offsetof(struct ax_slice, data) == offsetof(struct iovec, iov_base), "a slice is an iovec");
 static_assert(offsetof(struct ax_slice, size) == offsetof(struct iovec, iov_len), "a slice is an iovec");
@@ -63,7 +63,7 @@ static void enlarge_socket(int fd)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &wanted, sizeof wanted);
 }
 
-/* Whether it succeeds or not: the stream works with any room. */
+/* Best effort: the stream works with buffers of any size. */
 static void make_room(struct ax_stream *stream)
 {
     stream->is_roomy = true;
@@ -104,7 +104,10 @@ void ax_stream_hang_up(struct ax_stream *stream)
         shutdown(stream->out_fd, SHUT_RDWR);
 }
 
-/* Forgotten first: a child that is forked meanwhile closes what stands here, and the numbers may be others' by then. */
+/*
+ * The fields are reset first: a child that is forked meanwhile closes the descriptors that it finds here, whose numbers
+ * may have been reused by then.
+ */
 void ax_stream_close(struct ax_stream *stream)
 {
     int in_fd = stream->in_fd;

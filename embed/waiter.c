@@ -18,22 +18,22 @@ void ax_waiter_post(struct ax_waiter *waiter)
     sem_post(&waiter->posted);
 }
 
-/* Which thread this is: asked of the kernel once, and not in each wait. */
-static _Thread_local enum { UNKNOWN, MAIN, OTHER } standing;
+/* Whether this is the main thread: queried from the kernel once, not in each wait. */
+static _Thread_local enum { UNKNOWN, MAIN, OTHER } thread_kind;
 
 static bool in_main_thread(void)
 {
-    if (standing == UNKNOWN)
-        standing = gettid() == getpid() ? MAIN : OTHER;
-    return standing == MAIN;
+    if (thread_kind == UNKNOWN)
+        thread_kind = gettid() == getpid() ? MAIN : OTHER;
+    return thread_kind == MAIN;
 }
 
 void ax_waiter_after_fork(void)
 {
-    standing = UNKNOWN;
+    thread_kind = UNKNOWN;
 }
 
-/* On the system's clock, since that is the one that all C libraries wait by: when it is set back, a slice is longer. */
+/* On the realtime clock, which all C libraries support: if it is set back, a slice is longer. */
 static struct timespec slice_end(void)
 {
     struct timespec at;

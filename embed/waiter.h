@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One thread that waits for one thing, until another thread says that it has happened.
+ * One thread that waits for one event, until another thread posts it.
  *
- * Lives on the waiting thread's stack. It is waited for through ax_loop_wait(), the one place where the engine blocks
- * for progress of its loop. A signal handler that ran in the waiting thread ends the wait early: that is how Ctrl-C
- * gets in.
+ * Lives on the waiting thread's stack. Waits go through ax_loop_wait(), the only place where the engine blocks for
+ * progress of its loop. A signal handler that ran in the waiting thread ends the wait early, so that Ctrl-C works.
  */
 #ifndef AX_EMBED_WAITER_H
 #define AX_EMBED_WAITER_H
@@ -12,12 +11,11 @@
 #include <semaphore.h>
 #include <stdbool.h>
 
-#define AX_WAITER_SLICE_MS                                                                                             \
-    100 /* how late a signal may be noticed; ten wake-ups a second of a process that waits anyway */
+#define AX_WAITER_SLICE_MS 100 /* maximum delay of a signal; ten wake-ups a second while waiting */
 
 struct ax_waiter {
     sem_t posted;
-    struct ax_waiter *next; /* for the list of whoever will post it */
+    struct ax_waiter *next; /* for the list of the thread that will post it */
 };
 
 void ax_waiter_init(struct ax_waiter *waiter);
@@ -33,18 +31,18 @@ void ax_waiter_post(struct ax_waiter *waiter);
  */
 int ax_waiter_wait(struct ax_waiter *waiter);
 
-/* Takes the post, if there has been one. */
+/* Consumes the post, if there has been one. */
 bool ax_waiter_try(struct ax_waiter *waiter);
 
 /*
- * For threads that wait by other means: milliseconds after which they have to look for signals; -1 in all but the main
- * one.
+ * For threads that wait by other means: milliseconds after which they must check for signals; -1 except in the main
+ * thread.
  */
 int ax_waiter_slice(void);
 
 void ax_waiter_fini(struct ax_waiter *waiter);
 
-/* In the only thread of a process that was forked: it is the main one, whichever it was before. */
+/* To be called in the only thread of a forked process: it is the main thread now, whichever it was before. */
 void ax_waiter_after_fork(void);
 
 #endif
