@@ -29,14 +29,14 @@
 
 #define AX_LOADER_STUCK_MS 10000u
 
-/* at a time, of which all but one are stuck: each holds a stack, and a copy of the settings */
+/* Threads at a time, of which all but one are stuck. Each holds a stack and a copy of the settings. */
 #define AX_LOADER_THREADS 4u
 
-/* What was read. Owned; who takes something out of it puts NULL in its place. */
+/* What was read. Owned; whoever takes over a member replaces it with NULL. */
 struct ax_loaded {
-    struct ax_options *options; /* NULL: there was a mistake, of which `error` tells */
+    struct ax_options *options; /* NULL: there was an error, see `error` */
     char error[AX_ERROR_TEXT_SIZE];
-    struct ax_secret *secret;              /* NULL: none was named, or see `secret_error` */
+    struct ax_secret *secret;              /* NULL: none is configured, or see `secret_error` */
     char secret_error[AX_ERROR_TEXT_SIZE]; /* why it could not be read, or "" */
     struct ax_identity *identity;
     char identity_error[AX_ERROR_TEXT_SIZE]; /* why there is no identity, or "" when none was wanted */
@@ -44,11 +44,11 @@ struct ax_loaded {
 
 struct ax_loader_events {
     /*
-     * The first step: secret and identity have been read, as far as that was possible. `options` and `error` do not
-     * count yet.
+     * The first step: secret and identity have been read, as far as that was possible. `options` and `error` are not
+     * set yet.
      */
     void (*read)(void *owner, struct ax_loaded *loaded);
-    /* The second one, after it. */
+    /* The second step, after the first. */
     void (*loaded)(void *owner, struct ax_loaded *loaded);
 };
 
@@ -60,7 +60,7 @@ struct ax_loader {
     void *owner;
     struct ax_background background;
     /*
-     * Owned: names of the files that secret and identity were read from last, and settings that only a start changes.
+     * Owned: names of the files that secret and identity were read from last, and settings that only a restart changes.
      */
     struct ax_options known;
     bool wants_identity;
@@ -69,14 +69,14 @@ struct ax_loader {
 };
 
 /*
- * Events are told for each ax_loader_begin(), but `loaded` of several at a time only for the last one. 0, or a
+ * Each ax_loader_begin() leads to the events; if several overlap, `loaded` is called for the last one only. 0, or a
  * negative errno.
  */
 int ax_loader_init(struct ax_loader *loader, uv_loop_t *loop, int argc, char *const *argv,
                    const struct ax_options *options, bool wants_identity, const struct ax_loader_events *events,
                    void *owner);
 
-/* 0, or a negative errno; -EBUSY: too many threads are stuck, and it begins anew when the last one is not. */
+/* 0, or a negative errno; -EBUSY: too many threads are stuck; the load starts when the last one continues. */
 int ax_loader_begin(struct ax_loader *loader);
 
 /* No secret is demanded any more: its file is not read again if a later configuration has a mistake. */

@@ -66,7 +66,7 @@ static void take_watchdog(void)
         return;
     watchdog_ms = parse_number(limit) / 1000;
     if (watchdog_ms == 0)
-        ax_log(AX_LOG_WARNING, "WATCHDOG_USEC=%s is no time to keep to, and is ignored", limit);
+        ax_log(AX_LOG_WARNING, "WATCHDOG_USEC=%s is no valid interval, and is ignored", limit);
 }
 
 static void take_socket(void)
@@ -81,7 +81,7 @@ static void take_socket(void)
     }
     notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (notify_fd < 0)
-        ax_log(AX_LOG_WARNING, "cannot tell the service manager anything: %s", strerror(errno));
+        ax_log(AX_LOG_WARNING, "cannot notify the service manager: %s", strerror(errno));
     else
         take_watchdog();
 }

@@ -3,8 +3,8 @@
  * A reload: from SIGHUP until new connections use the new settings, or until it has failed.
  *
  * The loader reads the configuration, the secret and the TLS files. A secret and an identity are in use as soon as they
- * have been read. With the settings a new zygote is started, and they are in use when it is ready: the pool says so by
- * ax_reload_finish(). A reload that fails changes no setting. The service manager is told when a reload begins and
+ * have been read. A new zygote is started with the settings, and they are in use when it is ready, which
+ * the pool reports by ax_reload_finish(). A reload that fails changes no setting. The service manager is told when a reload begins and
  * ends.
  *
  * Used in the loop's thread. Errors are logged.
@@ -43,7 +43,7 @@ void ax_reload_begin(struct ax_reload *reload);
 /* For ax_pool_events.reloaded. */
 void ax_reload_finish(struct ax_reload *reload, bool done);
 
-/* What the loader still reads is of no use any more. The options in use stay. */
+/* Ignores from now on what the loader reads. The options in use stay. */
 void ax_reload_stop(struct ax_reload *reload);
 
 /* Closes the handle: the loop has to run until that is done, before _free_memory. */

@@ -41,7 +41,7 @@ struct supervisor {
     enum state state;
     int status; /* the exit status */
     uint64_t started_at;
-    uint64_t calls_done; /* by workers that are gone */
+    uint64_t calls_done; /* by workers that have exited */
     uv_loop_t loop;
     struct ax_admission admission;
     struct ax_replies replies;
@@ -50,7 +50,7 @@ struct supervisor {
     struct ax_groups groups;
     struct ax_pool pool;
     uv_timer_t status_timer;   /* runs when the number of connections has changed, until the service manager is told */
-    uv_timer_t watchdog_timer; /* for the signs of life that the service manager wants */
+    uv_timer_t watchdog_timer; /* for watchdog messages to the service manager */
     uv_timer_t end_timer;      /* runs from the end of the last process on */
     bool is_hurried;           /* there was a second signal */
     uv_signal_t signals[3];
@@ -74,7 +74,7 @@ static void status_changed(struct supervisor *supervisor)
         uv_timer_start(&supervisor->status_timer, on_status_timer, STATUS_MS, 0);
 }
 
-/* While stopping there is no zygote to answer, and no reason for the service manager to kill this process. */
+/* While stopping, there may be no zygote to answer, and the service manager must not kill this process. */
 static void on_watchdog_timer(uv_timer_t *timer)
 {
     struct supervisor *supervisor = timer->data;
@@ -431,7 +431,7 @@ static void fini(struct supervisor *supervisor)
     uv_close((uv_handle_t *)&supervisor->end_timer, NULL);
     uv_run(&supervisor->loop, UV_RUN_NOWAIT);
     if (uv_loop_close(&supervisor->loop) < 0) /* some handles are open, and their memory goes with the process */
-        ax_log(AX_LOG_DEBUG, "the end was not in order");
+        ax_log(AX_LOG_DEBUG, "the event loop still had open handles at the end");
     ax_admission_free_memory(&supervisor->admission);
     ax_pool_free_memory(&supervisor->pool);
     ax_reporter_free_memory(&supervisor->reporter);

@@ -183,7 +183,7 @@ static int check_client(const struct ax_admission *admission, const struct ax_cl
     if (client->has_certificate ? check_certificate(admission, client, reason, size) < 0
                                 : ax_peer_check(&admission->rules, client->fd, reason, size) < 0)
         return -1;
-    /* The status takes no place, and is most wanted when there is none. */
+    /* A request for the status occupies no place: it is needed most when all of them are taken. */
     if (ax_status_request_is_begun(client->received, client->received_size))
         return 0;
     return check_limits(admission, client, reason, size);
@@ -322,8 +322,8 @@ static void warn_of_address(const struct ax_admission *admission, const char *ad
 {
     if (admission->secret != NULL)
         ax_log(AX_LOG_WARNING,
-               "%s can be reached from other hosts, without encryption (--insecure): whoever can read or change what "
-               "passes by may run anything, without the secret",
+               "%s can be reached from other hosts, without encryption (--insecure): whoever can read or change the "
+               "traffic may run anything, even without the secret",
                address);
     else
         ax_log(AX_LOG_WARNING,

@@ -45,7 +45,7 @@ struct ax_admission_events {
      * refused for that reason.
      */
     int (*offer)(void *owner, struct ax_client *client, uint32_t handshake_ms);
-    /* So many clients wait for a worker. Called after each time that this may have changed. */
+    /* This many clients wait for a worker. Called after each time that this may have changed. */
     void (*demand)(void *owner, size_t waiting);
     /* A peer has asked for the status, and is to be answered on `fd`, which is the callee's from now on. */
     void (*status_asked)(void *owner, int fd, enum ax_status_format format);

@@ -28,8 +28,8 @@ static int check_file(const struct source *source, const struct stat *status, ch
     if (!S_ISREG(status->st_mode))
         return ax_error_format(error, size, "%s %s is not a regular file", source->option, source->path);
     if (status->st_size > AX_IDENTITY_FILE_MAX)
-        return ax_error_format(error, size, "%s %s has more than %d bytes: that is another file", source->option,
-                               source->path, AX_IDENTITY_FILE_MAX);
+        return ax_error_format(error, size, "%s %s has more than %d bytes: it is probably the wrong file",
+                               source->option, source->path, AX_IDENTITY_FILE_MAX);
     return source->is_private ? ax_file_check_private(status, source->option, source->path, error, size) : 0;
 }
 

@@ -129,7 +129,8 @@ static int read_open_file(struct ax_options *layer, const char *file, int fd, ch
         result =
             ax_error_format(error, size, "the configuration file %s cannot be read: %s", file, strerror((int)-length));
     else if (length > AX_CONFIG_FILE_MAX)
-        result = ax_error_format(error, size, "the configuration file %s has more than %d bytes: that is another file",
+        result = ax_error_format(error, size,
+                                 "the configuration file %s has more than %d bytes: it is probably the wrong file",
                                  file, AX_CONFIG_FILE_MAX);
     else
         result = ax_config_read(layer, file, text, (size_t)length, error, size);

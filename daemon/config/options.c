@@ -402,12 +402,12 @@ static int check_host(const struct ax_options *options, const char *address, cha
 {
     if (options->run_as_peer)
         return ax_error_format(
-            error, size, "--run-as-peer is for unix sockets, and %s does not tell its users: leave out one of them",
+            error, size, "--run-as-peer is for unix sockets, and %s does not identify its users: leave out one of them",
             address);
     if (names_users(options))
         return ax_error_format(
             error, size,
-            "--allow-uid and --allow-gid are for unix sockets, and %s does not tell its users: leave "
+            "--allow-uid and --allow-gid are for unix sockets, and %s does not identify its users: leave "
             "out one of them",
             address);
     return 0;

@@ -150,8 +150,8 @@ static int set_number(uint32_t *place, struct subject what, const char *text, ch
     unsigned long number = strtoul(text, NULL, 10); /* strtoul() returns the maximum on overflow */
 
     if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text) || number < least || number > most)
-        return ax_error_format(error, size, "%s %s will not do: write a number from %lu to %lu", what.name, text, least,
-                               most);
+        return ax_error_format(error, size, "%s %s is not valid: write a number from %lu to %lu", what.name, text,
+                               least, most);
     *place = (uint32_t)number;
     return 0;
 }

@@ -46,7 +46,7 @@ static enum ax_listener_result check_adopted(struct sockets *sockets, const stru
     ax_listener_format(text, listener);
     ax_error_format(
         sockets->error, sizeof sockets->error,
-        "--run-as-peer is for unix sockets, and the inherited socket %s does not tell its users: leave out one "
+        "--run-as-peer is for unix sockets, and the inherited socket %s does not identify its users: leave out one "
         "of them",
         text);
     return AX_LISTENER_REFUSED;

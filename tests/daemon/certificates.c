@@ -75,15 +75,15 @@ void holder_make_authority(struct holder *authority, const char *name)
     sign(authority, authority);
 }
 
-void holder_issue(struct holder *holder, const struct holder *authority, const struct buffer_request *buffer_request)
+void holder_issue(struct holder *holder, const struct holder *authority, const struct certificate_request *request)
 {
-    begin(holder, buffer_request->name, buffer_request->lasts);
-    if (buffer_request->alternatives != NULL)
-        add_extension(holder, authority, NID_subject_alt_name, buffer_request->alternatives);
-    if (buffer_request->usage != NULL)
-        add_extension(holder, authority, NID_ext_key_usage, buffer_request->usage);
-    if (buffer_request->hidden != NULL)
-        add_hidden(holder, buffer_request->hidden);
+    begin(holder, request->name, request->lasts);
+    if (request->alternatives != NULL)
+        add_extension(holder, authority, NID_subject_alt_name, request->alternatives);
+    if (request->usage != NULL)
+        add_extension(holder, authority, NID_ext_key_usage, request->usage);
+    if (request->hidden != NULL)
+        add_hidden(holder, request->hidden);
     sign(holder, authority);
 }
 

@@ -15,7 +15,7 @@ struct holder {
 };
 
 /* The properties of a certificate to make. */
-struct buffer_request {
+struct certificate_request {
     const char *name;         /* the common name; NULL: none */
     const char *alternatives; /* as "DNS:a,email:b@c"; NULL: there are none */
     const char *usage;        /* "clientAuth", say; NULL: any */
@@ -24,7 +24,7 @@ struct buffer_request {
 };
 
 void holder_make_authority(struct holder *authority, const char *name);
-void holder_issue(struct holder *holder, const struct holder *authority, const struct buffer_request *buffer_request);
+void holder_issue(struct holder *holder, const struct holder *authority, const struct certificate_request *request);
 void holder_fini(struct holder *holder);
 
 /* As PEM. */

@@ -207,13 +207,13 @@ static void test_signs_of_life_only_when_they_are_wanted(void **state)
     check_watchdog("30000000", "", 0);
     assert_string_equal(logged(), "");
     check_watchdog("0", NULL, 0);
-    assert_contains(logged(), "WATCHDOG_USEC=0 is no time");
+    assert_contains(logged(), "WATCHDOG_USEC=0 is no valid interval");
     check_watchdog("-5", NULL, 0);
-    assert_contains(logged(), "WATCHDOG_USEC=-5 is no time");
+    assert_contains(logged(), "WATCHDOG_USEC=-5 is no valid interval");
     check_watchdog("30s", NULL, 0);
-    assert_contains(logged(), "WATCHDOG_USEC=30s is no time");
+    assert_contains(logged(), "WATCHDOG_USEC=30s is no valid interval");
     check_watchdog("99999999999999999999", NULL, 0);
-    assert_contains(logged(), "is no time");
+    assert_contains(logged(), "is no valid interval");
 }
 
 static void test_a_name_that_is_none_is_logged_and_ignored(void **state)

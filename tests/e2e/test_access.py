@@ -58,7 +58,7 @@ def test_insecure_with_a_secret_is_still_insecure(make_daemon, secret_file):  # 
     daemon = make_daemon(
         '--insecure', '--secret-file', secret_file, listen=['tcp:0.0.0.0:0'], command=powerless_command(), warm=False
     )
-    daemon.expect(insecure('tcp:0.0.0.0:[0-9]+', 'whoever can read or change what passes by .*'))
+    daemon.expect(insecure('tcp:0.0.0.0:[0-9]+', 'whoever can read or change the passes by .*'))
 
 
 @needs_root
@@ -386,7 +386,7 @@ def test_a_worker_that_reports_without_end_does_not_hold_up_others(make_peers_da
 MISTAKES = [
     (('unix:{}', '--isolation', 'shared'), '--run-as-peer needs a worker for each connection'),
     (('unix:{}', '--user', 'nobody'), '--run-as-peer runs calls as whoever connects, and --user as nobody'),
-    (('tcp:127.0.0.1:0',), '--run-as-peer is for unix sockets, and tcp:127.0.0.1:0 does not tell its users'),
+    (('tcp:127.0.0.1:0',), '--run-as-peer is for unix sockets, and tcp:127.0.0.1:0 does not identify its users'),
     (('unix:{}', '--listen', 'tcp:127.0.0.1:0'), '--run-as-peer is for unix sockets'),
 ]
 
@@ -415,7 +415,7 @@ def test_run_as_peer_is_for_root(open_folder, check):
 @needs_root
 def test_run_as_peer_is_refused_for_inherited_sockets_that_tell_no_user():
     result = run_with('--run-as-peer', command=opener(['tcp:127.0.0.1:0'], 'x'))
-    check_failure(result, 2, 'the inherited socket tcp:127.0.0.1:[0-9]+ does not tell its users')
+    check_failure(result, 2, 'the inherited socket tcp:127.0.0.1:[0-9]+ does not identify its users')
 
 
 # ---- abstract names ----

@@ -172,9 +172,9 @@ def test_a_context_of_ones_own(secured, authority):
     ('files', 'alert', 'reason'),
     [
         ({}, 'certificate required', 'TLS failed: peer did not return a certificate'),
-        ({'client': 'stranger'}, 'unknown ca', 'The certificate will not do: .*'),
-        ({'client': 'late'}, 'certificate expired', 'The certificate will not do: certificate has expired'),
-        ({'client': 'server'}, 'unsupported certificate', 'The certificate will not do: uns.* purpose'),
+        ({'client': 'stranger'}, 'unknown ca', 'The certificate was rejected: .*'),
+        ({'client': 'late'}, 'certificate expired', 'The certificate was rejected: certificate has expired'),
+        ({'client': 'server'}, 'unsupported certificate', 'The certificate was rejected: uns.* purpose'),
     ],
 )
 def test_only_clients_that_the_authority_vouches_for_come_in(door, authority, stranger, files, alert, reason):

@@ -78,10 +78,9 @@ static int take_key(SSL_CTX *ssl, const struct ax_tls_text *text, char *error, s
 
     BIO_free(bio);
     if (is_locked)
-        result = ax_error_format(
-            error, size,
-            "the file of --tls-key is locked with a passphrase, which nobody is there to type: write it "
-            "without one, with openssl pkey, readable for acrossd alone");
+        result = ax_error_format(error, size,
+                                 "the file of --tls-key needs a passphrase, which acrossd cannot ask for: write it "
+                                 "without one, with openssl pkey, readable for acrossd alone");
     else if (key == NULL)
         result =
             ax_error_format(error, size, "the file of --tls-key holds no private key in PEM: %s", ax_openssl_reason());

@@ -97,14 +97,14 @@ static void do_end(struct ax_tls *tls)
 
 /* ---- the handshake ---- */
 
-/* Certificate errors are the ones that users have to fix most often: they go before OpenSSL's own text. */
+/* Errors of certificates are reported rather than OpenSSL's own text: users have to fix them most often. */
 static void describe_failure(const struct stream *stream, char *reason, size_t size)
 {
     long verified = SSL_get_verify_result(stream->ssl);
     int code = errno;
 
     if (verified != X509_V_OK)
-        ax_error_format(reason, size, "The certificate will not do: %s", X509_verify_cert_error_string(verified));
+        ax_error_format(reason, size, "The certificate was rejected: %s", X509_verify_cert_error_string(verified));
     else if (ERR_peek_last_error() == 0)
         ax_error_format(reason, size, "TLS failed: %s", code != 0 ? strerror(code) : "the connection broke");
     else

@@ -96,7 +96,7 @@ static void write_file(const char *path, const char *text, mode_t mode)
 static int make_files(void **state)
 {
     static const char *const names[] = {"cert", "key", "ca"};
-    static const struct buffer_request buffer_request = {.name = "server", .lasts = 1};
+    static const struct certificate_request request = {.name = "server", .lasts = 1};
     struct holder authority, server;
     char text[PEM_MAX];
     (void)state;
@@ -105,7 +105,7 @@ static int make_files(void **state)
     for (size_t i = 0; i < COUNT_OF(names); i++)
         snprintf(paths[i], sizeof paths[i], "%s/%s", folder, names[i]);
     holder_make_authority(&authority, "authority");
-    holder_issue(&server, &authority, &buffer_request);
+    holder_issue(&server, &authority, &request);
     write_certificate(text, &server);
     write_file(paths[0], text, 0644);
     write_key(text, &server, NULL);

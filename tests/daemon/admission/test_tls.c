@@ -14,8 +14,8 @@
 #include "daemon/admission/crypto.h"
 #include "daemon/base/error_format.h"
 
-static const struct buffer_request server_buffer_request = {.name = "server", .usage = "serverAuth", .lasts = 1};
-static const struct buffer_request client_buffer_request = {.name = "alice", .usage = "clientAuth", .lasts = 1};
+static const struct certificate_request server_request = {.name = "server", .usage = "serverAuth", .lasts = 1};
+static const struct certificate_request client_request = {.name = "alice", .usage = "clientAuth", .lasts = 1};
 
 static const struct ax_crypto *crypto;
 static struct holder authority, other_authority, server, client;
@@ -31,8 +31,8 @@ static int make_all(void **state)
     assert_non_null(crypto);
     holder_make_authority(&authority, "authority");
     holder_make_authority(&other_authority, "other authority");
-    holder_issue(&server, &authority, &server_buffer_request);
-    holder_issue(&client, &authority, &client_buffer_request);
+    holder_issue(&server, &authority, &server_request);
+    holder_issue(&client, &authority, &client_request);
     write_certificate(certificate, &server);
     write_key(key, &server, NULL);
     write_certificate(client_ca, &authority);
@@ -147,16 +147,16 @@ static void check_refused(const struct holder *holder, int newest, const char *r
     close_pair(&pair);
 }
 
-static void check_holder_refused(const struct holder *issuer, struct buffer_request buffer_request, const char *reason)
+static void check_holder_refused(const struct holder *issuer, struct certificate_request request, const char *reason)
 {
     struct holder holder;
 
-    holder_issue(&holder, issuer, &buffer_request);
+    holder_issue(&holder, issuer, &request);
     check_refused(&holder, 0, reason);
     holder_fini(&holder);
 }
 
-static void test_knows_whom_to_let_in(void **state)
+static void test_accepts_only_certificates_of_its_authority(void **state)
 {
     struct pair pair;
     (void)state;
@@ -164,12 +164,11 @@ static void test_knows_whom_to_let_in(void **state)
     open_secured(&pair, &client);
     close_pair(&pair);
     check_refused(NULL, 0, "TLS failed: peer did not return a certificate");
-    check_refused(&server, 0, "The certificate will not do: ");
+    check_refused(&server, 0, "The certificate was rejected: ");
     check_refused(&client, TLS1_2_VERSION, "TLS failed: unsupported protocol");
-    check_holder_refused(&other_authority, client_buffer_request,
-                         "The certificate will not do: unable to get local issuer");
-    check_holder_refused(&authority, (struct buffer_request){.name = "late", .lasts = 0},
-                         "The certificate will not do: certificate has expired");
+    check_holder_refused(&other_authority, client_request, "The certificate was rejected: unable to get local issuer");
+    check_holder_refused(&authority, (struct certificate_request){.name = "late", .lasts = 0},
+                         "The certificate was rejected: certificate has expired");
 }
 
 static void test_a_list_of_revoked_certificates_counts(void **state)
@@ -180,16 +179,16 @@ static void test_a_list_of_revoked_certificates_counts(void **state)
     (void)state;
 
     memcpy(before, client_ca, PEM_MAX);
-    holder_issue(&revoked, &authority, &client_buffer_request);
+    holder_issue(&revoked, &authority, &client_request);
     write_revocation(client_ca + strlen(client_ca), &authority, &revoked);
-    check_refused(&revoked, 0, "The certificate will not do: certificate revoked");
+    check_refused(&revoked, 0, "The certificate was rejected: certificate revoked");
     open_secured(&pair, &client);
     close_pair(&pair);
     memcpy(client_ca, before, PEM_MAX);
     holder_fini(&revoked);
 }
 
-static void test_what_is_no_tls_is_told(void **state)
+static void test_reports_what_is_not_tls(void **state)
 {
     static const char *const garbage[] = {"GET / HTTP/1.1\r\n\r\n", "\xe3\x5b\x9e\x78................",
                                           "\x16\x03\x01\xff\xff."};
@@ -205,7 +204,7 @@ static void test_what_is_no_tls_is_told(void **state)
     }
 }
 
-static void test_who_leaves_is_told_from_who_leaves_in_between(void **state)
+static void test_tells_an_early_end_from_an_interrupted_handshake(void **state)
 {
     struct pair pair;
     (void)state;
@@ -477,14 +476,14 @@ static void add_name(void *arg, enum ax_tls_name_kind kind, const char *name)
     snprintf(text + strlen(text), 200 - strlen(text), "%c=%s ", "DUEC"[kind], name);
 }
 
-static void check_names(struct buffer_request buffer_request, const char *expected)
+static void check_names(struct certificate_request request, const char *expected)
 {
     struct holder holder;
     struct pair pair;
     char names[200] = "";
 
-    buffer_request.lasts = 1;
-    holder_issue(&holder, &authority, &buffer_request);
+    request.lasts = 1;
+    holder_issue(&holder, &authority, &request);
     open_secured(&pair, &holder);
     pair.server->methods->tell_names(pair.server, add_name, names);
     assert_string_equal(names, expected);
@@ -495,34 +494,34 @@ static void check_names(struct buffer_request buffer_request, const char *expect
 static void test_tells_names(void **state)
 {
     (void)state;
-    check_names((struct buffer_request){.name = "alice"}, "C=alice ");
-    check_names((struct buffer_request){.name = "ålice"}, "C=ålice ");
-    check_names(
-        (struct buffer_request){.name = "alice", .alternatives = "DNS:a.example,email:b@example,URI:spiffe://c,DNS:d"},
-        "D=a.example E=b@example U=spiffe://c D=d ");
-    check_names((struct buffer_request){.name = "alice", .alternatives = "IP:127.0.0.1"}, "");
-    check_names((struct buffer_request){.name = "alice", .hidden = "root!.example"}, "");
-    check_names((struct buffer_request){.name = "line\nbreak"}, "");
-    check_names((struct buffer_request){.name = "clear\xc2\x9b[J"}, ""); /* C1, a single byte in Latin-1 */
-    check_names((struct buffer_request){.name = "next\xc2\x85line"}, "");
-    check_names((struct buffer_request){.name = "separated\xe2\x80\xa8line"}, "");
-    check_names((struct buffer_request){.name = "root\xe2\x80\xae.example"}, ""); /* changes direction */
-    check_names((struct buffer_request){.name = "ali\xe2\x80\x8b"
-                                                "ce"},
+    check_names((struct certificate_request){.name = "alice"}, "C=alice ");
+    check_names((struct certificate_request){.name = "ålice"}, "C=ålice ");
+    check_names((struct certificate_request){.name = "alice",
+                                             .alternatives = "DNS:a.example,email:b@example,URI:spiffe://c,DNS:d"},
+                "D=a.example E=b@example U=spiffe://c D=d ");
+    check_names((struct certificate_request){.name = "alice", .alternatives = "IP:127.0.0.1"}, "");
+    check_names((struct certificate_request){.name = "alice", .hidden = "root!.example"}, "");
+    check_names((struct certificate_request){.name = "line\nbreak"}, "");
+    check_names((struct certificate_request){.name = "clear\xc2\x9b[J"}, ""); /* C1, a single byte in Latin-1 */
+    check_names((struct certificate_request){.name = "next\xc2\x85line"}, "");
+    check_names((struct certificate_request){.name = "separated\xe2\x80\xa8line"}, "");
+    check_names((struct certificate_request){.name = "root\xe2\x80\xae.example"}, ""); /* changes direction */
+    check_names((struct certificate_request){.name = "ali\xe2\x80\x8b"
+                                                     "ce"},
                 ""); /* invisible */
-    check_names((struct buffer_request){.name = NULL}, "");
+    check_names((struct certificate_request){.name = NULL}, "");
 }
 
 /* Internationalized host names are reported as in the certificate, and names in different scripts stay different. */
 static void test_tells_international_names(void **state)
 {
     (void)state;
-    check_names((struct buffer_request){.name = "x", .alternatives = "DNS:xn--bcher-kva.example"},
+    check_names((struct certificate_request){.name = "x", .alternatives = "DNS:xn--bcher-kva.example"},
                 "D=xn--bcher-kva.example ");
-    check_names((struct buffer_request){.name = "x", .alternatives = "DNS:XN--BCHER-KVA.example"},
+    check_names((struct certificate_request){.name = "x", .alternatives = "DNS:XN--BCHER-KVA.example"},
                 "D=XN--BCHER-KVA.example ");
-    check_names((struct buffer_request){.name = "bücher.example"}, "C=bücher.example ");
-    check_names((struct buffer_request){.name = "\xd0\xb0lice"}, "C=\xd0\xb0lice "); /* a Cyrillic a */
+    check_names((struct certificate_request){.name = "bücher.example"}, "C=bücher.example ");
+    check_names((struct certificate_request){.name = "\xd0\xb0lice"}, "C=\xd0\xb0lice "); /* a Cyrillic a */
 }
 
 /* ---- contexts ---- */
@@ -549,7 +548,7 @@ static void test_reports_what_is_wrong_with_pem_files(void **state)
     check_context_refused(key, key, client_ca, "--tls-cert holds no certificate");
     check_context_refused(broken, key, client_ca, "--tls-cert holds no certificate");
     check_context_refused(certificate, "", client_ca, "--tls-key holds no private key");
-    check_context_refused(certificate, locked, client_ca, "locked with a passphrase");
+    check_context_refused(certificate, locked, client_ca, "needs a passphrase");
     check_context_refused(certificate, others, client_ca, "does not belong to the certificate");
     check_context_refused(certificate, key, "", "--tls-client-ca holds no certificate");
     check_context_refused(certificate, key, broken, "--tls-client-ca cannot be used");
@@ -574,10 +573,10 @@ static void test_knows_when_its_certificate_expires(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_knows_whom_to_let_in),
+        cmocka_unit_test(test_accepts_only_certificates_of_its_authority),
         cmocka_unit_test(test_a_list_of_revoked_certificates_counts),
-        cmocka_unit_test(test_what_is_no_tls_is_told),
-        cmocka_unit_test(test_who_leaves_is_told_from_who_leaves_in_between),
+        cmocka_unit_test(test_reports_what_is_not_tls),
+        cmocka_unit_test(test_tells_an_early_end_from_an_interrupted_handshake),
         cmocka_unit_test(test_the_first_bytes_may_have_been_read_before),
         cmocka_unit_test(test_garbage_and_an_end_after_the_first_bytes_are_told),
         cmocka_unit_test(test_no_session_can_be_resumed),

@@ -202,7 +202,7 @@ static void test_reads_numbers(void **state)
     assert_int_equal(options.max_connections, 0);
     assert_int_equal(options.max_handshakes, 1);
     ax_options_fini(&options);
-    assert_refused("--stdio --spare-workers 65", "--spare-workers 65 will not do: write a number from 0 to 64");
+    assert_refused("--stdio --spare-workers 65", "--spare-workers 65 is not valid: write a number from 0 to 64");
     assert_refused("--stdio --max-handshakes 0", "write a number from 1 to 1000000");
     assert_refused("--stdio --max-handshakes=", "write a number");
     assert_refused("--stdio --max-connections many", "write a number from 0 to 1000000");
@@ -247,8 +247,9 @@ static void test_users_are_known_on_unix_sockets_only(void **state)
     assert_string_equal(options.allow_uid.items[1], "nobody");
     assert_int_equal(options.allow_gid.count, 1);
     ax_options_fini(&options);
-    assert_refused("--listen unix:a --listen tcp:localhost:1 --allow-uid 0", "tcp:localhost:1 does not tell its users");
-    assert_refused("--listen tcp:localhost:1 --allow-gid 0", "tcp:localhost:1 does not tell its users");
+    assert_refused("--listen unix:a --listen tcp:localhost:1 --allow-uid 0",
+                   "tcp:localhost:1 does not identify its users");
+    assert_refused("--listen tcp:localhost:1 --allow-gid 0", "tcp:localhost:1 does not identify its users");
     assert_refused("--stdio --allow-uid 0", "leave them out");
     assert_refused("--stdio --allow-gid 0", "leave them out");
 }
