@@ -57,7 +57,7 @@ ATTACKS = STRANGERS + GUESTS
 
 
 def open_socket(address):
-    """Begin to connect. Returns None when there is no room for one more at the other end."""
+    """Begin to connect. Returns None if the queue at the other end is full."""
     kind, _, rest = address.partition(':')
     family = socket.AF_UNIX if kind == 'unix' else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -78,7 +78,7 @@ def open_socket(address):
 
 
 def flood(name, address, rate, is_over):
-    """Make so many connections a second, as far as this machine can. Returns how many."""
+    """Make connections at this rate, as far as the machine allows. Returns their number."""
     first = {'half': HALF[address.partition(':')[0]], 'greet-and-hang-up': HELLO}.get(name, b'')
     held = collections.deque()
     begin = time.monotonic()
@@ -137,7 +137,7 @@ def read_nothing(address, is_over):
 
 
 def write_slowly(address, is_over):
-    """A byte of a large message at a time, on many connections."""
+    """Send large messages on many connections, one byte at a time."""
     start = HELLO + frame(bytes([APPLY, 1, 0]), True) + header(1 << 29)
     socks = []
     count = 0
@@ -156,7 +156,7 @@ def write_slowly(address, is_over):
 
 
 def occupy(address, is_over):
-    """Have a worker each time, and hang up as soon as it has answered."""
+    """Occupy a worker each time, and hang up as soon as it answers."""
     count = 0
     while not is_over():
         with socket.socket(socket.AF_UNIX) as sock:
@@ -219,7 +219,7 @@ def connect(daemon, kind):
 
 
 def be_honest(daemon, kind, is_over):
-    """Connect, call, and close, until it is over and there are some."""
+    """Connect, call and close, until is_over(count)."""
     seconds = []
     failures = 0
     while not is_over(len(seconds) + failures):
@@ -244,7 +244,7 @@ def resident(pid):
 
 
 class Peak:
-    """The most memory that a process has while `with` goes on."""
+    """The peak memory of a process during `with`."""
 
     def __init__(self, pid):
         self._pid = pid

@@ -40,7 +40,7 @@ class Authority:
         make(self.folder, *names)
 
     def options(self, server=None):
-        """What a daemon needs to let this authority's clients in; its own certificate may be another one's."""
+        """The options with which a daemon accepts this authority's clients; its certificate may be another one's."""
         server = server or self
         return [
             *('--tls-cert', server.path('server.pem'), '--tls-key', server.path('server.key')),
@@ -56,7 +56,7 @@ class Authority:
         }
 
     def context(self, client='client', newest=ssl.TLSVersion.MAXIMUM_SUPPORTED):
-        """What a client with this certificate makes of Python's own ssl."""
+        """An SSLContext of a client with this certificate."""
         context = ssl.create_default_context(cafile=self.path('ca.pem'))
         context.load_cert_chain(self.path(client + '.pem'), self.path(client + '.key'))
         context.maximum_version = newest

@@ -26,7 +26,7 @@ from .ledger import read
 from .waiting import GONE, children, name_of, parent_of
 
 PROCESSES, CONNECTIONS, THREADS = 8, 8, 2  # client processes, connections of each, and threads of each connection
-PURE = 4  # of so many clients, one uses the engine in Python
+PURE = 4  # one client in this many uses the engine in Python
 PATIENCE = 120  # seconds in which a client ends whose calls end
 ENDS = {RETURNED: 'results', RAISED: 'exceptions', DISCONNECTED: 'disconnects', WRONG: 'wrong'}
 KINDS = ['worker', 'keeper', 'zygote', 'client']
@@ -60,7 +60,7 @@ class Client:
         self.finish()
 
     def finish(self):
-        """Let it end its calls and go; return how many it made."""
+        """Let it finish its calls and exit; return their number."""
         out, err = self.process.communicate(timeout=PATIENCE)
         assert err == b'', 'client {} said {}'.format(self.number, err.decode())
         if not self.was_killed:
@@ -69,7 +69,7 @@ class Client:
 
 
 class Chaos:
-    """Clients of a daemon, and who kills both."""
+    """Clients of a daemon, and a thread that kills processes of both."""
 
     def __init__(self, daemon, isolation, folder, seed):
         self._daemon = daemon

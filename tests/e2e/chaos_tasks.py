@@ -16,11 +16,11 @@ _ledger = None
 
 
 class Failure(Exception):
-    """What was asked for."""
+    """The result."""
 
 
 def open_ledger():
-    """A process that was forked opens one of its own: the zygote has none."""
+    """Each forked process opens its own: the zygote has none."""
     global _ledger
     with _lock:
         if _ledger is None:

@@ -8,14 +8,15 @@ import socket
 import sys
 
 import pytest
+from sanitizers import HAS_TSAN
 
 import across
 
 from . import daemon as daemons
 from .authority import Authority
-from .waiting import IS_TSAN, children, count_fds, list_fds, wait_until
+from .waiting import children, count_fds, list_fds, wait_until
 
-if IS_TSAN:  # no shell runs with ThreadSanitizer's runtime; environment() gives it to Python processes again
+if HAS_TSAN:  # no shell runs with ThreadSanitizer's runtime; environment() gives it to Python processes again
     del os.environ['LD_PRELOAD']
 
 SERVERS = ['unix', 'shared', 'tcp', 'tls', 'stdio']
@@ -80,7 +81,7 @@ def nothing_left_here(engine_is_running):
 
 @pytest.fixture(scope='session')
 def authority(tmp_path_factory):
-    """An authority that vouches for the client `client`."""
+    """An authority with a certificate for the client `client`."""
     return Authority(tmp_path_factory.mktemp('authority'))
 
 

@@ -13,13 +13,13 @@ import signal
 import subprocess
 import threading
 
+from sanitizers import HAS_TSAN, PRELOADED
+
 import across
 
 from . import remote_tasks as tasks
 from .waiting import (
-    IS_TSAN,
     LIMIT,
-    PRELOADED,
     Family,
     children,
     count_fds,
@@ -44,7 +44,7 @@ def environment(*paths):
     """The environment of a process that imports from these folders, and the tests' remote functions."""
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([*paths, TESTS]), PYTHONDONTWRITEBYTECODE='1')
     env.pop('PYTHONHOME', None)
-    if IS_TSAN:
+    if HAS_TSAN:
         env['LD_PRELOAD'] = PRELOADED
     return env
 
@@ -56,7 +56,7 @@ def close_broken(conn):
 
 
 def count_watched(pid):
-    """How many processes this one will hear the end of."""
+    """The number of processes whose end this process watches."""
     return sum('[pidfd]' in line for line in list_fds(pid))
 
 
@@ -186,7 +186,7 @@ class Daemon:
         self.addresses = []
         self._may_break = 0
         self._allowed = None
-        self._is_over = False  # the test has seen to its end
+        self._is_over = False  # the test has ended it itself
         try:
             self._begin(listens, warm)
         except BaseException:
@@ -220,20 +220,20 @@ class Daemon:
         self._may_break = most
 
     def allow_lines(self, pattern):
-        """Any number of lines that match may be left over in the end."""
+        """Allow any number of matching lines at the end."""
         self._allowed = pattern
 
     def expect_cancelled(self, count=1):
-        """Clients cancelled so many connections: they said goodbye before, and that is no warning."""
+        """Clients cancelled this many connections after a goodbye, which logs no warning."""
 
     def expect_lost(self, pid, how='was killed by signal 9 [(]Killed[)]', connections=1):
-        """Take the line about a worker's death. The one that all connections share has to be replaced."""
+        """Take the line about a worker's death. A shared worker has to be replaced."""
         self.expect(LOG + 'the worker, process {}, {}; connections lost: {}'.format(pid, how, connections))
         if self.worker == pid:
             self.forget_worker()
 
     def forget_worker(self):
-        """The one that all connections share, if there is such, may be another one now."""
+        """The shared worker, if there is one, may have been replaced."""
         if self.worker:
             self._before.pop(self.worker, None)
             wait_until(self._find_shared_worker, 'the worker that serves connections now')
@@ -250,18 +250,18 @@ class Daemon:
     expect_killed = expect_lost
 
     def workers(self):
-        """Those that run: each is the child of its keeper, and keepers are the zygote's, or heirs of one that died."""
+        """The running workers: children of keepers, which are the zygote's children or were adopted when it died."""
         parents = [self.process.pid, *children(self.process.pid)]
         keepers = [pid for parent in parents for pid in children(parent) if name_of(pid) == 'acrossd-keeper']
         return [pid for keeper in keepers for pid in children(keeper) if name_of(pid) == 'acrossd-worker']
 
     def find_worker(self):
-        """Wait until there is exactly one worker that runs; that may be another one than before."""
+        """Wait until exactly one worker runs, maybe a new one."""
         (worker,) = self.find_workers(1)
         return worker
 
     def find_workers(self, count):
-        """Wait until so many workers run, no more and no less."""
+        """Wait until exactly this many workers run."""
         found = []
 
         def look():
@@ -280,7 +280,7 @@ class Daemon:
         return pid in self.workers()
 
     def find_zygote(self):
-        """Wait until there is exactly one zygote that runs; that may be another one than before."""
+        """Wait until exactly one zygote runs, maybe a new one."""
         found = []
 
         def look():
@@ -363,7 +363,7 @@ class Daemon:
         assert ended == status, 'status {}, not {}; it said {!r}'.format(ended, status, self.lines.rest())
         wait_until(lambda: not self._family.alive(), lambda: 'the end of {}'.format(self._family.alive()))
         lines = [line for line in self.lines.rest() if not self._allowed or not re.fullmatch(self._allowed, line)]
-        if IS_TSAN:  # its runtime has a thread
+        if HAS_TSAN:  # its runtime has a thread
             lines = [line for line in lines if 'have left threads running: a preloaded module (a thread' not in line]
         broken = [line for line in lines if re.fullmatch(BROKEN, line)]
         assert lines == broken and len(lines) <= self._may_break, 'it said {!r}'.format(lines)
@@ -379,7 +379,7 @@ class Daemon:
                 os.kill(pid, signal.SIGKILL)
 
     def finish(self):
-        """At the end of a test: stop it, unless the test has seen to its end."""
+        """At the end of a test: stop it, unless the test has ended it itself."""
         if not self._is_over:
             self.stop()
 
@@ -419,7 +419,7 @@ class Stdio:
         return self._started[-1].lines.expect(pattern)
 
     def expect_broken(self, count=1):
-        """So many processes end otherwise than well: the connection broke, or its client killed them."""
+        """This many processes fail: the connection broke, or its client killed them."""
         self._broken = range(count, count + 1)
 
     def allow_broken(self, most):
@@ -458,7 +458,7 @@ class StdioProcess:
         self.lines = Lines(self.process.stderr)
 
     def has_broken(self):
-        """How it ended: False when it ended well. It has to have said why, or nothing where it could not."""
+        """Whether it failed. If so, it has to have logged why, unless it could not."""
         status, lines = self.process.wait(LIMIT), self.lines.rest()
         reasons = [line for line in lines if re.fullmatch(BROKEN, line)]
         expected = {0: [0], 1: [1], -signal.SIGKILL: [0, 1]}.get(status, [])

@@ -60,7 +60,7 @@ def hold_gil(seconds):
 
 
 def hold_gil_for_ever(path):
-    """When the file is there, no Python code runs any more in this process."""
+    """Creates the file; afterwards no Python code runs in this process any more."""
     ctypes.PyDLL(None).system(b"touch '%s'; exec sleep 1000" % path.encode())
 
 
@@ -131,7 +131,7 @@ def note(path, text):
 
 
 def see_client_go(path, func):
-    """When the client has gone, note what that looks like from inside of a call. Returns after that."""
+    """Wait until the client has gone, and record how a call notices it."""
     conn = across.get_connection()
     with contextlib.suppress(across.DisconnectError):  # it may go before it has answered
         func()

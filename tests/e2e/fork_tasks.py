@@ -20,7 +20,7 @@ from . import remote_tasks as tasks
 # From 3.12 on, Python warns of every fork in a process that has several threads.
 warnings.filterwarnings('ignore', 'This process .* is multi-threaded, use of fork', DeprecationWarning)
 
-PATIENCE = 60  # seconds until a child counts as one that hangs
+PATIENCE = 60  # seconds after which a child counts as hanging
 
 
 def wait_for_child(pid):
@@ -165,7 +165,7 @@ def run_with_preexec():
 
 
 def terminate_process():
-    """How a process that is forked ends when it is told to."""
+    """How a forked process ends when it is asked to."""
     process = multiprocessing.get_context('fork').Process(target=time.sleep, args=(1000,))
     process.start()
     process.terminate()

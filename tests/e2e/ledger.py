@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who ran or ended what: files that survive the death of whoever writes them. Imports nothing of the tests."""
+"""Records of what ran and how it ended, in files that survive the writing process. Imports nothing of the tests."""
 
 import array
 import os

@@ -113,7 +113,7 @@ class Server:
             time.sleep(0.01)
 
     def stop(self):
-        """Begin to stop it in an orderly way; a second signal would be less so."""
+        """Begin to stop it in an orderly way; a second signal would kill it."""
         if not self._is_stopping:
             self._is_stopping = True
             self._process.send_signal(signal.SIGINT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What users do in workers that run as them: they look around, and try what they are not to be able to do."""
+"""What users do in workers that run as them, including what must fail."""
 
 import array
 import ctypes
@@ -90,7 +90,7 @@ def say(kind, value=0, connection=0, fds=()):
 
 
 def claim_to_be_kept_by(pid):
-    """Say that another process is this worker's keeper, which is who gets killed at its end."""
+    """Report that another process is this worker's keeper, which is killed at its end."""
     fd = os.pidfd_open(pid)
     try:
         say(STARTED, os.getpid(), pid, [fd])
@@ -100,25 +100,25 @@ def claim_to_be_kept_by(pid):
 
 
 def claim_end_of(connection):
-    """Say that somebody's connection has ended."""
+    """Report that a connection has ended."""
     say(ENDED, connection=connection)
 
 
 def claim_to_have_died():
-    """Say what a keeper says of a worker that has ended in order, and do not end."""
+    """Report, like a keeper, that the worker has exited in order, and do not exit."""
     say(DIED)
     stop()
 
 
 def claim_to_die_again_and_again():
-    """Say what a keeper says of a worker that was killed, and that a connection has ended, by turns."""
+    """Report, like a keeper, that the worker was killed, and that a connection has ended, in turns."""
     for _ in range(3):
         say(DIED, signal.SIGKILL)
         claim_end_of(1 << 60)
 
 
 def send_descriptor():
-    """Send a descriptor to the supervisor, as if it could do something with it."""
+    """Send a descriptor to the supervisor, which has no use for it."""
     with open('/dev/null', 'rb') as file:
         say(ENDED, connection=1 << 60, fds=[file.fileno()])
 

@@ -79,7 +79,7 @@ def _raise_on_load(value):
 
 
 class DyingHere:
-    """Ends the process that unpickles it. For the side that is not the test."""
+    """Ends the process that unpickles it, which must not be the test's."""
 
     def __reduce__(self):
         return os._exit, (7,)

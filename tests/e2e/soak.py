@@ -105,7 +105,7 @@ def read_memory(pid):
 
 
 def look(daemon):
-    """When nothing goes on."""
+    """Measured when nothing runs."""
     daemon.check_quiet()
     gc.collect()
     answer = wait_for_rest(daemon)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""As whom calls run, and what is not given to anybody who may connect."""
+"""The user that calls run as, and what clients must not get."""
 
 import concurrent.futures
 import os
@@ -82,7 +82,7 @@ PRELOADED = ('e2e.peer_tasks', 'traceback', 'linecache')
 
 @pytest.fixture
 def make_peers_daemon(make_daemon, open_folder):
-    """Starts daemons whose calls run as whoever connects."""
+    """Starts daemons with --run-as-peer."""
 
     def make(*options, **kwargs):
         preloads = [word for name in PRELOADED for word in ('--preload', name)]
@@ -193,7 +193,7 @@ def test_users_do_not_reach_each_other_nor_acrossd(make_peers_daemon):
                     conn.call(peer.read_file, '/proc/{}/{}'.format(pid, name))
             with pytest.raises(PermissionError):
                 conn.call(os.listdir, '/proc/{}/fd'.format(pid))
-        conn.call(peer.read_file, '/proc/{}/environ'.format(own))  # his own are his own
+        conn.call(peer.read_file, '/proc/{}/environ'.format(own))  # their own processes
         assert other.call(os.getuid) == STRANGER + 1
 
 
@@ -289,7 +289,7 @@ def call_in_background(conn, func):
 
 @needs_root
 def test_what_a_worker_says_of_itself_harms_nobody_else(make_peers_daemon):
-    """User code finds the socket on which its worker reports, and says there what only acrossd's own processes do."""
+    """User code finds its worker's control socket, and sends what only acrossd's own processes send."""
     daemon = make_peers_daemon('--grace', '0')
     victim = subprocess.Popen(['sleep', '60'])
     try:
@@ -363,7 +363,7 @@ def test_a_worker_can_send_no_descriptors(make_peers_daemon):
 
 @needs_refusal
 def test_a_peer_can_send_no_descriptors(make_daemon):
-    """Who closes them last may have to wait for whoever sent them."""
+    """Whoever closes them last may have to wait for the sender."""
     daemon = make_daemon()
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(daemon.addresses[0][5:])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Peers that come in masses, hang up, or say nothing: honest clients get in all the same. attacks.py measures it."""
+"""Floods of peers that hang up or are silent: honest clients are still served. attacks.py measures the cost."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ MANY = 200
 @pytest.mark.parametrize('words', [superblock(), HELLO], ids=['superblock', 'greeting'])
 @pytest.mark.parametrize('listen', [None, ['tcp:127.0.0.1:0']], ids=['unix', 'tcp'])
 def test_those_who_hang_up_cost_no_worker(make_daemon, listen, words):
-    """All are gone before the supervisor looks at the first one."""
+    """All have hung up before the supervisor accepts the first one."""
     daemon = make_daemon(listen=listen)
     worker = daemon.find_idle_workers()
     with stopped(daemon.process.pid):
@@ -88,7 +88,7 @@ def test_a_source_may_have_a_part_of_the_connections(make_daemon, isolation):
 
 @pytest.mark.parametrize('kind', ['unix', 'tcp'])
 def test_silent_peers_displace_no_tls_handshake(make_daemon, authority, tmp_path, kind):
-    """One that has begun, and one that has said nothing yet, while many times as many come as there are places."""
+    """One peer has begun, one is silent yet, while many more connect than there are places."""
     listen = ['tls:127.0.0.1:0', {'unix': 'unix:{}/s'.format(tmp_path), 'tcp': 'tcp:127.0.0.1:0'}[kind]]
     daemon = make_daemon('--max-handshakes', '12', '--handshake-timeout', 'none', listen=listen, authority=authority)
     daemon.allow_lines(DISPLACED)
@@ -103,7 +103,7 @@ def test_silent_peers_displace_no_tls_handshake(make_daemon, authority, tmp_path
             daemon.expect(DISPLACED)
         begun.setblocking(False)
         with pytest.raises(BlockingIOError):
-            begun.recv(1)  # it is still waited for
+            begun.recv(1)  # it has not been evicted
         with authority.context().wrap_socket(silent, server_hostname='localhost') as secured:
             secured.sendall(superblock())
             assert secured.recv(16).startswith(superblock()[:4])

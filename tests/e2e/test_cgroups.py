@@ -124,7 +124,7 @@ def test_a_group_ends_with_its_worker(group, make_daemon):
 
 
 def test_what_a_killed_supervisor_has_left_is_removed(group, make_daemon):
-    """By its successor in the same group. One that runs is left alone."""
+    """By the next acrossd in the same group, unless the first one still runs."""
     first = make_daemon(command=start_in(group))
     first.expect(used(group))
     first.kill()

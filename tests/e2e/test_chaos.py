@@ -6,7 +6,7 @@ import pytest
 from . import chaos
 
 KILLS = 40
-SEED = 1  # of who is killed when; what the calls do meanwhile is up to the system
+SEED = 1  # of which process is killed when; what the calls do meanwhile varies
 
 
 def goes_on(now):

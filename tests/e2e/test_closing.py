@@ -11,13 +11,14 @@ import threading
 import weakref
 
 import pytest
+from sanitizers import HAS_TSAN
 
 import across
 
 from . import remote_tasks as tasks
 from .clients import run_client, start_client
 from .daemon import ACROSSD, LOG, close_broken
-from .waiting import LIMIT, PRELOADED, is_alive, join, wait_until
+from .waiting import LIMIT, is_alive, join, wait_until
 
 CLOSED = 'Connection is closed'
 CANCELLED = 'Connection was cancelled'
@@ -166,7 +167,7 @@ def test_a_local_function_that_closes_its_connection(server):
 
 
 def test_a_killed_process_is_a_disconnect(server):
-    """There is somebody left to say what has happened."""
+    """The supervisor is left to report what happened."""
     conn = server.connect()
     pending = PendingCall(conn)
     pid = conn.call(os.getpid)
@@ -358,7 +359,7 @@ conn.close()
     assert run_client(daemon, FORKING + source) == ['5', 'True']
 
 
-@pytest.mark.skipif('tsan' in PRELOADED, reason='ThreadSanitizer takes no threads of a child that was forked')
+@pytest.mark.skipif(HAS_TSAN, reason='ThreadSanitizer takes no threads of a child that was forked')
 def test_a_forked_child_can_open_a_connection_of_its_own(daemon):
     source = """
 assert conn.call(tasks.add, 1, 2) == 3

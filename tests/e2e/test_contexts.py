@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What calls leave in context variables and in threads, and who finds it there."""
+"""What calls leave in context variables and threads, and which other calls see it."""
 
 import decimal
 import threading

@@ -32,7 +32,7 @@ def run_acrossd(*options):
 
 
 def check_failure(result, status, pattern):
-    """It said nothing but one line, which matches, and ended with this status."""
+    """It printed exactly one line, which matches, and exited with this status."""
     assert re.fullmatch(LOG + '[^\n]*(?:' + pattern + ')[^\n]*\n', result.stderr), result.stderr
     assert result.stdout == ''
     assert result.returncode == status
@@ -43,7 +43,7 @@ def socket_path(daemon, index=0):
 
 
 def signal_and_wait(daemon, number=signal.SIGTERM):
-    """Tell it to stop, and return when it has begun to: that is when its socket is gone."""
+    """Tell it to stop, and return when it has begun to: its socket is removed then."""
     daemon.send_signal(number)
     wait_until(lambda: not os.path.exists(socket_path(daemon)), 'the removal of the socket')
 

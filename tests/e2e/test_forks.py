@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sanitizers import HAS_TSAN
 
 import across
 
@@ -19,7 +20,7 @@ from . import remote_tasks as tasks
 from .clients import run_client
 from .daemon import ACROSSD, environment
 from .test_servers import HANDLERS, PACKAGE, Server
-from .waiting import LIMIT, PRELOADED, ask_until_new, wait_until
+from .waiting import LIMIT, ask_until_new, wait_until
 
 ENDED = ('parent', 0)  # as a child does that is forked in a thread of plain Python
 SENTENCE = 'DisconnectError: The connection belongs to the process that this one was forked from'
@@ -135,13 +136,13 @@ def test_in_a_child_the_connection_is_an_error_that_says_why(server):
         assert conn.call(tasks.add, 1, 2) == 3
 
 
-@pytest.mark.skipif('tsan' in PRELOADED, reason='ThreadSanitizer takes no threads of a child that was forked')
+@pytest.mark.skipif(HAS_TSAN, reason='ThreadSanitizer takes no threads of a child that was forked')
 def test_a_child_can_open_a_connection_of_its_own(server):
     with server.connect() as conn:
         assert conn.call(forks.open_connection_in_child, [ACROSSD, '--stdio']) == 3
 
 
-@pytest.mark.skipif('tsan' in PRELOADED, reason='ThreadSanitizer takes no threads of a child that was forked')
+@pytest.mark.skipif(HAS_TSAN, reason='ThreadSanitizer takes no threads of a child that was forked')
 def test_forked_processes_and_pools_work_in_calls(server):
     with server.connect() as conn:
         assert conn.call(forks.run_processes, 3) == ([0, 1, 2], [3, 2, 1])

@@ -155,7 +155,7 @@ def clock(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('step', [DAY, -DAY], ids=['forward', 'back'])
 def test_nobody_notices_when_the_clock_is_set(make_daemon, isolation, clock, step):
-    """Who keeps to the timeouts stays connected, and who does not has to go in time."""
+    """Peers that keep to the timeouts stay connected, others are disconnected in time."""
     daemon = make_daemon('--timeout', str(BEARABLE), '--handshake-timeout', str(BEARABLE), isolation=isolation)
     with daemon.connect(LONG) as conn, Raw.to(daemon) as silent, Raw.to(daemon) as half:
         call = RunningCall(conn)
@@ -211,7 +211,7 @@ STALLED = 'Nothing (could be sent|was received)'  # signs of life of a thread of
 
 @contextlib.contextmanager
 def crowd(daemon, hello):
-    """So many peers that say as much and then nothing."""
+    """Peers that send these bytes and then nothing."""
     with raised_file_limit() as files, contextlib.ExitStack() as stack:
         if files < 4 * CROWD:
             pytest.skip('not enough open files for {} peers'.format(CROWD))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What acrossd lets nobody have: too much time, too many places, others' descriptors and processes. And its log."""
+"""Limits of acrossd: time, places, descriptors and processes. And its log."""
 
 import collections
 import contextlib
@@ -240,7 +240,7 @@ def peek(sock):
 
 @both_modes
 def test_the_handshake_timeout_is_for_all_of_it(make_daemon, isolation):
-    """Each byte comes in time, and yet they all do not."""
+    """Each byte comes in time, but all together take too long."""
     daemon = make_daemon('--handshake-timeout', '2', isolation=isolation)
     with connect_socket(daemon.addresses[0]) as sock:
         assert 0 < dribble(sock, superblock(), pace=0.2) < 16
@@ -365,7 +365,7 @@ for outcome, number in outcomes.items():
 
 
 def storm(address, processes=4, threads=125):
-    """So many clients at once. What became of them, and how many of each."""
+    """Connect this many clients at once. Returns the outcomes, and how many of each."""
     running = [
         subprocess.Popen(
             [sys.executable, '-c', STORM, address[5:], str(threads)],
@@ -537,7 +537,7 @@ def test_a_thousand_silent_peers_and_64_descriptors(make_daemon, isolation):
             share = cpu_share_while(daemon.process.pid, lambda: select.select(left, [], [], 1))
             assert share < 0.2
             assert call_once(daemon) == 3
-            daemon.allow_broken(2)  # whom that call and the status displaced
+            daemon.allow_broken(2)  # displaced by that call and the status
     assert call_once(daemon) == 3
 
 
@@ -551,7 +551,7 @@ def test_a_storm_and_64_descriptors(make_daemon, isolation):
     outcomes = storm(daemon.addresses[0])
     full = outcomes.pop('Connection was remotely closed: ' + FULL.format(most), 0)
     served = outcomes.pop('served')
-    # Handshakes have few descriptors, too. Who has to go before it said a word learns no reason, but the log tells it.
+    # Handshakes have few descriptors, too. A silent peer that is evicted is not told the reason, but the log has it.
     assert all(outcome.startswith('Connection was aborted due to ') for outcome in outcomes), outcomes
     assert served + full + sum(outcomes.values()) == 500
     assert served >= most
@@ -611,7 +611,7 @@ def limit_processes(daemon, soft):
 
 
 def powerless_command():
-    """How acrossd is started by somebody who is not root."""
+    """How another user than root starts acrossd."""
     if os.geteuid() != 0:
         return [ACROSSD]
     if shutil.which('setpriv') is None:
@@ -678,7 +678,7 @@ def test_without_processes_a_shared_worker_is_replaced_later(make_powerless_daem
 
 
 class Server:
-    """An acrossd whose standard error is the test's business."""
+    """An acrossd whose standard error the test reads itself."""
 
     def __init__(self, path, isolation, stderr):
         self.addresses = ['unix:{}'.format(path)]

@@ -318,7 +318,7 @@ def test_a_server_without_an_address(server):
     status, out, err = run(*args, '--server')
     assert (status, out) == (1, '')
     assert err.startswith('across: cannot serve: OSError: ') and reason in err
-    if args[0] == '--unix':  # it looked who is there
+    if args[0] == '--unix':  # it checked whether somebody listens there
         server.lines.expect('across: the connection broke: EOFError.*')
         server.lines.expect(LOG + '.* broke: EOFError.*')
         server.lines.expect(LOG + 'process .* ended with status 1')

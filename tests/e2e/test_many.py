@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many connections at once, and clients that fork: what each connection costs, and whose it is."""
+"""Many connections at once, and clients that fork: costs, and which process owns a connection."""
 
 import contextlib
 import gc

@@ -32,7 +32,7 @@ def run_plain(plain_across, script, *args):
 
 
 def finish(process, stdout):
-    """Wait for the end of a process that has to be pleased."""
+    """Wait for the end of a process that has to succeed."""
     try:
         out, err = process.communicate(timeout=4 * LIMIT)
     finally:

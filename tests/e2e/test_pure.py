@@ -134,7 +134,7 @@ def test_threads_without_work_end_with_the_program():
 
 
 def test_a_finalizer_in_a_thread_of_the_engine_does_not_block_it():
-    """The garbage collector may run in the loop: whoever waits there for a connection would wait for himself."""
+    """The garbage collector may run in the loop: waiting there for a connection would be a deadlock."""
     found = run_python(
         PAIR
         + """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A shared secret for TCP: who knows it comes in, and everybody else learns at once why not."""
+"""A shared secret for TCP: clients that know it are served, others are told at once why not."""
 
 import contextlib
 import hmac
@@ -193,7 +193,7 @@ def test_each_challenge_is_a_new_one(guarded):
 
 
 def reflect(secret, client, server):
-    """What somebody has who knows no secret: what he was sent."""
+    """What a peer without the secret has: the messages that it was sent."""
     return server
 
 
@@ -264,7 +264,7 @@ def test_an_exchange_takes_its_part_of_the_handshake(make_daemon, secret_file):
 
 
 class Impostor:
-    """A server that somebody runs on the port: it answers as a function of the test says."""
+    """Another server on the port, which answers as a function of the test says."""
 
     def __init__(self, answer):
         self._sock = socket.create_server(('127.0.0.1', 0))
@@ -622,7 +622,7 @@ def test_peers_that_prove_nothing_do_not_keep_others_out_of_a_server_in_python(p
 
 
 def test_silent_peers_do_not_displace_one_that_proves(python_server, secret_file):
-    """While it is about it, more come than there are places."""
+    """During its exchange, more peers connect than there are places."""
     address = 'tcp:127.0.0.1:{}'.format(python_server)
     with contextlib.ExitStack() as stack, Raw(connect_socket(address)) as peer:
         received = 0

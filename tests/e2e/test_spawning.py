@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from sanitizers import PRELOADED
 
 from . import daemon as daemons
 from .daemon import environment
 from .test_servers import PACKAGE, Server
-from .waiting import LIMIT, PRELOADED
+from .waiting import LIMIT
 
 pytestmark = pytest.mark.skipif(bool(PRELOADED), reason="a sanitizer's runtime is not for other programs")
 

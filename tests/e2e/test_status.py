@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`acrossd status`: what is asked of a running daemon, and answered whatever its workers do."""
+"""`acrossd status`: a running daemon answers it, whatever its workers do."""
 
 import concurrent.futures
 import contextlib

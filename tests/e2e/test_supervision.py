@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Each process of acrossd, and a client, is killed or stopped: who notices, who goes on, and what is left behind."""
+"""Each process of acrossd, and a client, is killed or stopped: which others notice, and what is left behind."""
 
 import concurrent.futures
 import contextlib
@@ -211,7 +211,7 @@ def kill_supervisor(daemon):
 
 @pytest.mark.parametrize('before', ['nothing', 'zygote killed'])
 def test_nothing_is_left_of_a_killed_supervisor(make_daemon, isolation, before):
-    """Whoever else was killed before. Its socket is left, which the next one replaces."""
+    """Whichever other process was killed before. Its socket is left, and the next acrossd replaces it."""
     daemon = make_daemon(isolation=isolation)
     conns = [daemon.connect() for _ in range(2)]
     calls = [RunningCall(conn) for conn in conns]

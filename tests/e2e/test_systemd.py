@@ -223,7 +223,7 @@ def is_stopped(pid):
 
 
 def count_signs_of_life(manager, timeout):
-    """How many come until there is no message for so long, which would be many if they went on."""
+    """The number of messages until there is none for a while."""
     count = 0
     while count < 100:
         message = manager.receive(timeout)

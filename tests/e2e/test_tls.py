@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""TLS: who comes in and who does not, what each side learns of it, and what becomes of connections.
+"""TLS: which clients are accepted, what each side is told, and how connections end.
 
 Calls over TLS are in the tests for all transports, too.
 """
@@ -39,7 +39,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='only root may look in
 
 @pytest.fixture(scope='session')
 def stranger(tmp_path_factory):
-    """Another authority, which nobody knows."""
+    """Another authority, which neither side trusts."""
     return Authority(tmp_path_factory.mktemp('stranger'))
 
 
@@ -57,7 +57,7 @@ def secured(make_daemon, authority, isolation):
 
 @pytest.fixture
 def door(make_secured):
-    """acrossd with TLS, for who does not get as far as to a worker."""
+    """acrossd with TLS, for peers that never get a worker."""
     return make_secured()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every way for a worker to die: what it costs, what its client and the log are told, and that others do not notice."""
+"""Every way for a worker to die: what its client and the log are told, and that others do not notice."""
 
 import concurrent.futures
 import contextlib

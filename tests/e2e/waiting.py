@@ -8,10 +8,10 @@ import signal
 import socket
 import time
 
-PRELOADED = os.environ.get('LD_PRELOAD', '')  # a sanitizer's runtime, perhaps
-IS_TSAN = 'tsan' in PRELOADED
+from sanitizers import HAS_ASAN
+
 LIMIT = 60  # seconds; only a test that fails waits that long, however busy the machine is
-SLACK = 16 if 'asan' in PRELOADED else 1  # so many times the memory is fine
+SLACK = 16 if HAS_ASAN else 1  # factor for limits of memory
 GONE = (FileNotFoundError, ProcessLookupError)  # what reading about a process raises when it has ended
 
 
@@ -119,19 +119,19 @@ def is_alive(pid):
 
 
 class Family:
-    """A process and all below it, as they were whenever somebody looked."""
+    """A process and all below it, as found by each look()."""
 
     def __init__(self, pid):
         self._pid = pid
         self._members = {}
 
     def look(self):
-        """Remember all who run now."""
+        """Record the processes that run now."""
         for pid in [self._pid, *descendants(self._pid)]:
             self._members[pid, start_of(pid)] = name_of(pid)
 
     def alive(self):
-        """Those who still run, by process id, and their names."""
+        """Those that still run: names by process id."""
         return {
             pid: name for (pid, start), name in self._members.items() if start is not None and start_of(pid) == start
         }

@@ -18,7 +18,7 @@ PUBLIC = {'across.__main__', 'across.logging'}  # which import the package as us
 # Modules under the names that pickles carry (test_wire_names.py): nothing of the package imports them.
 ALIASES = {'across._importer', 'across._methods', 'across._picklers', 'across._ssh'}
 
-# Imports that close a circle at run time, and why they have to. An import in a function is no excuse by itself.
+# Imports that close a circle at run time, and why they have to. Importing in a function is not enough of a reason.
 ALLOWED_CIRCLES = {}
 
 

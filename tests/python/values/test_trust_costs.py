@@ -7,15 +7,14 @@ import subprocess
 import sys
 
 import pytest
+from sanitizers import HAS_ASAN
 
 import across
 from across.values import budget, trust
 
 from . import trust_costs as costs
 
-needs_plain_memory = pytest.mark.skipif(
-    'asan' in os.environ.get('LD_PRELOAD', ''), reason='what AddressSanitizer takes is no cost of a pickle'
-)
+needs_plain_memory = pytest.mark.skipif(HAS_ASAN, reason='what AddressSanitizer takes is no cost of a pickle')
 
 
 def run_costs(*options):
