@@ -58,7 +58,7 @@ def test_insecure_with_a_secret_is_still_insecure(make_daemon, secret_file):  # 
     daemon = make_daemon(
         '--insecure', '--secret-file', secret_file, listen=['tcp:0.0.0.0:0'], command=powerless_command(), warm=False
     )
-    daemon.expect(insecure('tcp:0.0.0.0:[0-9]+', 'whoever can read or change the passes by .*'))
+    daemon.expect(insecure('tcp:0.0.0.0:[0-9]+', 'whoever can read or change the traffic .*'))
 
 
 @needs_root

@@ -230,7 +230,7 @@ def test_names_can_be_restricted(make_secured, authority, isolation):
 
 def test_users_are_no_matter_of_certificates(authority):
     result = run_acrossd('--listen', 'tls:127.0.0.1:0', '--allow-uid', '0', *authority.options())
-    check_failure(result, 2, '--allow-uid and --allow-gid are for unix sockets, and tls:127.0.0.1:0 does not tell')
+    check_failure(result, 2, '--allow-uid and --allow-gid are for unix sockets, and tls:127.0.0.1:0 does not identify')
 
 
 def test_other_hosts_may_connect_without_insecure(make_secured):
@@ -634,7 +634,7 @@ def options_with(authority, **files):
         ({'key': 'client.key'}, 'the key in the file of --tls-key does not belong to the certificate'),
         ({'cert': 'server.key'}, 'the file of --tls-cert holds no certificate'),
         ({'key': 'private.pem'}, 'the file of --tls-key holds no private key'),
-        ({'key': 'locked.key'}, 'is locked with a passphrase'),
+        ({'key': 'locked.key'}, 'needs a passphrase'),
         ({'client-ca': 'empty.pem'}, 'the file of --tls-client-ca holds no certificate'),
         ({'key': 'open.key'}, 'open.key is open to others, with mode 644: chmod 600 '),
         ({'key': 'group.key'}, 'group.key is open to others, with mode 640: chmod 600 '),
