@@ -36,7 +36,7 @@
  *
  * When (reader_loop.c). The session tells what it waits for: to read, to write, or nothing any more. From this
  * *interest* follows what the loop polls for, less what other threads do. The loop's thread does everything else:
- * timers, heartbeats,.
+ * timers, heartbeats, writing what did not fit.
  */
 #ifndef AX_EMBED_READER_H
 #define AX_EMBED_READER_H

@@ -62,7 +62,7 @@ static PyObject *open_subject(struct ax_module *module, struct ax_request *reque
     }
 }
 
-/* Returns the ticket and gives credit. Returns the objects to drop that the peer has released meanwhile. */
+/* Gives credit and returns the ticket. The result: objects to drop, which the peer has released meanwhile. */
 static struct ax_object *end_reading(struct ax_request *request)
 {
     end_if_forked(request);

@@ -82,8 +82,7 @@ static bool enter(struct ax_spinners *spinners, uint64_t now)
         return false;
     uint64_t asked_at = atomic_load(&spinners->asked_at);
     bool is_old = asked_at == 0 || now - asked_at >= atomic_load(&spinners->ask_again_ns);
-    if (is_old && atomic_compare_exchange_strong(&spinners->asked_at, &asked_at, now)) /* only one thread queries the
-                                                                                          system */
+    if (is_old && atomic_compare_exchange_strong(&spinners->asked_at, &asked_at, now)) /* one thread queries */
         ask(spinners);
     if (atomic_load(&spinners->most) == 0)
         return false;

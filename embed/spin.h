@@ -10,8 +10,8 @@
  *                        adaptive mutexes do
  *   where it pays        after a wait in vain, the next waits sleep at once: 1, 3, 7, … up to AX_SPIN_SKIP_MAX; each
  *                        successful wait halves that number
- *   where it is harmless not on one core; not while there are more runnable threads than cores, according to the system;
- *                        and on at most half of the cores, since the peer needs one, too
+ *   where it is harmless not on one core; not while the system has more runnable threads than cores; and on at most
+ *                        half of the cores, since the peer needs one, too
  *
  * A process that has only one core when its engine starts never polls. A thread that is bound to one core later polls
  * without yielding it: a peer on the same core then cannot answer in time, and polling does not pay.

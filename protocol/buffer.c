@@ -21,7 +21,7 @@ int ax_buffer_reserve(struct ax_buffer *buffer, size_t capacity)
     return 0;
 }
 
-/* What to grow to so that `size` more bytes fit, or 0 when no size_t can say it. */
+/* The capacity to grow to so that `size` more bytes fit; 0 if it would exceed size_t. */
 static size_t grown_capacity(const struct ax_buffer *buffer, size_t size)
 {
     if (size > SIZE_MAX - buffer->size)

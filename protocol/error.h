@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Error codes of the protocol core, and the texts that go with them.
+ * Error codes of the protocol core, and their texts.
  *
- * Functions return 0 or one of these codes, which are negative. A code says whose fault it is: the peer's
- * (AX_EPROTOCOL, AX_EEOF, AX_ETIMEDOUT), the machine's (AX_ENOMEM), a bound's (AX_EFULL, AX_ETOOLARGE) or our own
- * caller's (AX_ESTATE, AX_ERANGE). What the peer did wrong in detail is text: see ax_session_reason().
+ * Functions return 0 or one of these codes, which are negative. A code tells the cause: the peer (AX_EPROTOCOL,
+ * AX_EEOF, AX_ETIMEDOUT), the machine (AX_ENOMEM), a limit (AX_EFULL, AX_ETOOLARGE) or our own caller (AX_ESTATE,
+ * AX_ERANGE). ax_session_reason() has the details of an error of the peer.
  */
 #ifndef AX_PROTOCOL_ERROR_H
 #define AX_PROTOCOL_ERROR_H

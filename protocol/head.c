@@ -9,7 +9,7 @@
 
 void ax_head_reader_init(struct ax_head_reader *reader, const void *data, size_t size)
 {
-    /* An empty head may have no memory at all, and NULL + 0 is not C. */
+    /* An empty head may have a null pointer, to which C does not allow 0 to be added. */
     static const unsigned char nothing[1];
 
     reader->pos = size > 0 ? data : nothing;

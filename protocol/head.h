@@ -24,10 +24,10 @@ void ax_head_reader_init(struct ax_head_reader *reader, const void *data, size_t
 /* The next uint. A field that is cut short by the end of the head counts as past the end: 0, and nothing is left. */
 uint64_t ax_head_get_uint(struct ax_head_reader *reader);
 
-/* The next byte string, borrowed from the head: *size bytes, as many as are there when the length says more. */
+/* The next byte string, borrowed from the head: *size bytes, cut at the end of the head. */
 const unsigned char *ax_head_get_bytes(struct ax_head_reader *reader, size_t *size);
 
-/* Bytes that ax_head_put_uint() will write for value: 1, 3, 5 or 9. */
+/* Bytes that ax_head_put_uint() writes for value: 1, 3, 5 or 9. */
 size_t ax_uint_size(uint64_t value);
 
 /* Writes value at out, which has room for ax_uint_size(value) bytes; returns the end of what it wrote. */

@@ -5,7 +5,7 @@
 
 #include "protocol/error.h"
 
-/* Eight slots are 128 bytes: what a connection with a few calls at a time stays at. */
+/* Eight slots are 128 bytes, enough for a connection with a few calls at a time. */
 #define CAPACITY_MIN 8
 
 struct ax_idmap_slot {
@@ -18,7 +18,10 @@ void ax_idmap_init(struct ax_idmap *map)
     *map = (struct ax_idmap){0};
 }
 
-/* Where the search for id begins. Fibonacci hashing: the high bits of the product depend on all bits of the id. */
+/*
+ * The home slot of id, where its search begins. Fibonacci hashing: the high bits of the product depend on all bits of
+ * the id.
+ */
 static size_t home(const struct ax_idmap *map, uint64_t id)
 {
     return (size_t)(id * 0x9e3779b97f4a7c15u >> 32) & (map->capacity - 1);
@@ -29,7 +32,7 @@ static size_t after(const struct ax_idmap *map, size_t index)
     return (index + 1) & (map->capacity - 1);
 }
 
-/* The slot that holds id, or the empty one where it would go. There is an empty one: see the invariant. */
+/* The slot that holds id, or the empty one where it would go. The invariant guarantees an empty one. */
 static struct ax_idmap_slot *find(const struct ax_idmap *map, uint64_t id)
 {
     size_t index = home(map, id);
@@ -39,7 +42,7 @@ static struct ax_idmap_slot *find(const struct ax_idmap *map, uint64_t id)
     return &map->slots[index];
 }
 
-/* Moves all entries to slots of another capacity, which has room for them. */
+/* Rehashes all entries into slots of another capacity, which is large enough. */
 static int resize(struct ax_idmap *map, size_t capacity)
 {
     struct ax_idmap old = *map;
@@ -106,11 +109,14 @@ static void remove_at(struct ax_idmap *map, size_t gap)
     map->count--;
 }
 
-/* Halves the map when seven eighths of it are empty: far enough from where it grows that neither happens in a row. */
+/*
+ * Halves the map when seven eighths of it are empty: far enough from the threshold for growing that the two do not
+ * alternate.
+ */
 static void shrink(struct ax_idmap *map)
 {
     if (map->capacity > CAPACITY_MIN && map->count <= map->capacity / 8)
-        (void)resize(map, map->capacity / 2); /* short of memory, it stays as it is */
+        (void)resize(map, map->capacity / 2); /* without memory it stays as it is */
 }
 
 void *ax_idmap_take(struct ax_idmap *map, uint64_t id)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A map from 64-bit ids to pointers: the calls that wait for a result, the objects that a peer holds.
+ * A map from 64-bit ids to pointers: calls that wait for a result, objects that a peer holds.
  *
- * Open addressing with linear probing and backward-shift deletion: no tombstones, so a map that has seen a million ids
- * costs what its present ones cost, and shrinks as they go. Ids are spread by a multiplicative hash, since peers choose
- * some of them. Not thread-safe: the owner's lock guards it.
+ * Open addressing with linear probing and backward-shift deletion: there are no tombstones, so the cost depends only on
+ * the ids present, and the map shrinks as ids are removed. Ids are hashed by multiplication, since peers choose some of
+ * them. Not thread-safe: the owner's lock guards it.
  */
 #ifndef AX_PROTOCOL_IDMAP_H
 #define AX_PROTOCOL_IDMAP_H
@@ -19,7 +19,7 @@ struct ax_idmap {
     struct ax_idmap_slot *slots;
     size_t capacity;
     size_t count;
-    size_t cursor; /* where ax_idmap_take_any() looks first */
+    size_t cursor; /* where ax_idmap_take_any() starts */
 };
 
 void ax_idmap_init(struct ax_idmap *map);
@@ -31,14 +31,18 @@ int ax_idmap_put(struct ax_idmap *map, uint64_t id, void *value);
 void *ax_idmap_get(const struct ax_idmap *map, uint64_t id);
 
 /*
- * Puts another value, not NULL, in the place of id's and returns the old one; NULL, and nothing done, without the id.
+ * Replaces the value of id, by one that is not NULL, and returns the old one; without the id, NULL, and nothing is
+ * done.
  */
 void *ax_idmap_replace(struct ax_idmap *map, uint64_t id, void *value);
 
-/* Removes id and returns its value, or NULL. Never fails: when memory to shrink is short, it does not shrink. */
+/* Removes id and returns its value, or NULL. Never fails: if memory is short, it does not shrink. */
 void *ax_idmap_take(struct ax_idmap *map, uint64_t id);
 
-/* Any entry, removed from the map, or NULL when the map is empty: for emptying it in one linear walk overall. */
+/*
+ * Removes any entry and returns its value, or NULL when the map is empty. Emptying the map this way takes linear time
+ * overall.
+ */
 void *ax_idmap_take_any(struct ax_idmap *map);
 
 /* Frees the map's own memory, not the values. */

@@ -9,9 +9,7 @@
 
 bool ax_ids_next(struct ax_ids *ids, uint64_t *id)
 {
-    /*
-     * A count may promise more than the head holds: what ends first ends the list, so that no count makes a long loop.
-     */
+    /* A count may exceed what the head holds: the list ends with the head, so that no count makes a long loop. */
     if (ids->count == 0 || ids->reader.pos == ids->reader.end)
         return false;
     ids->count--;
@@ -53,7 +51,7 @@ struct ax_buffer *ax_message_add_buffer(struct ax_message *message)
 {
     uint32_t count = message->buffer_count;
 
-    /* The array has room for the next power of two: it is full when the count is one, or zero. */
+    /* The capacity is the next power of two: the array is full when the count is a power of two, or zero. */
     if ((count & (count - 1)) == 0) {
         size_t capacity = count != 0 ? (size_t)count * 2 : 1;
         struct ax_buffer *buffers = realloc(message->buffers, capacity * sizeof *buffers);
@@ -94,7 +92,7 @@ size_t ax_message_memory(const struct ax_message *message)
     return size;
 }
 
-/* A list, which is behind the reader then. */
+/* Reads a list; the reader is then behind it. */
 static struct ax_ids decode_list(struct ax_head_reader *reader)
 {
     struct ax_ids list = {.count = ax_head_get_uint(reader)};
@@ -201,7 +199,7 @@ unsigned char *ax_put_ids(unsigned char *out, const uint64_t *ids, size_t count)
     return out;
 }
 
-/* The last fields of a head are left out when there is nothing to say. */
+/* Trailing fields of a head are omitted when they are empty. */
 static size_t kinds_size(const struct ax_payload *payload)
 {
     return payload->kind_count > 0 ? ax_ids_size(payload->kinds, payload->kind_count) : 0;

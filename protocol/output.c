@@ -6,8 +6,8 @@
 #include "protocol/error.h"
 
 /*
- * Room of a block that starts an empty output: a message or a few, small enough for malloc's fastest path. Once
- * something waits, more will come, so later blocks are larger and take many messages each.
+ * Capacity of the first block of an empty output: one or a few messages, small enough for malloc's fastest path. If
+ * output is already waiting, more will follow, so later blocks are larger and take many messages each.
  */
 #define FIRST_ROOM 896
 #define NEXT_ROOM 16384
@@ -88,7 +88,7 @@ int ax_output_append_buffer(struct ax_output *output, struct ax_buffer *buffer)
 
 void ax_output_retract(struct ax_output *output, size_t size)
 {
-    /* A block that this leaves empty stays: it is the last one, and the next append finds room in it. */
+    /* A block that becomes empty is kept: it is the last one, and the next append uses it. */
     output->last->end -= size;
     output->size -= size;
 }
@@ -140,7 +140,9 @@ static size_t block_size(const struct ax_output_block *block)
     return block->end - block->begin;
 }
 
-/* A block for the part of another that a move of `size` bytes would cut off, or NULL when it cuts none. */
+/*
+ * Allocates a block for the part of another that a move of `size` bytes would cut off; *part is NULL if it cuts none.
+ */
 static int make_part(const struct ax_output *from, size_t size, struct ax_output_block **part)
 {
     const struct ax_output_block *block = from->first;
@@ -153,7 +155,7 @@ static int make_part(const struct ax_output *from, size_t size, struct ax_output
     *part = malloc(sizeof **part);
     if (*part == NULL)
         return AX_ENOMEM;
-    /* Its memory belongs to the block that it was cut off, which is sent, and dropped, later. */
+    /* Its memory belongs to the block that it was cut from, which is sent, and dropped, later. */
     **part = (struct ax_output_block){.data = block->data, .begin = block->begin, .end = block->begin + size};
     (*part)->capacity = (*part)->end;
     return 0;

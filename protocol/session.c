@@ -8,26 +8,29 @@
 #include "protocol/session_private.h"
 #include "protocol/text.h"
 
-/* A pickle beyond this is a mistake or an attack more often than a wish, and it exists twice while it is unpickled. */
+/*
+ * Larger pickles are more often a mistake or an attack than intended; and while one is unpickled, its data exists
+ * twice.
+ */
 #define DEFAULT_MAX_MESSAGE (1ull << 30)
-/* Heads are ids and error texts: room for DEFAULT_MAX_IDS of the longest kind, and some. */
+/* Heads contain ids and error texts: enough for DEFAULT_MAX_IDS of the longest kind. */
 #define DEFAULT_MAX_HEAD (1u << 20)
-/* Peers send two; pickles with buffers of their own would send one more for each. Each costs 40 bytes of ours. */
+/* Most messages have two; pickles with out-of-band buffers have one more for each. A frame costs us 40 bytes. */
 #define DEFAULT_MAX_FRAMES 1024u
-/* Objects that one pickle refers to. */
+/* References of one pickle. */
 #define DEFAULT_MAX_IDS 65536u
-/* Each may become a thread; far beyond what a machine runs well, and within what it can hold. */
+/* Each may need a thread; far beyond what a machine runs well, but within what it can hold. */
 #define DEFAULT_MAX_CALLS 1024u
-/* Some large requests on their way into Python; the memory that a peer may fill without a call of it having begun. */
+/* Several large requests; bounds the memory that a peer may fill before its calls have begun. */
 #define DEFAULT_WINDOW (256ull << 20)
-/* Some large results, or very many small ones: more would only wait for the same peer. */
+/* Several large results, or very many small ones: more would only wait for the same peer. */
 #define DEFAULT_MAX_QUEUED (16ull << 20)
-/* Twenty messages a second at the most, while a peer that asks for a shorter timeout than 100 ms asks for trouble. */
+/* At most twenty messages a second. Timeouts below 100 ms are not useful. */
 #define DEFAULT_IDLE_FLOOR_MS 50u
-/* As long as the default timeout would last. */
+/* The default timeout. */
 #define DEFAULT_CLOSE_MS 60000u
 
-/* The version that an acceptor speaks until it has heard its peer. */
+/* The version of an acceptor until it has received the peer's superblock. */
 #define NEWEST_MINOR 2
 #define OLDEST_MINOR 1
 
@@ -107,7 +110,7 @@ struct ax_message *ax_session_take_discarded(struct ax_session *session)
 
 /* ---- changes of state ---- */
 
-/* Plain peers have no limits. Ours that do not tell theirs are older, and have those that are the defaults here. */
+/* Plain peers have no limits. Peers of ours that do not announce limits are older, and have these defaults. */
 static void note_limits(struct ax_session *session, const struct ax_message *greeting)
 {
     if ((session->features & AX_FEATURE_LIMITS) != 0) {
@@ -134,7 +137,7 @@ void ax_session_become_ready(struct ax_session *session, const struct ax_message
     session->state = AX_STATE_READY;
 }
 
-/* From here on, until the stream is closed, the session lives on borrowed time. */
+/* Starts the time limit for closing the stream. */
 static void start_closing(struct ax_session *session, enum ax_session_state state, uint64_t now)
 {
     const struct ax_session_config *config = &session->config;
@@ -149,7 +152,7 @@ void ax_session_close(struct ax_session *session, const char *reason, uint64_t n
 {
     if (session->state > AX_STATE_READY)
         return;
-    /* Before our GREETING, a GOODBYE would be a breach: the end of the stream has to say it. */
+    /* Before our GREETING, a GOODBYE would violate the protocol: the end of the stream has to do. */
     if (session->state != AX_STATE_SUPERBLOCK && ax_session_queue_goodbye(session, reason, now) < 0) {
         ax_session_fail_memory(session);
         return;
@@ -162,7 +165,7 @@ void ax_session_become_closed(struct ax_session *session, const struct ax_messag
     session->peer_said_goodbye = true;
     if (goodbye->text_size > 0)
         ax_text_copy(session->reason, sizeof session->reason, goodbye->text, goodbye->text_size);
-    /* Short of memory we close without an answer, which a peer that has said its own takes as one. */
+    /* Without memory we close without an answer; a peer that has sent its GOODBYE accepts that. */
     if (session->state == AX_STATE_READY)
         (void)ax_session_queue_goodbye(session, NULL, now);
     start_closing(session, AX_STATE_CLOSED, now);
@@ -176,9 +179,9 @@ void ax_session_fail(struct ax_session *session, int error, const char *reason)
         ax_text_copy(session->reason, sizeof session->reason, reason, strlen(reason));
     session->error = error;
 
-    bool may_speak = session->state == AX_STATE_GREETING || session->state == AX_STATE_READY;
+    bool may_send_goodbye = session->state == AX_STATE_GREETING || session->state == AX_STATE_READY;
     session->state = AX_STATE_FAILED;
-    if (may_speak && (session->features & AX_FEATURE_REASON) != 0)
+    if (may_send_goodbye && (session->features & AX_FEATURE_REASON) != 0)
         (void)ax_session_queue_goodbye(session, session->reason, AX_TIME_UNKNOWN);
     ax_session_drop_releases(session);
     ax_lane_drop(session, &session->lane);

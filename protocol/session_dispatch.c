@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What a complete message means, by its type and the session's state. The table says it; the functions above it do it.
- */
+/* Handles complete messages, by type and state: a table at the end selects the action. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "protocol/session_private.h"
 
-/* Acts on a message. It keeps it by making it the event's, else the message is freed behind it. */
+/* Handles a message. To keep it, the action moves it to the event; otherwise the caller frees it. */
 typedef void action(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event);
 
 static void drop(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
@@ -34,7 +32,7 @@ static void on_greeting(struct ax_session *session, struct ax_message *message, 
     event->type = AX_EVENT_READY;
 }
 
-/* Answers for the references of a pickle that nobody will load, so that the peer's table does not keep them. */
+/* Releases the references of a pickle that will not be loaded, so that the peer's table does not keep them. */
 static void release_refs(struct ax_session *session, struct ax_ids ids)
 {
     uint64_t id;
@@ -49,7 +47,7 @@ static bool is_counted(const struct ax_message *message)
     return ax_message_payload_size(message) >= AX_COUNTED_MIN && message->within == 0;
 }
 
-/* What nobody will read holds its sender back no longer. */
+/* Sends credit for a request that will not be read, so that its sender is not held back. */
 static int credit_refused(struct ax_session *session, const struct ax_message *message, uint64_t now)
 {
     if ((session->features & AX_FEATURE_FLOW) == 0 || !is_counted(message))
@@ -57,7 +55,7 @@ static int credit_refused(struct ax_session *session, const struct ax_message *m
     return ax_session_queue_credit(session, ax_message_payload_size(message), now);
 }
 
-/* What it refers to is answered for at once, so that a flood of these counts as queued bytes. */
+/* The references are released at once, so that a flood of such requests counts as queued bytes. */
 static void refuse_request(struct ax_session *session, const struct ax_message *message, const char *text, uint64_t now)
 {
     release_refs(session, message->ids);
@@ -78,7 +76,7 @@ static void refuse_one_too_many(struct ax_session *session, const struct ax_mess
     refuse_request(session, message, text, now);
 }
 
-/* Whether it still fits among the large requests that nobody has read yet; then it counts as one. */
+/* Whether it fits among the large requests that are not read yet; if so, counts it. */
 static bool count_request(struct ax_session *session, struct ax_message *message)
 {
     const struct ax_limits *limits = &session->config.limits;
@@ -93,7 +91,7 @@ static bool count_request(struct ax_session *session, struct ax_message *message
     return true;
 }
 
-/* Every message that asks for something to be run here comes by: what is refused never becomes an event. */
+/* All requests pass here: those that are refused never become events. */
 static void admit_request(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event)
 {
     if (session->config.refuse_requests) {
@@ -108,7 +106,7 @@ static void admit_request(struct ax_session *session, struct ax_message *message
     }
 }
 
-/* METHOD goes without a buffer when it has no arguments, COPY always. */
+/* METHOD has no buffer if there are no arguments, COPY never. */
 static bool needs_buffer(uint64_t type)
 {
     return type != AX_COPY && type != AX_METHOD;
@@ -158,7 +156,7 @@ static void on_result(struct ax_session *session, struct ax_message *message, ui
     }
     if (session->peer_max_calls > 0 && session->calls.count >= session->peer_max_calls)
         session->drained = true;
-    /* Taken out only now: a waiter stays until it can have its result, or its share of the session's failure. */
+    /* Removed only now: a waiter stays registered until it has its result, or the session fails. */
     void *waiter = ax_idmap_take(&session->calls, message->call);
     if (waiter == &ax_session_forgotten)
         release_refs(session, message->ids);
@@ -188,8 +186,8 @@ static void on_credit(struct ax_session *session, struct ax_message *message, ui
 }
 
 /*
- * The state machine of messages. SUPERBLOCK receives none, and after CLOSED and FAILED nothing is looked at. A session
- * that is CLOSING has told its peer so, but what the peer sent before it knew is still on its way.
+ * The state machine of messages. SUPERBLOCK receives none, and after CLOSED and FAILED input is ignored. In CLOSING,
+ * messages that the peer sent before it received our GOODBYE still arrive.
  */
 /* clang-format off */
 static action *const actions[AX_MESSAGE_TYPES + 1][3] = {
@@ -204,14 +202,14 @@ static action *const actions[AX_MESSAGE_TYPES + 1][3] = {
     [AX_REPLICATE]        = {refuse,      on_request,  drop},
     [AX_COPY]             = {refuse,      on_request,  drop},
     [AX_METHOD]           = {refuse,      on_request,  drop},
-    [AX_CHUNK]            = {refuse,      drop,        drop}, /* its bytes have gone into the lane already */
+    [AX_CHUNK]            = {refuse,      drop,        drop}, /* its bytes have been passed to the lane already */
     [AX_CREDIT]           = {refuse,      on_credit,   drop},
     [AX_MESSAGE_TYPES]    = {refuse,      refuse,      drop}, /* any other type */
 };
 /* clang-format on */
 
-/* Whether the two sides have agreed on messages of this type. */
-static bool is_spoken(const struct ax_session *session, uint64_t type)
+/* Whether both sides support messages of this type. */
+static bool is_supported(const struct ax_session *session, uint64_t type)
 {
     if (type <= AX_IDLE)
         return true;
@@ -222,7 +220,7 @@ static bool is_spoken(const struct ax_session *session, uint64_t type)
 
 static action *find_action(const struct ax_session *session, uint64_t type)
 {
-    return actions[is_spoken(session, type) ? type : AX_MESSAGE_TYPES][session->state - AX_STATE_GREETING];
+    return actions[is_supported(session, type) ? type : AX_MESSAGE_TYPES][session->state - AX_STATE_GREETING];
 }
 
 void ax_session_check_head(struct ax_session *session, struct ax_message *message)

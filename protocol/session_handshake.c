@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Superblocks: which version both sides speak, which features, and whether there is an across at the other end at all.
+ * The handshake: superblocks negotiate version and features, or reveal that the peer has no across.
  *
- * A bare Python announces itself with a magic of its own. What it is sent is, in this order: our superblock, the length
- * of the source, the source, and our superblock again, which the bootstrapped peer reads. Then its own superblock
- * follows.
+ * A bare Python announces itself with a magic of its own. It is sent, in this order: our superblock, the length of the
+ * source, the source, and our superblock again, which the bootstrapped peer reads. Then its own superblock follows.
  */
 #include <string.h>
 
@@ -47,7 +46,8 @@ static int compare_versions(struct ax_version a, struct ax_version b)
 }
 
 /*
- * A peer with an across. An acceptor answers in the peer's version; in its own when it cannot, so that both can tell.
+ * A peer that has across. An acceptor answers with the peer's version, or with its own if it does not support that, so
+ * that both sides can report it.
  */
 static void on_peer(struct ax_session *session, const struct ax_superblock *peer, uint64_t now)
 {
@@ -119,7 +119,7 @@ static bool may_begin_superblock(const unsigned char *bytes, size_t size)
     return false;
 }
 
-/* Moves what can't be part of a superblock from there to the preamble, as long as that may grow. */
+/* Moves bytes that cannot be part of a superblock to the preamble, up to its limit. */
 static void skip_preamble(struct ax_session *session)
 {
     unsigned char *bytes = session->superblock;
@@ -129,7 +129,7 @@ static void skip_preamble(struct ax_session *session)
         skipped++;
     if (skipped == 0)
         return;
-    if (session->preamble.size + skipped > session->config.max_preamble) { /* the error names what came first */
+    if (session->preamble.size + skipped > session->config.max_preamble) { /* the error shows the first bytes */
         if (session->preamble.size >= AX_SUPERBLOCK_SIZE)
             memcpy(bytes, session->preamble.data, AX_SUPERBLOCK_SIZE);
         session->superblock_size = AX_SUPERBLOCK_SIZE;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Received bytes: the frames of a message are gathered, within the limits, and the message is dispatched.
+ * Input: assembles frames into messages within the limits, and dispatches these.
  *
- * Everything that a frame header says is checked before a byte of its body is awaited; what the head says, before the
- * buffers behind it are.
+ * A frame header is checked completely before its body is received; the head of a message, before its buffers are.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -60,7 +59,7 @@ static bool check_frame(struct ax_session *session, struct ax_lane *lane)
         return false;
     }
     if (in_chunk(session, lane))
-        return true; /* what is in it has the limit of its own lane */
+        return true; /* its contents are checked in the second lane */
     lane->size = add_saturated(lane->size, length);
     if (lane->size > limits->max_message) {
         ax_session_failf(session, AX_EPROTOCOL, "Message of %" PRIu64 " bytes is larger than the limit of %" PRIu64,
@@ -70,7 +69,7 @@ static bool check_frame(struct ax_session *session, struct ax_lane *lane)
     return true;
 }
 
-/* A frame header is complete: finds a place for its body. */
+/* A frame header is complete: prepares for its body. */
 static void begin_frame(struct ax_session *session, struct ax_lane *lane)
 {
     lane->frames++;
@@ -108,9 +107,9 @@ static void end_frame(struct ax_session *session, struct ax_lane *lane, uint64_t
 }
 
 /*
- * Makes room for more of the current body, at least one byte, and returns how much: memory follows what has arrived.
- * Room for too little to be worth a read() of its own is enlarged at once. There is never more room than bytes missing,
- * for the capacity never exceeds the length. 0: memory is short.
+ * Grows the current body by at least one byte if needed, and returns how much fits: memory follows what has arrived.
+ * Room too small to be worth a read() of its own is enlarged at once. There is never more room than bytes missing,
+ * since the capacity never exceeds the length. 0: memory is short.
  */
 static size_t body_room(struct ax_lane *lane, struct ax_buffer *body)
 {
@@ -126,7 +125,7 @@ static size_t body_room(struct ax_lane *lane, struct ax_buffer *body)
     return body->capacity - body->size;
 }
 
-/* `size` bytes of the frame have come, and are where they belong. */
+/* `size` bytes of the frame have arrived and are in place. */
 static void advance(struct ax_session *session, struct ax_lane *lane, size_t size, uint64_t now, struct ax_event *event)
 {
     if (ax_frame_read_body(&lane->frame, size))
@@ -178,7 +177,7 @@ static size_t take_frame(struct ax_session *session, struct ax_lane *lane, const
     return take_header(session, lane, data, size, now, event);
 }
 
-/* Bytes of the second lane, from within a frame of the first. */
+/* Feeds bytes of the second lane, from a frame of the first. */
 static size_t take_chunk(struct ax_session *session, const unsigned char *data, size_t size, uint64_t now,
                          struct ax_event *event)
 {
@@ -215,7 +214,7 @@ size_t ax_session_feed(struct ax_session *session, const void *data, size_t size
     return ax_session_ended(session) ? size : used;
 }
 
-/* Whose body the next bytes belong to. */
+/* The lane of the body that the next bytes belong to. */
 static struct ax_lane *receiving_lane(struct ax_session *session)
 {
     bool chunk = session->lane.frame.in_body && in_chunk(session, &session->lane);
@@ -229,11 +228,11 @@ size_t ax_session_space(struct ax_session *session, void **memory)
     struct ax_lane *lane = receiving_lane(session);
     if (ax_session_ended(session) || !lane->frame.in_body)
         return 0;
-    uint64_t remaining = session->lane.frame.remaining; /* of the chunk, if it is one */
+    uint64_t remaining = session->lane.frame.remaining; /* of the chunk, in the second lane */
     if (remaining < AX_BODY_DIRECT_MIN || lane->frame.remaining < AX_BODY_DIRECT_MIN)
         return 0;
     struct ax_buffer *body = current_body(lane);
-    size_t room = body_room(lane, body); /* 0 without memory: then ax_session_feed() fails for that */
+    size_t room = body_room(lane, body); /* 0 without memory: ax_session_feed() will then fail for that reason */
     if (room > 0)
         *memory = body->data + body->size;
     return room < remaining ? room : (size_t)remaining;
@@ -293,18 +292,18 @@ bool ax_session_wants_buffer(struct ax_session *session, struct ax_buffer_reques
     return false;
 }
 
-int ax_session_give_buffer(struct ax_session *session, uint64_t body_number, struct ax_buffer *place)
+int ax_session_give_buffer(struct ax_session *session, uint64_t body_number, struct ax_buffer *buffer)
 {
     struct ax_lane *lane = session->bulk.body == body_number ? &session->bulk : &session->lane;
 
     if (ax_session_ended(session) || lane->body != body_number || !has_large_body(session, lane))
         return AX_ESTATE;
     struct ax_buffer *body = current_body(lane);
-    struct ax_buffer come = *body;
-    *body = ax_buffer_take(place);
-    body->size = come.size;
+    struct ax_buffer received = *body;
+    *body = ax_buffer_take(buffer);
+    body->size = received.size;
     body->capacity = (size_t)lane->frame.length;
-    *place = come;
+    *buffer = received;
     return 0;
 }
 

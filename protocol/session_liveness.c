@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Time: what is due when, and what is done then. Deadlines are computed from what happened last, never stored ahead.
- */
+/* Timeouts: deadlines are computed from the last activity, and never stored. */
 #include <inttypes.h>
 
 #include "protocol/session_private.h"
@@ -28,7 +26,7 @@ static uint64_t receive_deadline(const struct ax_session *session)
     return timeout != 0 && is_open(session) ? later(session->received_at, timeout) : AX_NEVER;
 }
 
-/* Due at once when it is not known since when something waits: ax_session_expire() then begins to count. */
+/* Due at once if it is unknown since when output waits: ax_session_expire() then starts to count. */
 static uint64_t send_deadline(const struct ax_session *session)
 {
     uint32_t timeout = session->config.timeout_ms;
@@ -48,7 +46,7 @@ static uint64_t idle_deadline(const struct ax_session *session)
     return later(session->sent_at, interval != 0 ? interval : 1);
 }
 
-/* CLOSING ends with it; CLOSED only while the last bytes cannot be sent. */
+/* The deadline of CLOSING, and of CLOSED as long as output is left. */
 static uint64_t closing_deadline(const struct ax_session *session)
 {
     bool counts = session->state == AX_STATE_CLOSING || (session->state == AX_STATE_CLOSED && is_sending(session));

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Requests: each becomes one message in the output, in one piece where it is small.
- */
+/* Output: encodes requests and results as messages; small ones contiguously. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,16 +8,19 @@
 #include "protocol/session_private.h"
 #include "protocol/text.h"
 
-/* Bytes of the text of an operation error: some screens full. */
+/* Limit for the text of an operation error: some screens full. */
 #define ERROR_TEXT_MAX 4096
 
-/* Ids in one DEL_OBJS: at most 9 KiB, so that any peer takes it. */
+/* Ids in one DEL_OBJS: at most 9 KiB, which any peer accepts. */
 #define RELEASES_PER_MESSAGE 1024
 
-/* Gathered ids whose array is kept between messages; a larger one is freed, for a session may then be idle for days. */
+/*
+ * Capacity of the array of ids up to which it is kept; a larger one is freed, since a session may then be idle for
+ * days.
+ */
 #define RELEASES_KEPT 64
 
-/* The source for a bare Python outlives the session, and belongs to somebody else. */
+/* The bootstrap source is borrowed, and outlives the session. */
 static void release_nothing(void *owner)
 {
     (void)owner;
@@ -27,14 +28,14 @@ static void release_nothing(void *owner)
 
 /* ---- putting messages together ---- */
 
-/* The output was empty and is not any more: the time in which something has to be sent begins. */
+/* If the output was empty, the send timeout starts now. */
 static void note_queued(struct ax_session *session, size_t size_before, uint64_t now)
 {
     if (size_before == 0)
         session->sent_at = now;
 }
 
-/* Room for `size` bytes in an output of the session, or NULL. */
+/* Appends `size` bytes to an output of the session; NULL when memory is short. */
 static unsigned char *queue_in(struct ax_session *session, struct ax_output *output, size_t size, uint64_t now)
 {
     size_t before = ax_session_unsent(session);
@@ -50,25 +51,25 @@ static unsigned char *queue(struct ax_session *session, size_t size, uint64_t no
     return queue_in(session, &session->output, size, now);
 }
 
-/* What the second lane is still to send. A session that has failed leaves it: a message would be cut there. */
+/* Unsent bytes of the second lane. A session that has failed does not send them: a message would be cut there. */
 static size_t bulk_size(const struct ax_session *session)
 {
     return session->state != AX_STATE_FAILED ? session->bulk_output.size : 0;
 }
 
-/* Whether a message of this size goes into the second lane. */
+/* Whether a message of this size uses the second lane. */
 static bool is_bulk(const struct ax_session *session, uint64_t size)
 {
     return (session->features & AX_FEATURE_FLOW) != 0 && size > AX_BULK_MIN;
 }
 
-/* Where something goes that may not overtake what is queued. */
+/* The output for messages that must not overtake queued ones. */
 static struct ax_output *last_output(struct ax_session *session)
 {
     return bulk_size(session) > 0 ? &session->bulk_output : &session->output;
 }
 
-/* Room for a message that is one frame with `size` bytes, its header already written; or NULL. */
+/* Appends a message of one frame with `size` bytes, its header already written; NULL when memory is short. */
 static unsigned char *queue_head_in(struct ax_session *session, struct ax_output *output, size_t size, uint64_t now)
 {
     unsigned char *out = queue_in(session, output, AX_FRAME_HEADER_SIZE + size, now);
@@ -106,7 +107,7 @@ static size_t head_size(const struct outgoing *message)
     return ax_result_size(message->call, message->kind, message->payload);
 }
 
-/* The frame of the head, of `size` bytes; returns its end. */
+/* Writes the frame of the head, of `size` bytes; returns its end. */
 static unsigned char *put_head(unsigned char *out, const struct outgoing *message, size_t size)
 {
     ax_frame_put_header(out, size, message->payload->buffer_count > 0);
@@ -126,7 +127,7 @@ static bool begins_frame(const struct ax_payload *payload, size_t i)
     return i == 0 || !payload->buffers[i - 1].continued;
 }
 
-/* What is queued of buffer `i` besides its own memory. */
+/* Bytes to copy for buffer `i`: a frame header, and its contents if small. */
 static size_t copied_size(const struct ax_payload *payload, size_t i)
 {
     const struct ax_buffer *buffer = &payload->buffers[i];
@@ -134,7 +135,7 @@ static size_t copied_size(const struct ax_payload *payload, size_t i)
     return (begins_frame(payload, i) ? AX_FRAME_HEADER_SIZE : 0) + (is_copied(buffer) ? buffer->size : 0);
 }
 
-/* The header of the frame that begins with buffer `i`. */
+/* Writes the header of the frame that begins with buffer `i`. */
 static void put_frame_header(unsigned char *out, const struct ax_payload *payload, size_t i)
 {
     uint64_t length = payload->buffers[i].size;
@@ -144,7 +145,7 @@ static void put_frame_header(unsigned char *out, const struct ax_payload *payloa
     ax_frame_put_header(out, length, i + 1 < payload->buffer_count);
 }
 
-/* The header of the frame that buffer `i` begins, if it does, and its bytes when they are few; returns the end. */
+/* Writes the header of the frame that buffer `i` begins, if it does, and the contents if small; returns the end. */
 static unsigned char *put_copied(unsigned char *out, const struct ax_payload *payload, size_t i)
 {
     const struct ax_buffer *buffer = &payload->buffers[i];
@@ -159,7 +160,7 @@ static unsigned char *put_copied(unsigned char *out, const struct ax_payload *pa
     return out + buffer->size;
 }
 
-/* A message whose buffers are all small is copied in one piece. */
+/* Queues a message with only small buffers as one copy. */
 static int queue_small(struct ax_session *session, const struct outgoing *message)
 {
     const struct ax_payload *payload = message->payload;
@@ -179,7 +180,10 @@ static int queue_small(struct ax_session *session, const struct outgoing *messag
     return 0;
 }
 
-/* Adds frames to a draft, which borrows the memory of large buffers. AX_ENOMEM: it is to be abandoned. */
+/*
+ * Adds the frames of a message to a draft, which borrows the memory of large buffers. AX_ENOMEM: the draft must be
+ * abandoned.
+ */
 static int draft_message(struct ax_output *draft, const struct outgoing *message)
 {
     const struct ax_payload *payload = message->payload;
@@ -203,7 +207,7 @@ static int draft_message(struct ax_output *draft, const struct outgoing *message
     return 0;
 }
 
-/* Large buffers stay where they are. Nothing of the message is queued before all of it can be. */
+/* Queues a message without copying large buffers. Nothing is queued unless all of it can be. */
 static int queue_large(struct ax_session *session, const struct outgoing *message)
 {
     struct ax_output draft;
@@ -250,7 +254,7 @@ int ax_session_queue_superblock(struct ax_session *session, const struct ax_supe
 int ax_session_queue_bootstrap(struct ax_session *session, const char *source, uint64_t now)
 {
     struct ax_buffer buffer = {
-        .data = (unsigned char *)source, /* only ever read */
+        .data = (unsigned char *)source, /* never written */
         .size = strlen(source),
         .release = release_nothing,
     };
@@ -326,7 +330,7 @@ int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const ch
     uint64_t limit = session->config.limits.max_queued;
     size_t unsent = ax_session_unsent(session);
 
-    /* Subtracted rather than doubled: the limit may be as large as its type. */
+    /* Subtracted rather than doubled, which might overflow. */
     if (unsent > limit && unsent - limit > limit) {
         ax_session_failf(session, AX_EFULL, "The peer lets its results pile up: %zu bytes wait", unsent);
         return AX_ESTATE;
@@ -344,7 +348,9 @@ int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const ch
 
 /* ---- what the peer takes ---- */
 
-/* No head is larger, and most are so much smaller than the limit that this need not be known better. */
+/*
+ * An upper bound of the size of the head: most heads are far below the limit, so that it need not be computed exactly.
+ */
 static size_t head_bound(const struct outgoing *message)
 {
     size_t numbers = 8 + message->payload->ref_count + message->payload->kind_count;
@@ -380,7 +386,7 @@ static uint64_t payload_size(const struct ax_payload *payload)
 /* Bytes by which the longest id is longer than the shortest. */
 #define ID_ROOM 8
 
-/* A size that is known to be above the limit, although what is known of it may be a little less. */
+/* A size that is known to exceed the limit, although its estimate may be slightly below. */
 static uint64_t at_least_above(uint64_t size, uint64_t limit)
 {
     return size > limit ? size : limit + 1;
@@ -389,7 +395,7 @@ static uint64_t at_least_above(uint64_t size, uint64_t limit)
 void ax_session_explain_too_large(const struct ax_session *session, const struct ax_operation *operation,
                                   const struct ax_payload *payload, char text[AX_TOO_LARGE_SIZE])
 {
-    /* With the shortest id: which one it was to have is not known here, and takes up to 8 bytes more. */
+    /* With the shortest id: the actual one is not known here, and takes up to 8 bytes more. */
     struct outgoing message = {.operation = operation, .payload = (struct ax_payload *)payload};
     const char *what = operation != NULL ? "call" : "result";
     uint64_t head = head_size(&message);
@@ -414,7 +420,7 @@ void ax_session_explain_too_large(const struct ax_session *session, const struct
 
 /* ---- requests ---- */
 
-/* What is small does not wait until there is room in the second lane. */
+/* Small messages do not wait for room in the second lane. */
 static bool is_full(const struct ax_session *session, uint64_t size)
 {
     size_t unsent = is_bulk(session, size) ? ax_session_unsent(session) : session->output.size;
@@ -422,7 +428,10 @@ static bool is_full(const struct ax_session *session, uint64_t size)
     return unsent > 0 && unsent >= session->config.limits.max_queued;
 }
 
-/* Whether the peer lets a request of this size come now. One that it waits for always may. */
+/*
+ * Whether the limits of the peer hold a request of this size back. Requests within a call never are: the peer waits for
+ * them.
+ */
 static bool is_held_back(const struct ax_session *session, const struct ax_operation *operation, uint64_t size)
 {
     if (operation->within != 0)
@@ -444,7 +453,6 @@ int ax_session_consumed(struct ax_session *session, uint64_t counted, uint64_t n
     return error;
 }
 
-/* What the peer has announced that it understands, this request can be said in. */
 static bool peer_knows(const struct ax_session *session, uint32_t feature)
 {
     return (session->features & feature) != 0;
@@ -457,14 +465,14 @@ int ax_session_call(struct ax_session *session, const struct ax_operation *opera
         return AX_ESTATE;
     if (operation->type != AX_APPLY && !peer_knows(session, AX_FEATURE_OPERATIONS))
         return AX_ESTATE;
-    struct ax_operation said = *operation;
+    struct ax_operation request = *operation;
     if (!peer_knows(session, AX_FEATURE_NESTED))
-        said.within = 0;
+        request.within = 0;
     uint64_t size = payload_size(payload);
-    struct outgoing message = {.operation = &said, .call = session->next_call, .payload = payload};
+    struct outgoing message = {.operation = &request, .call = session->next_call, .payload = payload};
     if (is_too_large(session, &message, size))
         return AX_ETOOLARGE;
-    if (is_full(session, size) || is_held_back(session, &said, size))
+    if (is_full(session, size) || is_held_back(session, &request, size))
         return AX_EFULL;
 
     if (ax_idmap_put(&session->calls, message.call, waiter) < 0)
@@ -474,7 +482,7 @@ int ax_session_call(struct ax_session *session, const struct ax_operation *opera
         ax_idmap_take(&session->calls, message.call);
         return error;
     }
-    if (peer_knows(session, AX_FEATURE_FLOW) && size >= AX_COUNTED_MIN && said.within == 0)
+    if (peer_knows(session, AX_FEATURE_FLOW) && size >= AX_COUNTED_MIN && request.within == 0)
         session->uncredited += size;
     *id = session->next_call++;
     return 0;
@@ -585,7 +593,10 @@ int ax_session_flush_releases(struct ax_session *session, uint64_t now)
 
 /* ---- sending ---- */
 
-/* Less than this in the output, and the next chunk follows: the stream does not run dry, and nothing waits for much. */
+/*
+ * When the output is smaller than this, the next chunk is added: the stream does not run dry, and small messages wait
+ * for little.
+ */
 #define CHUNK_LOW (64u * 1024u)
 
 /* Moves a chunk of the second lane into the output. */
@@ -612,7 +623,7 @@ size_t ax_session_unsent(const struct ax_session *session)
     return session->output.size + bulk_size(session);
 }
 
-/* Chunks that are being sent are parts of what the second lane owns: the output goes first. */
+/* The output goes first: its chunks are parts of blocks that the second lane owns. */
 void ax_session_drop_output(struct ax_session *session)
 {
     ax_output_fini(&session->output);

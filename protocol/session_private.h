@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the session share among themselves; nobody else includes this.
+ * Shared by the files of the session; not included elsewhere.
  *
- *   session.c            its life and its changes of state
+ *   session.c            lifecycle and changes of state
  *   session_handshake.c  superblocks and the bootstrap of a bare Python
- *   session_input.c      bytes to frames to messages, and the limits on them
- *   session_dispatch.c   which message means what in which state
+ *   session_input.c      bytes to frames to messages, and their limits
+ *   session_dispatch.c   the meaning of messages in each state
  *   session_output.c     requests to bytes
  *   session_liveness.c   deadlines
  */
@@ -28,13 +28,13 @@ static inline bool ax_session_ended(const struct ax_session *session)
     return session->state >= AX_STATE_CLOSED;
 }
 
-/* Fails with a sentence made by printf. Keeps a reason that is there; does nothing when FAILED already. */
+/* Fails with a reason made by printf. Keeps an earlier reason; does nothing when already FAILED. */
 void ax_session_failf(struct ax_session *session, int error, const char *format, ...) AX_PRINTF(3, 4);
 
 /* Fails for want of memory. */
 void ax_session_fail_memory(struct ax_session *session);
 
-/* GREETING to READY; READY or CLOSING to CLOSED, with the peer's GOODBYE and whatever reason it holds. */
+/* GREETING to READY; READY or CLOSING to CLOSED, with the peer's GOODBYE and its reason, if any. */
 void ax_session_become_ready(struct ax_session *session, const struct ax_message *greeting);
 void ax_session_become_closed(struct ax_session *session, const struct ax_message *goodbye, uint64_t now);
 
@@ -43,10 +43,10 @@ void ax_session_become_closed(struct ax_session *session, const struct ax_messag
  */
 void ax_session_report(const struct ax_session *session, enum ax_session_state before, struct ax_event *event);
 
-/* Frees a message that nobody wants, or keeps it for ax_session_take_discarded(). NULL is fine. */
+/* Drops a message: frees it, or keeps it for ax_session_take_discarded(). NULL is fine. */
 void ax_session_discard(struct ax_session *session, struct ax_message *message);
 
-/* What the map of calls holds for a call that nobody waits for any more. */
+/* The value in the map of calls for an abandoned call. */
 extern char ax_session_forgotten;
 
 /* ---- session_handshake.c ---- */
@@ -58,7 +58,7 @@ size_t ax_session_take_superblock(struct ax_session *session, const unsigned cha
 
 /* ---- session_input.c ---- */
 
-/* Drops what has come of a message. */
+/* Drops the incomplete message of a lane. */
 void ax_lane_drop(struct ax_session *session, struct ax_lane *lane);
 
 /* ---- session_dispatch.c ---- */
@@ -66,20 +66,21 @@ void ax_lane_drop(struct ax_session *session, struct ax_lane *lane);
 /* Fails the session if the message whose head has just been decoded is not allowed, whatever its buffers will be. */
 void ax_session_check_head(struct ax_session *session, struct ax_message *message);
 
-/* A message of a type that cannot be where it is: the session fails. */
+/* Fails the session for a message whose type is not allowed in this state. */
 void ax_session_refuse(struct ax_session *session, const struct ax_message *message);
 
-/* Acts on a complete message. Takes ownership: the event has it, or it is freed. */
+/* Handles a complete message. Takes ownership: the event owns it, or it is freed. */
 void ax_session_dispatch(struct ax_session *session, struct ax_message *message, uint64_t now, struct ax_event *event);
 
 /* ---- session_output.c ---- */
 
 /*
- * A time for the functions below whose caller knows none: the send timeout then counts from when it is next looked at.
+ * For callers of the functions below that do not know the time: the send timeout then counts from the next
+ * ax_session_expire().
  */
 #define AX_TIME_UNKNOWN AX_NEVER
 
-/* They return 0 or AX_ENOMEM, and then nothing was queued. */
+/* These return 0 or AX_ENOMEM, and then nothing was queued. */
 int ax_session_queue_superblock(struct ax_session *session, const struct ax_superblock *superblock, uint64_t now);
 int ax_session_queue_bootstrap(struct ax_session *session, const char *source, uint64_t now);
 int ax_session_queue_greeting(struct ax_session *session, uint64_t now);
@@ -90,10 +91,10 @@ int ax_session_queue_credit(struct ax_session *session, uint64_t size, uint64_t 
 /* An operation error for a call that was never begun. Beyond twice max_queued bytes it fails the session: AX_ESTATE. */
 int ax_session_queue_refusal(struct ax_session *session, uint64_t call, const char *text, uint64_t now);
 
-/* Queues DEL_OBJS for all ids that were gathered. AX_ENOMEM: those that are left stay for the next time. */
+/* Queues DEL_OBJS for all collected ids. AX_ENOMEM: those that are left are kept for the next time. */
 int ax_session_flush_releases(struct ax_session *session, uint64_t now);
 
-/* Drops the gathered ids. */
+/* Drops the collected ids. */
 void ax_session_drop_releases(struct ax_session *session);
 
 #endif

@@ -18,7 +18,10 @@ size_t ax_text_cut(const char *text, size_t size, size_t max)
     return max;
 }
 
-/* What may follow the first byte of a sequence; the bytes after it are any continuation (Unicode, table 3-7). */
+/*
+ * Valid second bytes for a range of first bytes of a sequence; the bytes after these are any continuation (Unicode,
+ * table 3-7).
+ */
 struct lead {
     unsigned char first, last; /* range of the first byte */
     unsigned char low, high;   /* range of the second */
@@ -30,7 +33,7 @@ static const struct lead leads[] = {
     {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
 };
 
-/* Bytes of the character at the beginning, or 0 when it is not valid. */
+/* Size of the character at the beginning, or 0 if it is not valid. */
 static size_t character_size(const unsigned char *text, size_t size)
 {
     if (text[0] < 0x80)
@@ -60,9 +63,7 @@ static uint32_t decode(const unsigned char *text, size_t size)
     return point;
 }
 
-/*
- * Characters that are not to reach a terminal or a log: control characters, separators of lines, and format characters.
- */
+/* Characters that must not reach a terminal or a log: control characters, line separators, and format characters. */
 static const struct {
     uint32_t first, last;
 } unsafe[] = {

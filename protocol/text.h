@@ -1,27 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Text that crosses the wire: cut without splitting a character, and made harmless where it comes from a peer.
- */
+/* Text on the wire: cut without splitting a character, and sanitized if it comes from a peer. */
 #ifndef AX_PROTOCOL_TEXT_H
 #define AX_PROTOCOL_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Bytes of the longest beginning of valid UTF-8 text that takes at most `max` bytes and ends between characters. */
+/* Size of the longest prefix of valid UTF-8 text that has at most `max` bytes and ends between characters. */
 size_t ax_text_cut(const char *text, size_t size, size_t max);
 
 /*
- * Bytes of the character at the beginning of `size` bytes (at least 1), or 0 when it is not valid UTF-8. `is_plain`: it
- * may be shown to people as it is. Others are control characters (C0 and C1, which terminals obey), line and paragraph
+ * Size of the character at the beginning of `size` bytes (at least 1), or 0 if it is not valid UTF-8. `is_plain`: it
+ * may be displayed as it is. Others are control characters (C0 and C1, which terminals obey), line and paragraph
  * separators, and format characters that are invisible or change the direction of the text around them.
  */
 size_t ax_text_next(const void *text, size_t size, bool *is_plain);
 
 /*
- * Copies `size` bytes that may be anything into `room` bytes (at least 1) as one line of UTF-8 with a final NUL: a byte
- * that is not UTF-8 becomes '?', a character that is not plain a space, and what does not fit is cut between
- * characters.
+ * Copies `size` arbitrary bytes into `room` bytes (at least 1) as one line of UTF-8 with a final NUL: a byte that is
+ * not UTF-8 becomes '?', a character that is not plain a space, and what does not fit is cut between characters.
  */
 void ax_text_copy(char *out, size_t room, const void *text, size_t size);
 
