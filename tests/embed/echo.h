@@ -48,7 +48,7 @@ static inline void serve(struct ax_request *request)
         wait_for(&unstick, 1);
     }
     if (what == 'f')
-        ax_request_fail(request, "as you wish");
+        ax_request_fail(request, "as requested");
     else if (what == 'm')
         refuse_without_memory(request);
     else

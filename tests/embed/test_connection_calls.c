@@ -83,8 +83,8 @@ static void a_failed_call_has_its_text(void **state)
     send_call(pair->near, "f", 1, &pending);
     assert_int_equal(await(pair->near, &pending), 0);
     assert_int_equal(pending.message->kind, AX_RESULT_OPERATION_ERROR);
-    assert_int_equal(pending.message->text_size, 11);
-    assert_memory_equal(pending.message->text, "as you wish", 11);
+    assert_int_equal(pending.message->text_size, 12);
+    assert_memory_equal(pending.message->text, "as requested", 12);
     drop(pair->near, ax_ticket_done(pair->near, &pending.ticket));
     ax_message_free(pending.message);
 }

@@ -154,7 +154,7 @@ static void wait_for_calls(uint32_t running)
         sched_yield();
 }
 
-static void a_child_leaves_tally_and_wire_to_its_parent(void **state)
+static void a_child_leaves_counts_and_wire_to_its_parent(void **state)
 {
 #ifdef __SANITIZE_THREAD__
     skip(); /* it takes no threads of a child that was forked */
@@ -199,7 +199,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_that_a_child_does_with_a_connection_waits_or_is_seen_by_the_parent,
                                         set_up, pair_tear_down),
         cmocka_unit_test_setup_teardown(a_child_has_none_of_the_internal_descriptors, set_up, pair_tear_down),
-        cmocka_unit_test_setup_teardown(a_child_leaves_tally_and_wire_to_its_parent, set_up, pair_tear_down),
+        cmocka_unit_test_setup_teardown(a_child_leaves_counts_and_wire_to_its_parent, set_up, pair_tear_down),
     };
 
     return cmocka_run_group_tests(tests, set_up_group, pair_end_group);
