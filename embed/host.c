@@ -139,7 +139,10 @@ int ax_host_init(const struct ax_host_config *config)
         warn_of_threads(config->warn);
     if (PyErr_Occurred())
         PyErr_Print();
-    main_thread = PyEval_SaveThread();
+    if (config->forks)
+        PyOS_BeforeFork(); /* once for all forks: nothing runs in this interpreter any more */
+    else
+        main_thread = PyEval_SaveThread();
     return 0;
 }
 
@@ -163,23 +166,26 @@ void ax_host_keep_private(int fd)
     ax_fork_keep_private(fd);
 }
 
+/* Python reseeds its own random generators after a fork; numpy does not reseed its global one. */
+static void reseed(void)
+{
+    PyObject *numpy = PyDict_GetItemString(PyImport_GetModuleDict(), "numpy.random"); /* borrowed */
+    PyObject *result = numpy != NULL ? PyObject_CallMethod(numpy, "seed", NULL) : NULL;
+    if (numpy != NULL && result == NULL)
+        PyErr_Print();
+    Py_XDECREF(result);
+}
+
 pid_t ax_host_fork(void (*first)(pid_t parent))
 {
     pid_t parent = getpid();
-
-    PyEval_RestoreThread(main_thread);
-    PyOS_BeforeFork();
     pid_t pid = fork();
-    int error = errno;
     if (pid == 0) {
         first(parent);
         PyOS_AfterFork_Child();
-        call_host_function("reseed");
-    } else {
-        PyOS_AfterFork_Parent();
+        reseed();
+        main_thread = PyEval_SaveThread();
     }
-    main_thread = PyEval_SaveThread();
-    errno = error; /* hooks of Python may have changed it */
     return pid;
 }
 

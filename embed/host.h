@@ -37,13 +37,17 @@ struct ax_host_config {
 
 /*
  * Starts the interpreter and imports across and the preload modules. Main thread, no other threads. On return the
- * calling thread does not hold the GIL. 0, or -1 after printing the error, with a traceback, to standard error.
+ * calling thread does not hold the GIL; or, with `forks`, the interpreter is as it is right before a fork, and of the
+ * functions below only ax_host_fork() may be called. 0, or -1 after printing the error, with a traceback, to
+ * standard error.
  */
 int ax_host_init(const struct ax_host_config *config);
 
 /*
- * fork() with Python's own fork hooks, and with differently seeded random generators in the child. Only before the
- * first connection is added; main thread. The child calls `first` before any hook, which may be user code.
+ * fork() of a process whose interpreter was started with `forks`, or of a plain copy of one: the child is as after
+ * os.fork(), and its random generators differ from the parent's. The hooks for before a fork have run in ax_host_init(),
+ * once for all children, and those for the parent never run: no Python runs in the parent. Main thread. The child calls
+ * `first` before any hook, which may be user code.
  */
 pid_t ax_host_fork(void (*first)(pid_t parent));
 

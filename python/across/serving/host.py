@@ -79,12 +79,6 @@ def prepare_to_fork() -> None:
     gc.freeze()
 
 
-def reseed() -> None:
-    """After a fork: Python reseeds its random generators itself, numpy does not reseed its global one."""
-    if 'numpy.random' in sys.modules:
-        sys.modules['numpy.random'].seed()
-
-
 def set_variables(variables: dict[str, str]) -> None:
     """Set variables of the environment."""
     os.environ.update(variables)
