@@ -84,12 +84,14 @@ def serving(acrossd: Path, *options: str) -> Iterator[Server]:
             server.stop()
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    total = 0
+def cpu_seconds(pids: list[int]) -> dict[int, float]:
+    """What each of these processes has taken; without those that have ended, as spare workers do."""
+    seconds = {}
     for pid in pids:
-        fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+            seconds[pid] = (int(fields[11]) + int(fields[12])) / TICKS
+    return seconds
 
 
 def first_results(acrossd: Path, count: int, *options: str) -> list[float]:
@@ -151,7 +153,8 @@ def idle_cpu(acrossd: Path, count: int, seconds: float, *options: str) -> float:
         pids = server.pids()
         before = cpu_seconds(pids)
         time.sleep(seconds)
-        return (cpu_seconds(pids) - before) / seconds * 100
+        after = cpu_seconds(pids)
+        return sum(after[pid] - before[pid] for pid in after) / seconds * 100
 
 
 def throughput(acrossd: Path, clients: int, calls: int, *options: str) -> float:

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "embed/arenas.h"
 #include "embed/binding.h"
 #include "embed/engine.h"
 #include "embed/fork.h"
@@ -129,6 +130,8 @@ int ax_host_init(const struct ax_host_config *config)
 {
     host_config = *config;
     ax_engine_set_max_threads(config->max_threads);
+    if (config->forks)
+        ax_arenas_begin();
     if (PyImport_AppendInittab("across._across", PyInit__across) != 0 || start_interpreter(config->python) != 0)
         return -1;
     if (run_start_source(config) != 0) {
@@ -139,10 +142,12 @@ int ax_host_init(const struct ax_host_config *config)
         warn_of_threads(config->warn);
     if (PyErr_Occurred())
         PyErr_Print();
-    if (config->forks)
-        PyOS_BeforeFork(); /* once for all forks: nothing runs in this interpreter any more */
-    else
+    if (!config->forks) {
         main_thread = PyEval_SaveThread();
+        return 0;
+    }
+    ax_arenas_end();
+    PyOS_BeforeFork(); /* once for all forks: no Python runs in this process any more */
     return 0;
 }
 
@@ -171,6 +176,7 @@ static void reseed(void)
 {
     PyObject *numpy = PyDict_GetItemString(PyImport_GetModuleDict(), "numpy.random"); /* borrowed */
     PyObject *result = numpy != NULL ? PyObject_CallMethod(numpy, "seed", NULL) : NULL;
+
     if (numpy != NULL && result == NULL)
         PyErr_Print();
     Py_XDECREF(result);
@@ -180,6 +186,7 @@ pid_t ax_host_fork(void (*first)(pid_t parent))
 {
     pid_t parent = getpid();
     pid_t pid = fork();
+
     if (pid == 0) {
         first(parent);
         PyOS_AfterFork_Child();

@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import contextlib
+import inspect
 import os
 import pickle
 import random
@@ -318,6 +319,58 @@ def test_a_hook_that_raises_is_told_and_does_no_harm(make_daemon, tmp_path):
     for _ in range(3):  # the warm-up's worker, that one, and at least one spare one
         daemon.expect('ValueError: of no matter')
     daemon.allow_lines('Exception ignored in.*|ValueError: of no matter|Traceback .*|  .*')
+
+
+HOOKS = """
+import os
+path = {!r}
+def note(when):
+    with open(path, 'a') as file:
+        file.write('{{}} {{}}\\n'.format(when, os.getpid()))
+os.register_at_fork(
+    before=lambda: note('before'),
+    after_in_parent=lambda: note('parent'),
+    after_in_child=lambda: note('child'),
+)
+"""
+
+
+def test_hooks_before_a_fork_run_once_and_those_after_it_in_each_worker(make_daemon, tmp_path):
+    """No Python runs in the zygote between two forks, and none in a keeper."""
+    path = tmp_path / 'notes'
+    (tmp_path / 'hook.py').write_text(HOOKS.format(str(path)))
+    daemon = make_daemon('--preload', 'hook', env=environment(str(tmp_path)))
+    workers = set()
+    for _ in range(3):
+        with daemon.connect() as conn:
+            workers.add(conn.call(os.getpid))
+    notes = [tuple(line.split()) for line in path.read_text().splitlines()]
+    befores = [pid for when, pid in notes if when == 'before']
+    children = [int(pid) for when, pid in notes if when == 'child']
+    assert len(befores) == 1 and notes[0] == ('before', befores[0])
+    assert workers <= set(children) and len(children) == len(set(children))
+    assert 'parent' not in dict(notes)
+
+
+LARGE_PAGE = 2 * 1024 * 1024
+
+
+def is_in_a_whole_large_page(obj):
+    """Whether all addresses of the large page in which this object lies are of one mapping."""
+    begin = id(obj) // LARGE_PAGE * LARGE_PAGE
+    with open('/proc/self/maps') as file:
+        maps = [[int(number, 16) for number in line.split()[0].split('-')] for line in file]
+    return any(first <= begin and begin + LARGE_PAGE <= end for first, end in maps)
+
+
+@pytest.mark.skipif('PYTHONMALLOC' in os.environ, reason='Python does not use arenas then')
+def test_objects_that_all_workers_share_lie_in_large_pages(daemon):
+    """As many as the zygote has filled by its end: its first objects do."""
+    with daemon.connect() as conn:
+        source = 'import enum, os, sys\nLARGE_PAGE = {}\n{}\n[{}(obj) for obj in (os, os.__dict__, sys.path, enum)]'
+        function = is_in_a_whole_large_page
+        lies = conn.execute(source.format(LARGE_PAGE, inspect.getsource(function), function.__name__))
+    assert lies == [True] * 4
 
 
 # ---- spare workers ----
