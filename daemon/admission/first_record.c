@@ -27,14 +27,10 @@ static bool is_plausible(const unsigned char *bytes, size_t size)
     return size < AX_FIRST_RECORD_HEADER || (get_length(bytes) > 0 && get_length(bytes) <= AX_TLS_RECORD_MAX);
 }
 
-/* How many bytes are missing, as far as is known. */
-static size_t count_missing(const struct ax_first_record *record)
+/* The size of the whole record that begins with these bytes, as far as is known. */
+static size_t get_whole(const unsigned char *bytes, size_t size)
 {
-    size_t whole = AX_FIRST_RECORD_HEADER;
-
-    if (record->size >= AX_FIRST_RECORD_HEADER)
-        whole += get_length(record->bytes);
-    return whole - record->size;
+    return AX_FIRST_RECORD_HEADER + (size >= AX_FIRST_RECORD_HEADER ? get_length(bytes) : 0);
 }
 
 static int append(struct ax_first_record *record, const unsigned char *bytes, size_t size)
@@ -56,26 +52,48 @@ static enum ax_first_record_result find_result(const struct ax_first_record *rec
     return record->size > 0 ? AX_FIRST_RECORD_READY : AX_FIRST_RECORD_NOTHING;
 }
 
+/* What one call reads is on the stack: no memory is reserved before the bytes arrive. */
+static enum ax_first_record_result read_more(struct ax_first_record *record, int fd)
+{
+    unsigned char piece[AX_FIRST_RECORD_MAX];
+    size_t wanted = get_whole(record->bytes, record->size) - record->size;
+    ssize_t received = recv(fd, piece, wanted, 0);
+
+    if (received <= 0)
+        return find_result(record, received);
+    if (append(record, piece, (size_t)received) < 0)
+        return AX_FIRST_RECORD_FAILED; /* errno: ENOMEM */
+    if (!is_plausible(record->bytes, record->size))
+        return AX_FIRST_RECORD_READY;
+    if ((size_t)received < wanted)
+        return AX_FIRST_RECORD_WANTS_READ; /* without asking once more: most peers that send a part send no more */
+    return record->size == get_whole(record->bytes, record->size) ? AX_FIRST_RECORD_READY : read_more(record, fd);
+}
+
+/* The first bytes: all that are there, in two calls. */
+static enum ax_first_record_result read_first(struct ax_first_record *record, int fd)
+{
+    unsigned char piece[AX_FIRST_RECORD_MAX];
+    ssize_t there = recv(fd, piece, sizeof piece, MSG_PEEK);
+    ssize_t received;
+    size_t whole;
+
+    if (there <= 0)
+        return find_result(record, there);
+    if (!is_plausible(piece, (size_t)there))
+        return AX_FIRST_RECORD_READY;
+    whole = get_whole(piece, (size_t)there);
+    received = recv(fd, piece, (size_t)there < whole ? (size_t)there : whole, 0);
+    if (received <= 0)
+        return find_result(record, received);
+    if (append(record, piece, (size_t)received) < 0)
+        return AX_FIRST_RECORD_FAILED;
+    return (size_t)there < whole ? AX_FIRST_RECORD_WANTS_READ : AX_FIRST_RECORD_READY;
+}
+
 enum ax_first_record_result ax_first_record_read(struct ax_first_record *record, int fd)
 {
-    unsigned char piece[AX_TLS_RECORD_MAX]; /* what one call reads: no memory is reserved before the bytes arrive */
-    ssize_t received;
-
-    if (record->size == 0) {
-        received = recv(fd, piece, AX_FIRST_RECORD_HEADER, MSG_PEEK);
-        if (received <= 0)
-            return find_result(record, received);
-        if (!is_plausible(piece, (size_t)received))
-            return AX_FIRST_RECORD_READY;
-    }
-    while (is_plausible(record->bytes, record->size) && count_missing(record) > 0) {
-        received = recv(fd, piece, count_missing(record), 0);
-        if (received <= 0)
-            return find_result(record, received);
-        if (append(record, piece, (size_t)received) < 0)
-            return AX_FIRST_RECORD_FAILED; /* errno: ENOMEM */
-    }
-    return AX_FIRST_RECORD_READY;
+    return record->size == 0 ? read_first(record, fd) : read_more(record, fd);
 }
 
 void ax_first_record_fini(struct ax_first_record *record)
