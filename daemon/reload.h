@@ -3,9 +3,9 @@
  * A reload: from SIGHUP until new connections use the new settings, or until it has failed.
  *
  * The loader reads the configuration, the secret and the TLS files. A secret and an identity are in use as soon as they
- * have been read. A new zygote is started with the settings, and they are in use when it is ready, which
- * the pool reports by ax_reload_finish(). A reload that fails changes no setting. The service manager is told when a reload begins and
- * ends.
+ * have been read. A new zygote is started with the settings, and they are in use when it is ready, which the pool
+ * reports by ax_reload_finish(). A reload that fails changes no setting. The service manager is told when a reload
+ * begins and ends.
  *
  * Used in the loop's thread. Errors are logged.
  */

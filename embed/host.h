@@ -45,9 +45,9 @@ int ax_host_init(const struct ax_host_config *config);
 
 /*
  * fork() of a process whose interpreter was started with `forks`, or of a plain copy of one: the child is as after
- * os.fork(), and its random generators differ from the parent's. The hooks for before a fork have run in ax_host_init(),
- * once for all children, and those for the parent never run: no Python runs in the parent. Main thread. The child calls
- * `first` before any hook, which may be user code.
+ * os.fork(), and its random generators differ from the parent's. The hooks for before a fork have run once for all
+ * children, in ax_host_init(), and those for the parent never run: no Python runs in the parent. Main thread. The child
+ * calls `first` before any hook, which may be user code.
  */
 pid_t ax_host_fork(void (*first)(pid_t parent));
 

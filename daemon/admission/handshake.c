@@ -328,7 +328,10 @@ static void refuse(struct ax_handshake *handshake, const unsigned char *received
     end_failed(handshake, reason);
 }
 
-/* A peer that does not begin with the exchange. Returns whether the handshake continues: until the protocol of this peer is known. */
+/*
+ * A peer that does not begin with the exchange. Returns whether the handshake continues: until the protocol of this
+ * peer is known.
+ */
 static bool take_unproved(struct ax_handshake *handshake)
 {
     static const char needed[] = "The server demands a shared secret: connect with its secret_file";

@@ -108,8 +108,8 @@ void ax_handshakes_set_timeout(struct ax_handshakes *handshakes, uint32_t timeou
 /*
  * Takes ownership of an accepted, non-blocking socket. Ends in exactly one of `done` and `failed` with `arg`; may call
  * set->make_tls and set->secured before. `needs_tls`: the peer has to speak TLS; the TLS object is created when the
- * first record is complete, since it takes much memory. `needs_proof`: the peer has to prove first that it knows the secret.
- * `source` is borrowed until the end.
+ * first record is complete, since it takes much memory. `needs_proof`: the peer has to prove first that it knows the
+ * secret. `source` is borrowed until the end.
  */
 void ax_handshakes_add(struct ax_handshakes *handshakes, struct ax_origin *source, int fd, bool needs_tls,
                        bool needs_proof, void *arg);
