@@ -83,7 +83,7 @@ def test_what_is_kept_in_threads_goes_with_its_connection(shared_daemon):
     with shared_daemon.connect() as conn:
         with shared_daemon.connect() as other:
             other.call(contexts.keep_in_thread)
-            assert not conn.call(contexts.is_dropped)
+            assert not other.call(contexts.is_dropped)  # for one of others that thread might be renewed
         wait_until(lambda: conn.call(contexts.is_dropped), 'the end of the object')
 
 
@@ -96,7 +96,7 @@ def test_a_server_in_python_keeps_threads_and_contexts_apart(tmp_path):
         with server.connect() as conn:
             with server.connect() as other:
                 other.call(contexts.keep_in_thread)
-                assert not conn.call(contexts.is_dropped)
+                assert not other.call(contexts.is_dropped)  # for one of others that thread might be renewed
             wait_until(lambda: conn.call(contexts.is_dropped), 'the end of the object')
         server.stop()
     finally:
