@@ -2,6 +2,7 @@
 """What users do in workers that run as them, including what must fail."""
 
 import array
+import contextlib
 import ctypes
 import os
 import signal
@@ -31,7 +32,7 @@ def get_thread_states():
     """/proc/self/task/*/status, of each thread as a dict."""
     found = []
     for task in os.listdir('/proc/self/task'):
-        with open('/proc/self/task/{}/status'.format(task)) as file:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open('/proc/self/task/{}/status'.format(task)) as file:
             found.append(dict(line.rstrip('\n').split(':', 1) for line in file if ':' in line))
     return found
 
