@@ -32,7 +32,10 @@ def get_thread_states():
     """/proc/self/task/*/status, of each thread as a dict."""
     found = []
     for task in os.listdir('/proc/self/task'):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open('/proc/self/task/{}/status'.format(task)) as file:
+        with (
+            contextlib.suppress(FileNotFoundError, ProcessLookupError),
+            open('/proc/self/task/{}/status'.format(task)) as file,
+        ):
             found.append(dict(line.rstrip('\n').split(':', 1) for line in file if ':' in line))
     return found
 

@@ -50,7 +50,10 @@ def is_stopped(pid):
     """All threads are: the signal takes a moment to reach those that run."""
     states = []
     for thread in os.listdir('/proc/{}/task'.format(pid)):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open('/proc/{}/task/{}/stat'.format(pid, thread)) as file:
+        with (
+            contextlib.suppress(FileNotFoundError, ProcessLookupError),
+            open('/proc/{}/task/{}/stat'.format(pid, thread)) as file,
+        ):
             states.append(file.read().rpartition(')')[2].split()[0])
     return set(states) == {'T'}
 
