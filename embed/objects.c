@@ -69,7 +69,11 @@ void ax_objects_take(struct ax_objects *objects, struct ax_object *list)
 struct ax_object *ax_objects_take_id(struct ax_objects *objects, uint64_t id)
 {
     pthread_mutex_lock(&objects->lock);
-    struct ax_object *object = ax_idmap_take(&objects->map, id);
+    struct ax_object *object = ax_idmap_get(&objects->map, id);
+    if (object != NULL && object->doomed)
+        object = NULL;
+    if (object != NULL)
+        ax_idmap_take(&objects->map, id);
     pthread_mutex_unlock(&objects->lock);
     return object;
 }

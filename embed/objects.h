@@ -54,7 +54,10 @@ int ax_objects_doom(struct ax_objects *objects, uint64_t id, struct ax_object **
  */
 void ax_objects_take(struct ax_objects *objects, struct ax_object *list);
 
-/* Removes an object by id, doomed or not; NULL when there is none. Owned by the caller, to drop and free(). */
+/*
+ * Removes an object by id; NULL if there is none, or if it is doomed and so belongs to the list that it is in: the peer
+ * may have guessed its id. Owned by the caller, to drop and free().
+ */
 struct ax_object *ax_objects_take_id(struct ax_objects *objects, uint64_t id);
 
 /*

@@ -56,6 +56,20 @@ static void a_doomed_object_is_found_until_it_is_taken(void **state)
     free(doomed);
 }
 
+static void a_doomed_object_is_not_taken_by_its_id(void **state)
+{
+    struct ax_objects *objects = *state;
+    struct ax_object *doomed = NULL;
+    uint64_t id;
+
+    ax_objects_put(objects, &values[1], &id);
+    ax_objects_doom(objects, id, &doomed);
+    assert_null(ax_objects_take_id(objects, id));
+    assert_null(ax_objects_take_id(objects, id + 1));
+    ax_objects_take(objects, doomed);
+    free(doomed);
+}
+
 static void an_object_is_doomed_once(void **state)
 {
     struct ax_objects *objects = *state;
@@ -110,6 +124,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(gives_each_object_a_fresh_id, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_doomed_object_is_found_until_it_is_taken, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_doomed_object_is_not_taken_by_its_id, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_object_is_doomed_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(emptying_the_table_leaves_doomed_objects_to_their_list, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_peer_holds_no_more_than_the_limit, set_up, tear_down),
