@@ -566,7 +566,7 @@ static void test_knows_when_its_certificate_expires(void **state)
     int64_t left = crypto->context_expiry(context) - (int64_t)time(NULL);
     (void)state;
 
-    assert_true(left > 80000 && left <= 86400);
+    assert_true(left > 80000 && left <= 86401); /* time() may be in the second before */
     crypto->context_free(context);
 }
 
