@@ -16,7 +16,7 @@ from . import remote_tasks as tasks
 from .clients import client
 from .daemon import LOG, RunningCall, bystanders, close_broken
 from .test_status import ask_json
-from .waiting import LIMIT, is_alive, wait_until
+from .waiting import LIMIT, is_alive, is_stopped, wait_until
 
 KILLED = 'was killed by signal 9 [(]Killed[)]'
 SHORT = 1.5  # seconds: a timeout that is to be over, but not for bystanders on a busy host
@@ -44,18 +44,6 @@ def stopped(*pids):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-
-
-def is_stopped(pid):
-    """All threads are: the signal takes a moment to reach those that run."""
-    states = []
-    for thread in os.listdir('/proc/{}/task'.format(pid)):
-        with (
-            contextlib.suppress(FileNotFoundError, ProcessLookupError),
-            open('/proc/{}/task/{}/stat'.format(pid, thread)) as file,
-        ):
-            states.append(file.read().rpartition(')')[2].split()[0])
-    return set(states) == {'T'}
 
 
 # ---- killed ----

@@ -19,6 +19,7 @@ import pytest
 
 import across
 
+from . import deadly_tasks
 from . import remote_tasks as tasks
 from .daemon import ACROSSD, LOG, Lines, RunningCall, environment
 from .test_daemon import check_failure
@@ -339,17 +340,6 @@ def opener(addresses, names):
     return [sys.executable, '-c', OPENER, ' '.join(addresses), names, ACROSSD]
 
 
-# What the descriptors of a process are, but for those that are closed meanwhile.
-LIST_FDS = """
-import contextlib, os
-found = []
-for fd in os.listdir('/proc/self/fd'):
-    with contextlib.suppress(FileNotFoundError):
-        found.append(os.readlink('/proc/self/fd/' + fd))
-found
-"""
-
-
 @both_modes
 def test_sockets_with_names_are_served(make_daemon, tmp_path, isolation):
     path = str(tmp_path / 'first')
@@ -362,7 +352,8 @@ def test_sockets_with_names_are_served(make_daemon, tmp_path, isolation):
         with daemon.connect(address=address) as conn:
             assert conn.call(tasks.add, 1, 2) == 3
             assert [conn.call(os.getenv, name) for name in VARIABLES] == [None] * len(VARIABLES)
-            assert len([name for name in conn.execute(LIST_FDS) if name.startswith('socket:')]) <= 3
+            found = conn.call(deadly_tasks.list_own_fds).values()
+            assert len([name for name in found if name.startswith('socket:')]) <= 3
     daemon.stop(check=False)
     assert os.path.exists(path), 'the file is not ours to remove'
 

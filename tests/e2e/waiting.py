@@ -99,18 +99,19 @@ def start_of(pid):
     return None
 
 
+def is_stopped(pid):
+    """Whether all threads of a process are stopped: a signal takes a moment to reach those that run."""
+    states = set()
+    for task in os.listdir('/proc/{}/task'.format(pid)):
+        with contextlib.suppress(*GONE), open('/proc/{}/task/{}/stat'.format(pid, task)) as file:
+            states.add(file.read().rpartition(')')[2].split()[0])
+    return states == {'T'}
+
+
 def freeze(pid):
     """Stop a process with SIGSTOP, and wait until each of its threads has stopped."""
     os.kill(pid, signal.SIGSTOP)
-
-    def has_stopped():
-        states = set()
-        for task in os.listdir('/proc/{}/task'.format(pid)):
-            with contextlib.suppress(*GONE), open('/proc/{}/task/{}/stat'.format(pid, task)) as file:
-                states.add(file.read().rpartition(')')[2].split()[0])
-        return states == {'T'}
-
-    wait_until(has_stopped, lambda: 'the stop of process {}'.format(pid))
+    wait_until(lambda: is_stopped(pid), lambda: 'the stop of process {}'.format(pid))
 
 
 def is_alive(pid):
