@@ -70,10 +70,10 @@ struct ax_object *ax_objects_take_id(struct ax_objects *objects, uint64_t id)
 {
     pthread_mutex_lock(&objects->lock);
     struct ax_object *object = ax_idmap_get(&objects->map, id);
-    if (object != NULL && object->doomed)
-        object = NULL;
-    if (object != NULL)
+    if (object != NULL && !object->doomed)
         ax_idmap_take(&objects->map, id);
+    else
+        object = NULL;
     pthread_mutex_unlock(&objects->lock);
     return object;
 }
